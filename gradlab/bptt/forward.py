@@ -1,0 +1,89 @@
+"""Forward in time: one cell over T steps, and the tape that it leaves.
+
+The tape is the Jacobian: what the backward pass needs of each step is, with the weights, every J_t in factored form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.cells import Cell
+from gradlab.cells.base import Record, State
+
+Array = NDArray[Any]
+#: Numbers of one coefficient array that a stretch of steps may hold, so that a stretch stays in the second-level cache.
+STRETCH = 2**15
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """What a forward pass leaves, as columns. ``states (T+1, S, B)``, ``x (T, D, B)``, ``record`` of ``(T, ·, B)`` each.
+
+    ``lengths (B,)`` or None; beyond a sequence's own end its state stands still and nothing reads it.
+    """
+
+    cell: Cell
+    x: Array
+    states: Array
+    record: Record
+    lengths: NDArray[np.int64] | None
+
+    @property
+    def steps(self) -> int:
+        """T, the number of steps."""
+        return len(self.x)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Each sequence's last step, ``(B,)``."""
+        return np.full(self.x.shape[-1], self.steps) if self.lengths is None else self.lengths
+
+    @property
+    def output(self) -> Array:
+        """The output sequence, columns ``(T, H, B)``."""
+        return self.cell.split(self.states)[0][1:]
+
+    def linearise(self, stretch: slice) -> Any:
+        """Return the local derivatives of steps ``stretch`` (0-based), factored, ``(n, F, B)`` each."""
+        before, after = self._split(stretch, 0), self._split(stretch, 1)
+        return self.cell.linearise({name: array[stretch] for name, array in self.record.items()}, before, after)
+
+    def _split(self, stretch: slice, offset: int) -> State:
+        return self.cell.split(self.states[stretch.start + offset : stretch.stop + offset])
+
+    def stretches(self) -> list[slice]:
+        """Return the steps in stretches whose coefficients fit the cache, forward in time."""
+        B, T = self.x.shape[-1], self.steps
+        length = max(1, STRETCH // (self.cell.state_size * B))
+        return [slice(start, min(start + length, T)) for start in range(0, T, length)]
+
+    def overflow_step(self) -> NDArray[np.int64]:
+        """Return the first t at which a sequence's state is not finite, ``(B,)``, 0 where there is none."""
+        broken = ~np.isfinite(self.states).all(axis=1)
+        return np.where(broken.any(axis=0), broken.argmax(axis=0), 0)
+
+
+def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | None = None) -> Tape:
+    """Run ``cell`` over ``x (T, D, B)`` from the joint state ``initial (S, B)``."""
+    T, _, B = x.shape
+    states = np.empty((T + 1, cell.state_size, B), cell.dtype)
+    states[0] = initial
+    record: Record = {}
+    running = None if lengths is None else np.arange(T)[:, None] < lengths
+    with np.errstate(all="ignore"):
+        drive = cell.drive(x)
+        for t in range(T):
+            after, kept = cell.step(drive[t], cell.split(states[t]))
+            for target, array in zip(cell.split(states[t + 1]), after, strict=True):
+                target[...] = array
+            if running is not None and not running[t].all():
+                states[t + 1] = np.where(running[t], states[t + 1], states[t])
+            for name, array in kept.items():
+                if t == 0:
+                    record[name] = np.empty((T, *array.shape), array.dtype)
+                record[name][t] = array
+    return Tape(cell, x, states, record, lengths)

@@ -1,0 +1,100 @@
+"""A whole network forward and backward: layers, directions, unequal lengths, readout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.bptt.backward import Columns, Gradients, backward
+from gradlab.bptt.forward import Tape, forward
+from gradlab.network import Network, cells_of
+
+Array = NDArray[Any]
+Lengths = NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A forward pass: for each layer the tapes of its directions, the readout's pre-activations, y ``(T, O, B)``."""
+
+    network: Network
+    lengths: Lengths
+    tapes: list[tuple[Tape, ...]]
+    readout_a: Array | None
+    y: Array
+
+
+def run_forward(network: Network, x: Array, initial: Sequence[Sequence[Array]], lengths: Lengths) -> Run:
+    """Run the network over ``x (T, D, B)`` from joint initial states, one ``(S, B)`` a layer and direction."""
+    tapes, sequence = [], x
+    for layer, starts in zip(network.layers, initial, strict=True):
+        pair = [forward(cells_of(layer)[0], sequence, starts[0], lengths)]
+        if len(starts) > 1:
+            pair.append(forward(cells_of(layer)[1], turned(sequence, lengths), starts[1], lengths))
+        tapes.append(tuple(pair))
+        sequence = _output(pair, lengths)
+    if network.readout is None:
+        return Run(network, lengths, tapes, None, sequence)
+    with np.errstate(all="ignore"):
+        a, y = network.readout.forward(sequence)
+    return Run(network, lengths, tapes, a, y)
+
+
+def _output(pair: Sequence[Tape], lengths: Lengths) -> Array:
+    if len(pair) == 1:
+        return pair[0].output
+    return np.concatenate([pair[0].output, turned(pair[1].output, lengths)], axis=-2)
+
+
+def turned(sequence: Array, lengths: Lengths) -> Array:
+    """Return ``(T, …, B)`` with each sequence reversed within its own length; turning twice gives it back."""
+    if lengths is None:
+        return sequence[::-1]
+    steps = np.arange(len(sequence))[:, None]
+    order = np.where(steps < lengths, lengths - 1 - steps, steps)
+    spread = order if sequence.ndim == 2 else order[:, None, :]
+    return np.take_along_axis(sequence, np.broadcast_to(spread, sequence.shape), axis=0)
+
+
+def run_backward(run: Run, grad: Array) -> tuple[list[tuple[Gradients, ...]], Array | None]:
+    """Return the gradients of each layer and direction for ``grad`` = dL/dy ``(T, O, B)``, and dL/da of the readout."""
+    readout_grad, arriving = None, grad
+    if run.network.readout is not None:
+        assert run.readout_a is not None
+        with np.errstate(all="ignore"):
+            arriving, readout_grad = run.network.readout.vjp(run.readout_a, run.y, grad)
+    top, layers = Columns.of(arriving), []
+    for tapes in reversed(run.tapes):
+        found = _layer_backward(tapes, top, run.lengths)
+        layers.append(found)
+        top = _input_grad(found, run.lengths)
+    return layers[::-1], readout_grad
+
+
+def _layer_backward(tapes: Sequence[Tape], top: Columns, lengths: Lengths) -> tuple[Gradients, ...]:
+    width = tapes[0].cell.hidden_size
+    found = [backward(tapes[0], _direct(Columns(top.mantissa[:, :width], top.exponent)))]
+    if len(tapes) > 1:
+        other = Columns(turned(top.mantissa[:, width:], lengths), turned(top.exponent, lengths))
+        found.append(backward(tapes[1], _direct(other)))
+    return tuple(found)
+
+
+def _direct(arriving: Columns) -> Columns:
+    """Return what arrives at h_1 … h_T with a zero in front for h_0."""
+    mantissa, exponent = (
+        np.concatenate([np.zeros_like(a[:1]), a]) for a in (arriving.mantissa, arriving.exponent)
+    )
+    return Columns(mantissa, exponent)
+
+
+def _input_grad(found: Sequence[Gradients], lengths: Lengths) -> Columns:
+    """Return dL/dx_t of a layer, both directions' together, in the order of time."""
+    if len(found) == 1:
+        return found[0].input
+    other = found[1].input
+    return found[0].input.plus(Columns(turned(other.mantissa, lengths), turned(other.exponent, lengths)))

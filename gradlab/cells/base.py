@@ -1,0 +1,166 @@
+"""What a recurrence must say, and nothing else.
+
+A cell works on *columns*: arrays ``(…, F, N)``, features × N sequences, any leading axes. So ``W @ h`` reads as
+in the paper, one sequence, a batch, all steps and K tangents at once run through the same lines, and the loop, the
+Jacobians and the self-check share them. A state is a tuple of such arrays, one a name of ``state_names``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import choice, float_array
+from gradlab.errors import InputError
+from gradlab.initialise import INIT_KEYS, Option
+
+Array = NDArray[Any]
+State = tuple[Array, ...]
+Record = dict[str, Array]
+#: Factors of one block of a parameter's gradient: Σ_{t,b} left ⊗ right; ``right`` None for a bias.
+Pair = tuple[Array, Array | None]
+
+
+class Cell(ABC):
+    """A recurrence: its states and gates, one step forward, and the step's two derivatives.
+
+    Attributes
+    ----------
+    state_names : the states; the first is the cell's output sequence.
+    gate_names : the gates kept in ``record["gates"]``, in the order in which they are stacked.
+    block_names : the pre-activations, in the order of ``record["a"]`` and of the ``pre_grad`` that ``vjp`` gives.
+    parameter_names : the attributes that hold parameters.
+    """
+
+    name: ClassVar[str]
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    gate_names: ClassVar[tuple[str, ...]] = ()
+    block_names: ClassVar[tuple[str, ...]] = ()
+    parameter_names: ClassVar[tuple[str, ...]] = ("W_xh", "W_hh", "b_h")
+    INIT_KEYS: ClassVar[Mapping[str, Option]] = INIT_KEYS
+    OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
+
+    W_xh: Array
+    W_hh: Array
+    b_h: Array
+
+    # --- what every recurrence says ---------------------------------------------------------------
+
+    @abstractmethod
+    def step(self, drive: Array, state: State) -> tuple[State, Record]:
+        """Return the next state, and what the derivatives will need, for ``drive (…, kH, N)`` = W_xh x + b."""
+
+    @abstractmethod
+    def linearise(self, record: Record, before: State, after: State) -> Any:
+        """Return the step's derivative in factored form: a NamedTuple of arrays ``(…, F, N)`` for ``jvp`` and ``vjp``."""
+
+    @abstractmethod
+    def jvp(self, local: Any, tangent: State) -> State:
+        """Return J v, ``J = ∂s_t/∂s_{t−1}`` of the joint state."""
+
+    @abstractmethod
+    def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
+        """Return Jᵀ δ and the pre-activation gradients ``(…, kH, N)``, blocks in the order of ``block_names``."""
+
+    # --- what most recurrences leave as it is ------------------------------------------------------
+
+    @property
+    def input_size(self) -> int:
+        """D, the number of inputs."""
+        return int(self.W_xh.shape[1])
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the size of one state."""
+        return int(self.W_hh.shape[1])
+
+    @property
+    def state_size(self) -> int:
+        """S, the size of the joint state: H times the number of states."""
+        return self.hidden_size * len(self.state_names)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The floating-point type in which the cell runs."""
+        return self.W_hh.dtype
+
+    def drive(self, x: Array) -> Array:
+        """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``."""
+        drive = np.matmul(self.W_xh, x)
+        drive += self.b_h[:, None]
+        return np.asarray(drive)
+
+    def input_vjp(self, pre_grad: Array) -> Array:
+        """Return dL/dx from the pre-activation gradients, ``(…, kH, N)`` → ``(…, D, N)``."""
+        return np.asarray(self.W_xh.T @ pre_grad)
+
+    def total(self, local: Any, adjoint: State) -> State:
+        """Return the total gradients dL/ds_t from the adjoint: the same, but where one state of a step feeds another."""
+        return adjoint
+
+    def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
+        """Return for each parameter the factors of its gradient, one pair for each block of its rows."""
+        return {"W_xh": [(pre_grad, x)], "W_hh": [(pre_grad, before[0])], "b_h": [(pre_grad, None)]}
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The parameters by name."""
+        return {name: getattr(self, name) for name in self.parameter_names}
+
+    def split(self, joint: Array) -> State:
+        """Return the states as views of a joint array ``(…, S, N)``."""
+        H = self.hidden_size
+        return tuple(joint[..., i * H : (i + 1) * H, :] for i in range(len(self.state_names)))
+
+    def __repr__(self) -> str:
+        options = "".join(f", {key}={getattr(self, key)!r}" for key in self.OPTION_KEYS)
+        return f"{type(self).__name__}(input_size={self.input_size}, hidden_size={self.hidden_size}{options}, {self.dtype})"
+
+
+def block(array: Array, index: int, size: int) -> Array:
+    """Return block ``index`` of ``size`` rows of ``array (…, kH, N)``, a view."""
+    return array[..., index * size : (index + 1) * size, :]
+
+
+class Weights(NamedTuple):
+    """The three arrays that every shipped cell has, checked."""
+
+    W_xh: Array
+    W_hh: Array
+    b_h: Array
+
+
+def checked_weights(W_xh: object, W_hh: object, b_h: object, blocks: int) -> Weights:
+    """Return the weights of one dtype after checking shapes ``(kH, D)``, ``(kH, H)``, ``(kH,)``; no bias is a zero bias.
+
+    Raises
+    ------
+    InputError
+        naming the array, what was expected and what came.
+    """
+    recurrent = float_array("W_hh", W_hh, ("kH" if blocks > 1 else "H", "H"))
+    rows, hidden = recurrent.shape
+    if rows != blocks * hidden:
+        gates = f"{blocks} blocks of H rows and H columns" if blocks > 1 else "as many rows as columns"
+        raise InputError(f"W_hh must have {gates}, got {recurrent.shape}")
+    inputs = float_array("W_xh", W_xh, (rows, "D"))
+    bias = np.zeros(rows, recurrent.dtype) if b_h is None else float_array("b_h", b_h, (rows,))
+    return Weights(*one_dtype({"W_xh": inputs, "W_hh": recurrent, "b_h": bias}))
+
+
+def one_dtype(arrays: Mapping[str, Array]) -> list[Array]:
+    """Return the arrays, contiguous, after checking that all have one dtype."""
+    kinds = {name: array.dtype.name for name, array in arrays.items()}
+    if len(set(kinds.values())) > 1:
+        came = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        raise InputError(f"all weights of a cell must have one dtype, got {came}")
+    return [np.ascontiguousarray(array) for array in arrays.values()]
+
+
+def checked_dtype(dtype: str) -> str:
+    """Return ``dtype`` after checking that it is float64 or float32."""
+    return choice("dtype", np.dtype(dtype).name if not isinstance(dtype, str) else dtype, ("float64", "float32"))

@@ -1,0 +1,216 @@
+"""The GRU, in its four conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from gradlab.cells.activations import complement, logistic, tanh_derivative
+from gradlab.cells.base import Array, Cell, Pair, Record, State, block, checked_dtype, checked_weights, one_dtype
+from gradlab.checks import choice, float_array
+from gradlab.errors import InputError
+from gradlab.initialise import INIT_KEYS, Option, Seed, chrono_bias, input_weights, recurrent_weights, streams
+
+
+class Local(NamedTuple):
+    """J_t in factored form, ``(…, H, N)`` each."""
+
+    keep: Array
+    h_by_n: Array  # h_t by a_n
+    h_by_z: Array  # h_t by a_z
+    by_r: Array  # what r multiplies (h_{t−1}, or W_n h_{t−1} + b_hn), by a_r
+    r: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GRU(Cell):
+    r"""The gated recurrent unit; the reset gate before or after the product, the update gate replacing or keeping.
+
+    With ``a_r, a_z`` of ``W_xh x_t + W_hh h_{t−1} + b_h``, stacked ``r, z, n``, and w the share that is new::
+
+        r = σ(a_r)    z = σ(a_z)    h_t = (1 − w) ⊙ h_{t−1} + w ⊙ n    n = tanh(a_n)
+        reset="before":   a_n = W_xn x_t + b_n + W_n (r ⊙ h_{t−1})              (Cho et al. 2014, the default)
+        reset="after":    a_n = W_xn x_t + b_n + r ⊙ (W_n h_{t−1} + b_hn)       (PyTorch, cuDNN)
+        update="replace": w = z                                                  (the default)
+        update="keep":    w = 1 − z                                              (PyTorch, cuDNN)
+
+    With ``Z = diag((n − h_{t−1}) w')`` and ``N = diag(w n')`` the Jacobian is::
+
+        before:  J_t = diag(1 − w) + Z W_z + N W_n ( diag(r) + diag(h_{t−1} r') W_r )
+        after:   J_t = diag(1 − w) + Z W_z + N ( diag(r) W_n + diag((W_n h_{t−1} + b_hn) r') W_r )
+
+    Not to be confused with: ``diag(1 − w)`` alone, the additive path; the other convention of z, under which the same
+    weights are another network; the other reset, whose weights cannot be converted. The repr says which one it is.
+
+    Parameters
+    ----------
+    W_xh : ``(3H, D)``
+    W_hh : ``(3H, H)``
+    b_h : ``(3H,)``, zeros where not given
+    b_hn : ``(H,)``, only with ``reset="after"``
+    reset : "before" or "after"
+    update : "replace" or "keep"
+
+    References
+    ----------
+    Cho et al. 2014, eqs. 5-8; Chung et al. 2014; PyTorch's ``nn.GRU`` for "after" and "keep".
+    """
+
+    W_xh: Array
+    W_hh: Array
+    b_h: Array = None  # type: ignore[assignment]
+    b_hn: Array | None = None
+    reset: str = "before"
+    update: str = "replace"
+
+    name: ClassVar[str] = "gru"
+    gate_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    block_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    INIT_KEYS: ClassVar[Mapping[str, Option]] = {
+        **INIT_KEYS,
+        "chrono": Option(
+            float, None, minimum=2.0, optional=True, meaning="T_max: the share kept has bias ln U(1, T_max − 1)"
+        ),
+    }
+    OPTION_KEYS: ClassVar[Mapping[str, Option]] = {
+        "reset": Option(str, "before", choices=("before", "after"), meaning="r before or after the product with W_n"),
+        "update": Option(str, "replace", choices=("replace", "keep"), meaning="z is what is new, or what is kept"),
+    }
+
+    def __post_init__(self) -> None:
+        choice("reset", self.reset, ("before", "after"))
+        choice("update", self.update, ("replace", "keep"))
+        weights: dict[str, Array] = checked_weights(self.W_xh, self.W_hh, self.b_h, 3)._asdict()
+        if self.reset == "after":
+            H = weights["W_hh"].shape[1]
+            given = np.zeros(H, weights["W_hh"].dtype) if self.b_hn is None else self.b_hn
+            weights["b_hn"] = float_array("b_hn", given, (H,))
+        elif self.b_hn is not None:
+            raise InputError('b_hn belongs to reset="after"; with reset="before" add it to b_h')
+        for name, array in zip(weights, one_dtype(weights), strict=True):
+            object.__setattr__(self, name, array)
+
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        recurrent: str = "gaussian",
+        scale: float = 1.0,
+        input_scale: float = 1.0,
+        chrono: float | None = None,
+        reset: str = "before",
+        update: str = "replace",
+        rng: Seed = None,
+        dtype: str = "float64",
+    ) -> Self:
+        """Draw the weights, each gate on its own; biases are 0, or ``chrono``'s for the share that is kept."""
+        for_recurrent, for_input, for_bias = streams(rng, 3)
+        W_hh = recurrent_weights(recurrent, hidden_size, 3, scale, for_recurrent)
+        W_xh = input_weights(3 * hidden_size, input_size, input_scale, for_input)
+        bias = np.zeros((3, hidden_size))
+        if chrono is not None:
+            bias[1] = (1.0 if update == "keep" else -1.0) * chrono_bias(hidden_size, chrono, for_bias)
+        kind = checked_dtype(dtype)
+        return cls(
+            W_xh.astype(kind), W_hh.astype(kind), bias.ravel().astype(kind), reset=reset, update=update
+        )
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        return super().parameters | ({} if self.b_hn is None else {"b_hn": self.b_hn})
+
+    def _rows(self, *blocks: int) -> Array:
+        """Return the rows of W_hh of neighbouring blocks, a view."""
+        H = self.hidden_size
+        return self.W_hh[blocks[0] * H : (blocks[-1] + 1) * H]
+
+    def step(self, drive: Array, state: State) -> tuple[State, Record]:
+        (h,) = state
+        H = self.hidden_size
+        a, extra = self._pre_activations(drive, h)
+        gates = np.empty_like(a)
+        gates[..., : 2 * H, :] = logistic(a[..., : 2 * H, :])
+        r, z, n = (block(gates, k, H) for k in range(3))
+        if self.b_hn is None:
+            a_n = drive[..., 2 * H :, :] + self._rows(2) @ (r * h)
+        else:
+            a_n = drive[..., 2 * H :, :] + r * extra["u"]
+        a[..., 2 * H :, :] = a_n
+        np.tanh(a_n, out=n)
+        h = (1.0 - z) * h + z * n if self.update == "replace" else z * h + (1.0 - z) * n
+        return (h,), {"a": a, "gates": gates, **extra}
+
+    def _pre_activations(self, drive: Array, h: Array) -> tuple[Array, Record]:
+        """Return a with its blocks r and z filled, and u = W_n h + b_hn where the reset comes after the product."""
+        H = self.hidden_size
+        if self.b_hn is None:
+            a_rz = self._rows(0, 1) @ h
+            a = np.empty((*a_rz.shape[:-2], 3 * H, a_rz.shape[-1]), a_rz.dtype)
+            np.add(a_rz, drive[..., : 2 * H, :], out=a[..., : 2 * H, :])
+            return a, {}
+        product = self.W_hh @ h
+        return product + drive, {"u": block(product, 2, H) + self.b_hn[:, None]}
+
+    def linearise(self, record: Record, before: State, after: State) -> Local:
+        H = self.hidden_size
+        a, gates = record["a"], record["gates"]
+        r, z, n = (block(gates, k, H) for k in range(3))
+        not_r, not_z = (complement(block(a, k, H), block(gates, k, H)) for k in (0, 1))
+        new, keep, sign = (z, not_z, 1.0) if self.update == "replace" else (not_z, z, -1.0)
+        return Local(
+            keep=keep,
+            h_by_n=new * tanh_derivative(block(a, 2, H), n),
+            h_by_z=sign * (n - before[0]) * z * not_z,
+            by_r=record.get("u", before[0]) * r * not_r,
+            r=r,
+        )
+
+    def jvp(self, local: Any, tangent: State) -> State:
+        (v,) = tangent
+        H = self.hidden_size
+        if self.b_hn is None:
+            rz = self._rows(0, 1) @ v
+            n = self._rows(2) @ (local.r * v + local.by_r * block(rz, 0, H))
+            z = block(rz, 1, H)
+        else:
+            r, z, u = (block(self.W_hh @ v, k, H) for k in range(3))
+            n = local.r * u + local.by_r * r
+        return (local.keep * v + local.h_by_z * z + local.h_by_n * n,)
+
+    def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
+        (dh,) = adjoint
+        H = self.hidden_size
+        pre_grad = np.empty((*dh.shape[:-2], 3 * H, dh.shape[-1]), dh.dtype)
+        r, z, n = (block(pre_grad, k, H) for k in range(3))
+        np.multiply(local.h_by_n, dh, out=n)
+        np.multiply(local.h_by_z, dh, out=z)
+        if self.b_hn is None:
+            through_n = self._rows(2).T @ n
+            np.multiply(local.by_r, through_n, out=r)
+            before = local.keep * dh + local.r * through_n + self._rows(0, 1).T @ pre_grad[..., : 2 * H, :]
+        else:
+            np.multiply(local.by_r, n, out=r)
+            before = local.keep * dh + self.W_hh.T @ self._into_product(pre_grad, local.r)
+        return (before,), pre_grad
+
+    def _into_product(self, pre_grad: Array, r: Array) -> Array:
+        """Return the gradient at W_hh h, whose n-block is behind the reset gate."""
+        into = pre_grad.copy()
+        into[..., 2 * self.hidden_size :, :] *= r
+        return into
+
+    def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
+        H, h = self.hidden_size, before[0]
+        pairs = super().parameter_pairs(record, before, pre_grad, x)
+        r = block(record["gates"], 0, H)
+        if self.b_hn is None:
+            pairs["W_hh"] = [(pre_grad[..., : 2 * H, :], h), (block(pre_grad, 2, H), r * h)]
+        else:
+            into = self._into_product(pre_grad, r)
+            pairs |= {"W_hh": [(into, h)], "b_hn": [(block(into, 2, H), None)]}
+        return pairs

@@ -1,0 +1,159 @@
+"""The LSTM with forget gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from gradlab.cells.activations import complement, logistic, tanh_derivative
+from gradlab.cells.base import Array, Cell, Record, State, block, checked_dtype, checked_weights
+from gradlab.checks import number
+from gradlab.errors import InputError
+from gradlab.initialise import INIT_KEYS, Option, Seed, chrono_bias, input_weights, recurrent_weights, streams
+
+
+class Local(NamedTuple):
+    """J_t in factored form, ``(…, H, N)`` each: what a change of a gate's pre-activation does to c_t or h_t."""
+
+    c_by_i: Array
+    c_by_f: Array
+    c_by_g: Array
+    h_by_o: Array
+    h_by_c: Array
+    f: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LSTM(Cell):
+    r"""The LSTM with input, forget and output gate and candidate g; no peepholes, no projection.
+
+    With ``a = W_xh x_t + W_hh h_{t−1} + b_h``, stacked ``i, f, g, o``::
+
+        i = σ(a_i)   f = σ(a_f)   g = tanh(a_g)   o = σ(a_o)
+        c_t = f ⊙ c_{t−1} + i ⊙ g                 h_t = o ⊙ tanh(c_t)
+
+    The state is the pair ``s = (h, c)``. With the diagonal matrices ``F = diag(f)``, ``E = diag(o ⊙ tanh'(c_t))`` and
+    ``A = diag(g i') W_i + diag(c_{t−1} f') W_f + diag(i g') W_g``, ``O = diag(tanh(c_t) o') W_o`` the joint Jacobian is::
+
+        J_t = ∂(h_t, c_t)/∂(h_{t−1}, c_{t−1}) = [ E A + O   E F ]
+                                                [   A        F  ]
+
+    Not to be confused with: ``∂h_t/∂h_{t−1}`` alone (the h-block: it drops the cell path, and with it the carousel);
+    ``F`` alone (∏f drops the path through the gates); the *adjoint* ``δ_c``, which holds h_t fixed, against the *total*
+    ``dL/dc_t = δ_c + E δ_h``. A *small* f erases the cell state, a large one keeps it.
+
+    Parameters
+    ----------
+    W_xh : ``(4H, D)``
+    W_hh : ``(4H, H)``
+    b_h : ``(4H,)``, zeros where not given (PyTorch's two biases are added)
+
+    References
+    ----------
+    Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000 (forget gate).
+
+    Examples
+    --------
+    >>> LSTM.init(input_size=3, hidden_size=5, forget_bias=1.0, rng=0).b_h[5:10]
+    array([1., 1., 1., 1., 1.])
+    """
+
+    W_xh: Array
+    W_hh: Array
+    b_h: Array = None  # type: ignore[assignment]
+
+    name: ClassVar[str] = "lstm"
+    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+    gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    block_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    INIT_KEYS: ClassVar[Mapping[str, Option]] = {
+        **INIT_KEYS,
+        "forget_bias": Option(float, 0.0, meaning="b_f (LSTM)"),
+        "chrono": Option(
+            float, None, minimum=2.0, optional=True, meaning="T_max: b_f = ln U(1, T_max − 1), b_i = −b_f (LSTM, GRU)"
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        for name, array in checked_weights(self.W_xh, self.W_hh, self.b_h, 4)._asdict().items():
+            object.__setattr__(self, name, array)
+
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        recurrent: str = "gaussian",
+        scale: float = 1.0,
+        input_scale: float = 1.0,
+        forget_bias: float = 0.0,
+        chrono: float | None = None,
+        rng: Seed = None,
+        dtype: str = "float64",
+    ) -> Self:
+        """Draw the weights, each gate on its own; biases are 0 but the forget gate's, or those of ``chrono``."""
+        for_recurrent, for_input, for_bias = streams(rng, 3)
+        W_hh = recurrent_weights(recurrent, hidden_size, 4, scale, for_recurrent)
+        W_xh = input_weights(4 * hidden_size, input_size, input_scale, for_input)
+        bias = np.zeros((4, hidden_size))
+        bias[1] = number("forget_bias", forget_bias)
+        if chrono is not None:
+            if forget_bias != 0.0:
+                raise InputError(f"give forget_bias or chrono, not both; got {forget_bias} and {chrono}")
+            bias[1] = chrono_bias(hidden_size, chrono, for_bias)
+            bias[0] = -bias[1]
+        kind = checked_dtype(dtype)
+        return cls(W_xh.astype(kind), W_hh.astype(kind), bias.ravel().astype(kind))
+
+    def step(self, drive: Array, state: State) -> tuple[State, Record]:
+        h, c = state
+        H = self.hidden_size
+        a = self.W_hh @ h
+        a = a + drive
+        gates = np.empty_like(a)
+        gates[..., : 2 * H, :] = logistic(a[..., : 2 * H, :])
+        np.tanh(block(a, 2, H), out=block(gates, 2, H))
+        gates[..., 3 * H :, :] = logistic(a[..., 3 * H :, :])
+        i, f, g, o = (block(gates, k, H) for k in range(4))
+        c = f * c + i * g
+        return (o * np.tanh(c), c), {"a": a, "gates": gates}
+
+    def linearise(self, record: Record, before: State, after: State) -> Local:
+        H = self.hidden_size
+        a, gates, c = record["a"], record["gates"], after[1]
+        i, f, g, o = (block(gates, k, H) for k in range(4))
+        not_i, not_f, not_o = (complement(block(a, k, H), block(gates, k, H)) for k in (0, 1, 3))
+        tanh_c = np.tanh(c)
+        return Local(
+            c_by_i=g * i * not_i,
+            c_by_f=before[1] * f * not_f,
+            c_by_g=i * tanh_derivative(block(a, 2, H), g),
+            h_by_o=tanh_c * o * not_o,
+            h_by_c=o * tanh_derivative(c, tanh_c),
+            f=f,
+        )
+
+    def jvp(self, local: Any, tangent: State) -> State:
+        v_h, v_c = tangent
+        H = self.hidden_size
+        i, f, g, o = (block(self.W_hh @ v_h, k, H) for k in range(4))
+        c = local.f * v_c + local.c_by_i * i + local.c_by_f * f + local.c_by_g * g
+        return local.h_by_c * c + local.h_by_o * o, c
+
+    def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
+        dh, dc = self.total(local, adjoint)
+        H = self.hidden_size
+        pre_grad = np.empty((*dc.shape[:-2], 4 * H, dc.shape[-1]), dc.dtype)
+        np.multiply(local.c_by_i, dc, out=block(pre_grad, 0, H))
+        np.multiply(local.c_by_f, dc, out=block(pre_grad, 1, H))
+        np.multiply(local.c_by_g, dc, out=block(pre_grad, 2, H))
+        np.multiply(local.h_by_o, dh, out=block(pre_grad, 3, H))
+        return (self.W_hh.T @ pre_grad, local.f * dc), pre_grad
+
+    def total(self, local: Any, adjoint: State) -> State:
+        dh, dc = adjoint
+        return dh, dc + local.h_by_c * dh

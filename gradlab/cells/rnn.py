@@ -1,0 +1,102 @@
+"""The vanilla RNN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from gradlab.cells.activations import ACTIVATIONS
+from gradlab.cells.base import Array, Cell, Record, State, checked_dtype, checked_weights
+from gradlab.checks import choice
+from gradlab.initialise import Option, Seed, input_weights, recurrent_weights, streams
+
+
+class Local(NamedTuple):
+    """J_t in factored form: diag(slope) W_hh."""
+
+    slope: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RNN(Cell):
+    r"""The vanilla (Elman) RNN, ``h_t = φ(a_t)``, ``a_t = W_xh x_t + W_hh h_{t−1} + b_h``.
+
+    φ is tanh, relu, logistic or identity. By the chain rule ``∂a_t/∂h_{t−1} = W_hh``, hence
+
+    ``J_t = ∂h_t/∂h_{t−1} = diag(φ'(a_t)) W_hh``,  ``dL/da_t = φ'(a_t) ⊙ dL/dh_t``,  ``δ_{t−1} = W_hhᵀ dL/da_t``.
+
+    φ' is taken at the *pre-activation*: for tanh ``1 − h_t²``, not ``1 − tanh²(h_t)`` (a published slip). The product
+    that carries a gradient from T to t is ``J_T … J_{t+1}``, rows the later state; its norm is neither a power of W's
+    spectral radius nor of its largest singular value. A Jordan network feeds back y, not h: it is not this one.
+
+    Parameters
+    ----------
+    W_xh : ``(H, D)``
+    W_hh : ``(H, H)``, rows are outputs, as in ``W_hh @ h``
+    b_h : ``(H,)``, zeros where not given
+    activation : "tanh", "relu", "logistic" or "identity"
+
+    References
+    ----------
+    Elman 1990; Pascanu, Mikolov & Bengio 2013, eqs. 2 and 5.
+
+    Examples
+    --------
+    >>> cell = RNN.init(input_size=3, hidden_size=5, scale=0.9, rng=0)
+    >>> cell
+    RNN(input_size=3, hidden_size=5, activation='tanh', float64)
+    """
+
+    W_xh: Array
+    W_hh: Array
+    b_h: Array = None  # type: ignore[assignment]
+    activation: str = "tanh"
+
+    name: ClassVar[str] = "rnn"
+    block_names: ClassVar[tuple[str, ...]] = ("h",)
+    OPTION_KEYS: ClassVar[Mapping[str, Option]] = {
+        "activation": Option(str, "tanh", choices=tuple(ACTIVATIONS), meaning="φ"),
+    }
+
+    def __post_init__(self) -> None:
+        choice("activation", self.activation, ACTIVATIONS)
+        for name, array in checked_weights(self.W_xh, self.W_hh, self.b_h, 1)._asdict().items():
+            object.__setattr__(self, name, array)
+
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        recurrent: str = "gaussian",
+        scale: float = 1.0,
+        input_scale: float = 1.0,
+        activation: str = "tanh",
+        rng: Seed = None,
+        dtype: str = "float64",
+    ) -> Self:
+        """Draw the weights (:data:`gradlab.initialise.RECURRENT`); biases are 0; ``rng`` a seed or a Generator."""
+        for_recurrent, for_input = streams(rng, 2)
+        W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
+        W_xh = input_weights(hidden_size, input_size, input_scale, for_input)
+        kind = checked_dtype(dtype)
+        return cls(W_xh.astype(kind), W_hh.astype(kind), np.zeros(hidden_size, kind), activation)
+
+    def step(self, drive: Array, state: State) -> tuple[State, Record]:
+        a = self.W_hh @ state[0]
+        a += drive
+        return (ACTIVATIONS[self.activation].value(a),), {"a": a}
+
+    def linearise(self, record: Record, before: State, after: State) -> Local:
+        return Local(ACTIVATIONS[self.activation].derivative(record["a"], after[0]))
+
+    def jvp(self, local: Any, tangent: State) -> State:
+        return (local.slope * (self.W_hh @ tangent[0]),)
+
+    def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
+        pre_grad = local.slope * adjoint[0]
+        return (self.W_hh.T @ pre_grad,), pre_grad

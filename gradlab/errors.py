@@ -1,0 +1,30 @@
+"""The exceptions of gradlab, and the one way in which their messages name what was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GradlabError(Exception):
+    """Anything that gradlab refuses; its text says what was expected, what came and what to do."""
+
+
+class InputError(GradlabError, ValueError):
+    """An array, a size or a choice that a public function cannot take."""
+
+
+class SpecError(GradlabError, ValueError):
+    """A study's specification that cannot be run; the text starts with the key's path."""
+
+
+class StoreError(GradlabError):
+    """A results folder that cannot be read or written."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """Return ``unknown cell "lsmt"; did you mean "lstm"? (gru, lstm, rnn)``."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f'; did you mean "{near[0]}"?' if near else ";"
+    return f'unknown {kind} "{name}"{hint} ({", ".join(names)})'

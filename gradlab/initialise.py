@@ -1,0 +1,101 @@
+"""Initial weights, drawn as arrays: one standard draw Z, times a scale, so that scales are compared on the same Z."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import choice, number, positive
+from gradlab.errors import InputError
+
+Array = NDArray[Any]
+Seed = int | np.random.Generator | np.random.SeedSequence | None
+
+
+class Option(NamedTuple):
+    """A key that a cell, an initialisation or a task declares for itself: its type, default, and what it may be."""
+
+    type: type
+    default: object
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    optional: bool = False
+    meaning: str = ""
+
+
+def _gaussian(size: int, rng: np.random.Generator) -> Array:
+    return rng.standard_normal((size, size)) / np.sqrt(size)
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> Array:
+    """Return a Haar-distributed orthogonal matrix: QR with R's diagonal made positive (Mezzadri 2007)."""
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    return np.asarray(q * np.sign(np.diag(r)))
+
+
+def _identity(size: int, rng: np.random.Generator) -> Array:
+    return np.eye(size)
+
+
+def _uniform(size: int, rng: np.random.Generator) -> Array:
+    return rng.uniform(-1.0, 1.0, (size, size)) / np.sqrt(size)
+
+
+def _glorot(size: int, rng: np.random.Generator) -> Array:
+    return rng.uniform(-1.0, 1.0, (size, size)) * np.sqrt(6.0 / (size + size))
+
+
+def _he(size: int, rng: np.random.Generator) -> Array:
+    return rng.standard_normal((size, size)) * np.sqrt(2.0 / size)
+
+
+#: name → (draws one block ``(H, H)`` at scale 1, what it is)
+RECURRENT = {
+    "gaussian": (_gaussian, "N(0, scale²/H)"),
+    "orthogonal": (_orthogonal, "scale · Q, Q Haar-orthogonal"),
+    "identity": (_identity, "scale · I (Le, Jaitly & Hinton 2015)"),
+    "uniform": (_uniform, "U(±scale/√H), the common libraries' default at scale 1"),
+    "glorot": (_glorot, "U(±scale·√(6/2H)) (Glorot & Bengio 2010)"),
+    "he": (_he, "N(0, 2·scale²/H) (He et al. 2015)"),
+}
+
+#: What ``init`` of every cell takes beside its sizes.
+INIT_KEYS = {
+    "recurrent": Option(str, "gaussian", choices=tuple(RECURRENT), meaning="how W_hh is drawn, gate by gate"),
+    "scale": Option(float, 1.0, minimum=0.0, meaning="factor of W_hh: W = g·Z with one Z for every g"),
+    "input_scale": Option(float, 1.0, minimum=0.0, meaning="W_xh is N(0, input_scale²/D)"),
+}
+
+
+def streams(rng: Seed, count: int) -> list[np.random.Generator]:
+    """Return ``count`` independent generators, one a purpose, so that one draw never shifts another."""
+    return list(np.random.default_rng(rng).spawn(count))
+
+
+def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.random.Generator) -> Array:
+    """Return ``W_hh (blocks·H, H)``, each block drawn on its own.
+
+    Raises
+    ------
+    InputError
+        for an unknown name, a size below 1, a scale that is not finite.
+    """
+    draw, _ = RECURRENT[choice("recurrent init", name, RECURRENT)]
+    size, factor = positive("hidden_size", size), number("scale", scale)
+    return factor * np.concatenate([draw(size, rng) for _ in range(blocks)])
+
+
+def input_weights(rows: int, columns: int, scale: float, rng: np.random.Generator) -> Array:
+    """Return Gaussian weights ``(rows, columns)`` of standard deviation ``scale/√columns``."""
+    columns, factor = positive("input_size", columns), number("input_scale", scale)
+    return factor * rng.standard_normal((rows, columns)) / np.sqrt(columns)
+
+
+def chrono_bias(size: int, longest: float, rng: np.random.Generator) -> Array:
+    """Return ``ln U(1, T_max − 1)``, the bias that spreads a gate's memory over 1 … T_max (Tallec & Ollivier 2018)."""
+    horizon = number("chrono", longest)
+    if horizon <= 2.0:
+        raise InputError(f"chrono must be a length above 2 steps, got {longest}")
+    return np.log(rng.uniform(1.0, horizon - 1.0, size))

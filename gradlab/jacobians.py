@@ -1,0 +1,201 @@
+"""Every step's Jacobian J_t = ∂s_t/∂s_{t−1}, as a view of the tape: applied, not stored.
+
+All T·B of them are applied at once as one product with the shared weights. Dense matrices are formed in chunks that
+fit a fixed room and are forgotten, so no question but ``dense`` ever holds T·B·S² numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator
+
+from gradlab.bptt import Tape
+from gradlab.checks import choice
+from gradlab.errors import InputError
+
+Array = NDArray[Any]
+#: Numbers that one chunk of dense Jacobians, or of applied vectors, may hold: 16 MiB in float64.
+CHUNK = 2**21
+
+
+@dataclass(frozen=True, eq=False)
+class Jacobians:
+    """The Jacobians of one layer and direction; of an LSTM the joint ones, blocks ``h, c``.
+
+    ``J @ V`` and ``J.T @ U`` take ``(T, B, S)`` or ``(T, B, S, K)``. What belongs to a step beyond a sequence's own end
+    is nan. ``t`` counts from 1 in the order in which the cell ran.
+    """
+
+    tape: Tape
+    transposed: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """``(T, B, S, S)``."""
+        S = self.tape.cell.state_size
+        return self.tape.steps, self.tape.x.shape[-1], S, S
+
+    @property
+    def T(self) -> Jacobians:
+        """The transposed Jacobians, which carry an adjoint back."""
+        return Jacobians(self.tape, not self.transposed)
+
+    def __matmul__(self, vectors: Array) -> Array:
+        """Return J_t v for every step and sequence, same shape as ``vectors``, ``(T, B, S)`` or ``(T, B, S, K)``."""
+        given = np.asarray(vectors, self.tape.cell.dtype)
+        if given.ndim not in (3, 4) or given.shape[:3] != self.shape[:3]:
+            raise InputError(f"J @ V needs V of shape (T, B, S[, K]) = {self.shape[:3]}, got {given.shape}")
+        wide = given if given.ndim == 4 else given[..., None]
+        answer = np.empty_like(wide)
+        per_step = max(1, wide[0].size)
+        for stretch in _chunks(np.arange(self.shape[0]), max(1, CHUNK // per_step)):
+            columns = np.ascontiguousarray(np.moveaxis(wide[stretch], (3, 2), (0, 1)))
+            flat = columns.reshape(*columns.shape[:2], -1)
+            answer[stretch] = np.moveaxis(self._apply(stretch, flat).reshape(columns.shape), (0, 1), (3, 2))
+        return answer.reshape(given.shape)
+
+    def _apply(self, steps: NDArray[np.int64], columns: Array) -> Array:
+        """Return J v for ``columns (K, S, n·B)`` of the n ``steps`` (0-based)."""
+        cell = self.tape.cell
+        with np.errstate(all="ignore"):
+            local = self._local(steps)
+            state = cell.split(columns)
+            after = cell.vjp(local, state)[0] if self.transposed else cell.jvp(local, state)
+        return np.concatenate(after, axis=-2)
+
+    def _local(self, steps: NDArray[np.int64]) -> Any:
+        """Return the factored derivatives of some steps side by side, ``(F, n·B)`` each: one product serves them all."""
+        tape = self.tape
+        record = {name: array[steps] for name, array in tape.record.items()}
+        before, after = tape.cell.split(tape.states[steps]), tape.cell.split(tape.states[steps + 1])
+        local = tape.cell.linearise(record, before, after)
+        return type(local)(*(_side_by_side(array) for array in local))
+
+    def dense(self, t: int) -> Array:
+        """Return J_t of every sequence, ``(B, S, S)``, for t = 1 … T."""
+        return self._dense(np.array([self._index(t)]))[0]
+
+    def _index(self, t: int) -> int:
+        if not 1 <= t <= self.shape[0]:
+            raise InputError(f"t must be a step 1 … {self.shape[0]}, got {t}")
+        return int(t) - 1
+
+    def _dense(self, steps: NDArray[np.int64]) -> Array:
+        """Return ``(n, B, S, S)``: J applied to the S unit vectors."""
+        _, B, S, _ = self.shape
+        N = len(steps) * B
+        unit = np.ascontiguousarray(np.broadcast_to(np.eye(S, dtype=self.tape.cell.dtype)[:, :, None], (S, S, N)))
+        columns = self._apply(steps, unit)
+        return np.ascontiguousarray(np.moveaxis(columns.reshape(S, S, len(steps), B), (2, 3, 1, 0), (0, 1, 2, 3)))
+
+    def _dense_chunks(self, steps: Sequence[int] | None) -> Iterator[tuple[NDArray[np.int64], Array]]:
+        """Yield positions and dense Jacobians of some steps (1 … T; all where None), a chunk at a time."""
+        T, B, S, _ = self.shape
+        wanted = np.arange(T) if steps is None else np.array([self._index(t) for t in steps])
+        for places in _chunks(np.arange(len(wanted)), max(1, CHUNK // (B * S * S))):
+            yield places, self._dense(wanted[places])
+
+    def norm(self, ord: int | str = 2, *, steps: Sequence[int] | None = None) -> NDArray[np.float64]:
+        """Return ‖J_t‖ of every step and sequence, ``(T, B)``: ``2`` the largest singular value, ``"fro"`` Frobenius's."""
+        choice("norm", str(ord), ("2", "fro"))
+        if str(ord) == "2":
+            return self.singular_values(1, steps=steps)[..., 0]
+        return self._collect(_frobenius, (), steps)
+
+    def singular_values(self, k: int | None = None, *, steps: Sequence[int] | None = None) -> NDArray[np.float64]:
+        """Return the k largest singular values (all where None), descending, ``(T, B, k)``."""
+        S = self.shape[-1]
+        if k is not None and not 1 <= k <= S:
+            raise InputError(f"k must be 1 … S = {S}, got {k}")
+        count = S if k is None else k
+        return self._collect(lambda J: _singular_values(J)[..., :count], (count,), steps)
+
+    def log_abs_det(self) -> NDArray[np.float64]:
+        """Return ln|det J_t| of every step and sequence, ``(T, B)``, in nats; −inf where J_t is singular."""
+        return self._collect(_log_abs_det, (), None)
+
+    def _collect(self, question: Any, tail: tuple[int, ...], steps: Sequence[int] | None) -> NDArray[np.float64]:
+        T, B, *_ = self.shape
+        chosen = np.arange(1, T + 1) if steps is None else np.asarray(steps)
+        answer = np.empty((len(chosen), B, *tail))
+        with np.errstate(all="ignore"):
+            for places, dense in self._dense_chunks(steps):
+                answer[places] = question(dense)
+        answer[chosen[:, None] > self.tape.ends] = np.nan
+        return answer
+
+    def eigenvalues(self, t: int) -> NDArray[np.complex128]:
+        """Return the eigenvalues of J_t of every sequence, ``(B, S)``, by falling modulus."""
+        dense = self.dense(t)
+        if not np.isfinite(dense).all():
+            return np.full(dense.shape[:-1], np.nan, complex)
+        values = np.linalg.eigvals(dense).astype(complex)
+        return np.take_along_axis(values, np.argsort(-np.abs(values), axis=-1), axis=-1)
+
+    def linear_operator(self, t: int, b: int) -> LinearOperator:
+        """Return J_t of sequence b as a scipy ``LinearOperator``: nothing is formed."""
+        _, B, S, _ = self.shape
+        if not 0 <= b < B:
+            raise InputError(f"b must be a sequence 0 … {B - 1}, got {b}")
+        local = self._local(np.array([self._index(t)]))
+        one = type(local)(*(array[..., b : b + 1] for array in local))
+        cell = self.tape.cell
+
+        def product(vectors: Array, back: bool) -> Array:
+            columns = cell.split(np.asarray(vectors).reshape(S, -1).astype(cell.dtype))
+            after = cell.vjp(one, columns)[0] if back else cell.jvp(one, columns)
+            return np.concatenate(after).reshape(np.shape(vectors))
+
+        return LinearOperator(
+            (S, S),
+            matvec=lambda v: product(v, self.transposed),
+            rmatvec=lambda u: product(u, not self.transposed),
+            matmat=lambda V: product(V, self.transposed),
+            rmatmat=lambda U: product(U, not self.transposed),
+            dtype=cell.dtype,
+        )
+
+    def __repr__(self) -> str:
+        T, B, S, _ = self.shape
+        of = "transposed " if self.transposed else ""
+        return f"Jacobians: {of}∂s_t/∂s_{{t−1}} of {self.tape.cell!r}, T {T}, B {B}, S {S}"
+
+
+def _chunks(indices: NDArray[np.int64], length: int) -> list[NDArray[np.int64]]:
+    return [indices[start : start + length] for start in range(0, len(indices), length)]
+
+
+def _side_by_side(array: Array) -> Array:
+    """Return ``(n, …, B)`` as ``(…, n·B)``, contiguous."""
+    moved = np.moveaxis(array, 0, -2)
+    return np.ascontiguousarray(moved).reshape(*moved.shape[:-2], -1)
+
+
+def _frobenius(dense: Array) -> Array:
+    """Frobenius norms on peaks, so that no square leaves its range."""
+    peak = np.abs(dense).max(axis=(-2, -1), keepdims=True)
+    unit = np.where((peak > 0) & np.isfinite(peak), peak, 1.0)
+    return np.asarray(np.sqrt(((dense / unit) ** 2).sum(axis=(-2, -1))) * unit[..., 0, 0])
+
+
+def _singular_values(dense: Array) -> Array:
+    finite = np.isfinite(dense).all(axis=(-2, -1))
+    values = np.full(dense.shape[:-1], np.nan)
+    if finite.any():
+        values[finite] = np.linalg.svd(dense[finite], compute_uv=False)
+    return values
+
+
+def _log_abs_det(dense: Array) -> Array:
+    """ln|det| after rows, then columns, are brought to 1, so that pivots compare like with like."""
+    total = np.zeros(dense.shape[:-2])
+    for axis in (-1, -2):
+        peak = np.abs(dense).max(axis=axis, keepdims=True)
+        total = total + np.log(peak.astype(np.float64)).sum(axis=(-2, -1))
+        dense = dense / np.where(peak > 0, peak, 1.0)
+    return np.where(np.isneginf(total), -np.inf, total + np.linalg.slogdet(dense)[1])

@@ -1,0 +1,209 @@
+"""Losses, one value a sequence: ``loss.evaluate(y)`` gives the values ``(B,)`` and dL/dy ``(T, B, O)``.
+
+``at`` says which steps are read: "last" (each sequence's own last step), "every", a list of steps 1 … T, or a mask
+``(T, B)``. Means are over outputs and over the steps asked for. A user's own loss is a function ``loss(y)`` that
+returns the same pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from gradlab.checks import float_array
+from gradlab.errors import InputError
+
+Array = NDArray[Any]
+At = str | Sequence[int] | Array
+Lengths = NDArray[np.int64]
+#: A user's own loss: outputs ``(T, B, O)`` → values ``(B,)`` and gradient ``(T, B, O)``.
+LossFunction = Callable[[Array], tuple[Array, Array]]
+#: One kind of loss: y and targets of the steps asked for, ``(T, B, O)`` → (value, gradient) each step, ``(T, B)``, ``(T, B, O)``.
+StepLoss = Callable[[Array, Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """A loss that reads targets at certain steps. Made by :func:`mse`, :func:`cross_entropy`, :func:`nll`, :func:`projection`."""
+
+    kind: str
+    targets: Array
+    at: At
+    per_step: StepLoss = field(repr=False)
+    averaged: bool = True
+    labels: bool = False
+
+    def evaluate(self, y: Array, lengths: Lengths | None = None) -> tuple[Array, Array]:
+        """Return the loss of each sequence ``(B,)`` and its gradient ``(T, B, O)`` for outputs ``y (T, B, O)``.
+
+        Raises
+        ------
+        InputError
+            where a step lies beyond T or a sequence's end, or the targets do not fit y.
+        """
+        T, B, _ = y.shape
+        mask = step_mask(self.at, T, B, lengths)
+        targets = self._spread(y, mask)
+        value, grad = self.per_step(y, targets)
+        weight = mask / np.maximum(mask.sum(axis=0), 1) if self.averaged else mask.astype(float)
+        weight = weight.astype(y.dtype)
+        with np.errstate(invalid="ignore"):
+            loss = np.where(mask, value * weight, 0).sum(axis=0)
+        return loss.astype(y.dtype), np.where(mask[..., None], grad * weight[..., None], 0).astype(y.dtype)
+
+    def _spread(self, y: Array, mask: NDArray[np.bool_]) -> Array:
+        """Return targets for every step, ``(T, B, O)`` (labels ``(T, B)``)."""
+        T, B, O = y.shape
+        given, tail = self.targets, () if self.labels else (O,)
+        if self.labels and given.max() >= O:
+            raise InputError(f"labels must be 0 … {O - 1} for {O} outputs, got {given.max()}")
+        if given.shape == (B, *tail):
+            return np.broadcast_to(given, (T, B, *tail))
+        if given.shape == (T, B, *tail):
+            return given
+        if isinstance(self.at, list | tuple) and given.shape == (len(self.at), B, *tail):
+            spread = np.zeros((T, B, *tail), given.dtype)
+            spread[np.asarray(self.at) - 1] = given
+            return spread
+        letters = "(B,), (T, B) or (len(at), B)" if self.labels else "(B, O), (T, B, O) or (len(at), B, O)"
+        raise InputError(
+            f"{self.kind}: targets must have shape {letters} with T {T}, B {B}"
+            f"{'' if self.labels else f', O {O}'}, got {given.shape}"
+        )
+
+
+def step_mask(at: At, T: int, B: int, lengths: Lengths | None = None) -> NDArray[np.bool_]:
+    """Return which steps of which sequences are read, ``(T, B)``.
+
+    Raises
+    ------
+    InputError
+        for an unknown word, a step outside 1 … T or beyond a sequence's end, a mask of another shape, no step at all.
+    """
+    ends = np.full(B, T) if lengths is None else lengths
+    within = np.arange(1, T + 1)[:, None] <= ends
+    if isinstance(at, str):
+        if at == "every":
+            return within
+        if at == "last":
+            return np.asarray(np.arange(1, T + 1)[:, None] == ends)
+        raise InputError(f'at must be "last", "every", a list of steps or a (T, B) mask, got "{at}"')
+    mask = _given_steps(np.asarray(at), T, B)
+    beyond = mask & ~within
+    if beyond.any():
+        t, b = (int(i) for i in np.argwhere(beyond)[0])
+        raise InputError(f"the loss names step {t + 1}, but sequence {b} has length {ends[b]}")
+    return mask
+
+
+def _given_steps(steps: Array, T: int, B: int) -> NDArray[np.bool_]:
+    if steps.dtype == bool:
+        if steps.shape != (T, B):
+            raise InputError(f"a mask must have shape (T, B) = ({T}, {B}), got {steps.shape}")
+        if not steps.any(axis=0).all():
+            raise InputError(f"the mask reads no step of sequence {int(np.argmin(steps.any(axis=0)))}")
+        return steps
+    if steps.ndim != 1 or steps.size == 0 or steps.dtype.kind not in "iu":
+        raise InputError(f"steps must be a non-empty list of whole numbers 1 … T, got {steps.tolist()!r}")
+    outside = steps[(steps < 1) | (steps > T)]
+    if outside.size:
+        raise InputError(f"the loss names step {outside[0]}, but the sequence has steps 1 … {T}")
+    if np.unique(steps).size < steps.size:
+        raise InputError(f"steps must be named once each, got {steps.tolist()!r}")
+    mask = np.zeros((T, B), bool)
+    mask[steps - 1] = True
+    return mask
+
+
+def mse(targets: object, at: At = "last") -> Loss:
+    """Mean squared error, ``1/(n·O) Σ (y − target)²`` over outputs and the n steps asked for.
+
+    Parameters
+    ----------
+    targets : ``(B, O)`` (the same at every step asked for), ``(T, B, O)`` or ``(len(at), B, O)``
+    """
+
+    def per_step(y: Array, target: Array) -> tuple[Array, Array]:
+        error = y - target
+        return (error * error).mean(axis=-1), 2.0 * error / y.shape[-1]
+
+    return Loss("mse", _targets("targets", targets), at, per_step)
+
+
+def cross_entropy(labels: object, at: At = "last") -> Loss:
+    """Cross-entropy of logits, ``−ln softmax(y)[label]``, mean over the steps asked for.
+
+    Parameters
+    ----------
+    labels : whole numbers 0 … O − 1, ``(B,)``, ``(T, B)`` or ``(len(at), B)``
+    """
+
+    def per_step(y: Array, label: Array) -> tuple[Array, Array]:
+        logs = log_softmax(y, axis=-1)
+        hot = np.arange(y.shape[-1]) == label[..., None]
+        return -logs[hot].reshape(label.shape), np.exp(logs) - hot
+
+    return Loss("cross_entropy", _labels(labels), at, per_step, labels=True)
+
+
+def nll(labels: object, at: At = "last") -> Loss:
+    """Negative log-likelihood ``−ln y[label]`` of a softmax readout's probabilities; labels as in :func:`cross_entropy`."""
+
+    def per_step(y: Array, label: Array) -> tuple[Array, Array]:
+        hot = np.arange(y.shape[-1]) == label[..., None]
+        with np.errstate(divide="ignore"):
+            chosen = y[hot].reshape(label.shape)
+            return -np.log(chosen), np.where(hot, -1.0 / chosen[..., None], 0.0)
+
+    return Loss("nll", _labels(labels), at, per_step, labels=True)
+
+
+def projection(v: object) -> Loss:
+    """``v · y_T`` for ``v (B, O)``, ``Σ_t v_t · y_t`` for ``(T, B, O)``; of a bare cell y is h. Its gradient is v itself."""
+
+    def per_step(y: Array, target: Array) -> tuple[Array, Array]:
+        return (y * target).sum(axis=-1), target.astype(y.dtype)
+
+    array = _targets("v", v)
+    return Loss("projection", array, "last" if array.ndim == 2 else "every", per_step, averaged=False)
+
+
+def _targets(name: str, value: object) -> Array:
+    array = np.asarray(value)
+    if array.ndim not in (2, 3):
+        raise InputError(f"{name} must have shape (B, O), (T, B, O) or (len(at), B, O), got {array.shape}")
+    return float_array(name, array, (None,) * array.ndim)
+
+
+def _labels(value: object) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.size == 0:
+        raise InputError(
+            f"labels must be whole numbers of shape (B,), (T, B) or (len(at), B), got {array.dtype} {array.shape}"
+        )
+    if array.min() < 0:
+        raise InputError(f"labels must be 0 or more, got {array.min()}")
+    return array
+
+
+def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tuple[Array, Array]:
+    """Return values ``(B,)`` and gradient ``(T, B, O)`` of gradlab's or a user's loss, checked."""
+    if isinstance(loss, Loss):
+        return loss.evaluate(y, lengths)
+    if not callable(loss):
+        raise InputError(f"loss must be a gradlab loss or a function y -> (value, dL/dy), got {type(loss).__name__}")
+    answer = loss(y)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise InputError(f"a loss must return the pair (value (B,), dL/dy (T, B, O)), got {type(answer).__name__}")
+    value, grad = np.asarray(answer[0]), np.asarray(answer[1])
+    if value.shape != y.shape[1:2] or grad.shape != y.shape:
+        raise InputError(
+            f"a loss must return value (B,) = {y.shape[1:2]} and dL/dy (T, B, O) = {y.shape}, "
+            f"got {value.shape} and {grad.shape}"
+        )
+    return value, grad.astype(y.dtype, copy=False)

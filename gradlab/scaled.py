@@ -1,0 +1,124 @@
+"""Arrays with their own exponent: a gradient is mantissa × 2^exponent, one exponent a sequence and step.
+
+Inside the passes an array is *columns*: ``(…, F, B)``, features × sequences, its exponents ``(…, B)``.
+:class:`Scaled` is the same for the reader, sequences first: ``(…, B, F)``.
+Powers of two make rescaling exact. Components 2^1000 below a column's largest one are lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+LN2 = float(np.log(2.0))
+#: Peaks are kept within 2^±ROOM: one more step may then grow by 2^900 (float32: 2^80) before anything is lost.
+ROOM = {"float64": 100, "float32": 40}
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """``mantissa (…, B, F)`` × 2 ^ ``exponent (…, B)``; ``np.asarray`` gives plain floats, which may over- or underflow."""
+
+    mantissa: Array
+    exponent: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array, ``(…, B, F)``."""
+        return self.mantissa.shape
+
+    def __getitem__(self, index: Any) -> Scaled:
+        """Index the leading axes (steps, then sequences) of mantissa and exponent together."""
+        return Scaled(self.mantissa[index], self.exponent[index])
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:
+        """Return plain floats; what does not fit becomes 0 or inf."""
+        with np.errstate(all="ignore"):
+            plain = ldexp(self.mantissa, self.exponent[..., None])
+        return plain if dtype is None else plain.astype(dtype)
+
+    def log_norm(self) -> NDArray[np.float64]:
+        """Return ln of the Euclidean norm over the last axis, ``(…, B)``, in nats; −inf where all is exactly zero."""
+        return log_norm(np.swapaxes(self.mantissa, -1, -2), self.exponent)
+
+    @property
+    def zero(self) -> NDArray[np.bool_]:
+        """Where a sequence's vector is exactly zero, ``(…, B)``."""
+        return ~self.mantissa.any(axis=-1)
+
+    def __repr__(self) -> str:
+        return f"Scaled{self.shape} {self.mantissa.dtype}: mantissa × 2^exponent; np.asarray(…) for plain floats"
+
+
+def reader(columns: Array, exponent: NDArray[np.int64]) -> Scaled:
+    """Return columns ``(…, F, B)`` as a :class:`Scaled` ``(…, B, F)``; nothing is copied."""
+    return Scaled(np.swapaxes(columns, -1, -2), exponent)
+
+
+def ldexp(mantissa: Array, exponent: Array) -> Array:
+    """Return mantissa × 2^exponent; exponents beyond any float's are cut first, since C's ints are small."""
+    return np.asarray(np.ldexp(mantissa, np.clip(exponent, -5000, 5000).astype(np.int32)))
+
+
+def log_norm(columns: Array, exponent: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    """Return ln‖·‖₂ over the feature axis of ``columns (…, F, B)``, ``(…, B)``; squares never over- or underflow."""
+    with np.errstate(all="ignore"):
+        squares = np.einsum("...fb,...fb->...b", columns, columns).astype(np.float64)
+        low, high = (1e-200, 1e200) if columns.dtype == np.float64 else (1e-20, 1e20)
+        logs = 0.5 * np.log(squares)
+        unsafe = ~((squares > low) & (squares < high))
+        if unsafe.any():
+            logs[unsafe] = _careful_log_norm(np.swapaxes(columns, -1, -2)[unsafe])
+    return np.asarray(logs + np.asarray(exponent) * LN2)
+
+
+def _careful_log_norm(vectors: Array) -> NDArray[np.float64]:
+    wide = vectors.astype(np.float64)
+    peak = np.abs(wide).max(axis=-1)
+    unit = np.where((peak > 0) & np.isfinite(peak), peak, 1.0)
+    return np.asarray(np.log(np.linalg.norm(wide / unit[..., None], axis=-1)) + np.log(unit))
+
+
+def normalise(columns: Array, exponent: NDArray[np.int64]) -> None:
+    """Move powers of two from ``columns (…, F, B)`` to ``exponent (…, B)``, in place, where peaks leave their room."""
+    room = ROOM[columns.dtype.name]
+    peak = np.maximum(columns.max(axis=-2), -columns.min(axis=-2))
+    largest = peak.max()
+    if largest < 2.0**room and peak.min() > 2.0**-room:
+        return
+    away = np.isfinite(peak) & (peak > 0) & ((peak >= 2.0**room) | (peak <= 2.0**-room))
+    if away.any():
+        shift = np.where(away, np.frexp(peak)[1], 0)
+        columns[...] = ldexp(columns, -shift[..., None, :])
+        exponent += shift
+
+
+def add(
+    one: Array, one_exponent: NDArray[np.int64], two: Array, two_exponent: NDArray[np.int64]
+) -> tuple[Array, NDArray[np.int64]]:
+    """Return the sum of two column arrays ``(…, F, B)``, on the larger exponent of the two, zeros having none."""
+    one_live, two_live = one.any(axis=-2), two.any(axis=-2)
+    exponent = np.maximum(one_exponent, two_exponent)
+    exponent = np.where(one_live, np.where(two_live, exponent, one_exponent), two_exponent)
+    shifted = (
+        ldexp(array, np.where(live, own - exponent, 0)[..., None, :])
+        for array, own, live in ((one, one_exponent, one_live), (two, two_exponent, two_live))
+    )
+    first, second = shifted
+    return first + second, exponent
+
+
+def common_exponent(columns: Array, exponent: NDArray[np.int64], axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return ``columns (…, F, B)`` on one exponent for all of ``axes`` of ``exponent``, and that exponent (axes kept)."""
+    lowest = np.iinfo(np.int64).min // 4
+    peak = np.where(columns.any(axis=-2), exponent, lowest).max(axis=axes, keepdims=True)
+    peak = np.where(peak == lowest, 0, peak)
+    shift = np.minimum(exponent - peak, 0)
+    if not shift.any():
+        return columns, peak
+    factor = np.exp2(np.maximum(shift, -3000).astype(columns.dtype))
+    return columns * factor[..., None, :], peak

@@ -1,0 +1,89 @@
+"""Every column of every table: its dtype, its unit, its meaning. What a figure prints, it reads here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """One column: pandas ``dtype``, ``unit`` ("" for a pure number), ``meaning``, short ``label`` for an axis."""
+
+    dtype: str
+    unit: str
+    meaning: str
+    label: str = ""
+
+
+STATUSES = ("planned", "done", "diverged", "failed")
+DIRECTIONS = ("forward", "reverse")
+
+_IDENTITY = {
+    "id": Column("string", "", "hash of everything that defines the configuration's rows"),
+    "layer": Column("int64", "", "layer, counted from 0 at the input", "layer"),
+    "direction": Column("string", "", "forward or reverse", "direction"),
+}
+
+#: Columns of ``runs`` that every study has; a study adds its grid's and base's keys between ``study`` and ``layer``.
+RUNS: dict[str, Column] = {
+    "id": _IDENTITY["id"],
+    "study": Column("string", "", "name of the study"),
+    "layer": _IDENTITY["layer"],
+    "direction": _IDENTITY["direction"],
+    "status": Column("string", "", "planned, done, diverged or failed"),
+    "error": Column("string", "", "reason and traceback of a failed configuration"),
+    "seconds": Column("float64", "s", "wall time of the configuration", "time"),
+    "loss": Column("float64", "", "mean loss over the batch", "loss"),
+    "rate": Column(
+        "float64", "nats/step", "mean per-step increment of ln‖δ‖, backward in time", "rate of ln‖δ‖"
+    ),
+    "rate_low": Column("float64", "nats/step", "lower end of the rate's 95 % interval within the run"),
+    "rate_high": Column("float64", "nats/step", "upper end of the rate's 95 % interval within the run"),
+    "window": Column("int64", "steps", "increments that the rate is the mean of", "window"),
+    "horizon_e": Column("float64", "steps", "median lag at which ‖δ‖ falls below 1/e of lag 1's", "horizon (1/e)"),
+    "horizon_1pct": Column(
+        "float64", "steps", "median lag at which ‖δ‖ falls below 1 % of lag 1's", "horizon (1 %)"
+    ),
+    "censored": Column("float64", "", "share of sequences that never fell below 1 %: T ended first", "censored"),
+    "verdict": Column("string", "", "the word for the run (DESIGN §8)", "verdict"),
+    "overflow_step": Column("int64", "steps", "first t at which a state was not finite; 0 if none", "overflow at t"),
+    "jac_norm2_median": Column("float64", "", "median of ‖J_t‖₂ over steps and sequences", "median ‖J_t‖₂"),
+    "jac_cond_median": Column(
+        "float64", "", "median of σ_max/σ_min of J_t over steps and sequences", "median cond J_t"
+    ),
+    "saturation": Column("float64", "", "share of gate units (tanh units in an RNN) that are saturated", "saturated"),
+}
+
+#: Columns of ``steps``: one row a layer, direction, quantity and t; statistics are over the sequences.
+STEPS: dict[str, Column] = {
+    **_IDENTITY,
+    "t": Column("int64", "steps", "time step; 0 is the initial state", "t"),
+    "lag": Column("int64", "steps", "k = T − t (reverse direction: t − 1)", "lag k"),
+    "quantity": Column("string", "", "what was measured (schema.QUANTITIES)", "quantity"),
+    "mean_log": Column("float64", "nats", "mean of the natural logarithm over sequences that are not zero"),
+    "q05": Column("float64", "nats", "5 % quantile of the logarithm over the same sequences"),
+    "q50": Column("float64", "nats", "median of the logarithm over the same sequences"),
+    "q95": Column("float64", "nats", "95 % quantile of the logarithm over the same sequences"),
+    "zeros": Column("int64", "sequences", "sequences that are exactly zero, left out of the averages", "zeros"),
+}
+
+#: What the ``quantity`` column may hold, beside one "dL/da_<gate>", "gate_<gate>", "saturation_<gate>" a gate.
+QUANTITIES: dict[str, str] = {
+    "adjoint": "ln‖δ_t‖, the joint adjoint of the whole loss",
+    "last_adjoint": "ln‖δ_t‖, the joint adjoint of the last loss step's loss alone, from which the rate is taken",
+    "dL/dh": "ln‖dL/dh_t‖, total",
+    "dL/dc": "ln‖dL/dc_t‖, total",
+    "direct": "ln‖direct partial‖: what arrives at the layer's output sequence, its own recurrence cut",
+    "dL/dx": "ln‖dL/dx_t‖",
+    "jac_norm2": "ln‖J_t‖₂",
+    "jac_fro": "ln‖J_t‖_F",
+    "jac_cond": "ln(σ_max/σ_min) of J_t",
+}
+
+
+def axis_label(column: str) -> str:
+    """Return ``label (unit)`` for an axis; columns that the schema does not know label themselves."""
+    found = RUNS.get(column) or STEPS.get(column)
+    if found is None:
+        return column.replace("_", " ")
+    name = found.label or column.replace("_", " ")
+    return f"{name} ({found.unit})" if found.unit else name

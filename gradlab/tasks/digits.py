@@ -1,0 +1,94 @@
+"""Scikit-learn's handwritten digits as sequences: real data that comes with a package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import choice, positive
+from gradlab.errors import InputError
+from gradlab.initialise import Option
+from gradlab.losses import At, Loss, cross_entropy
+from gradlab.tasks.base import Task
+
+ORDERS = ("rows", "pixels", "permuted")
+#: Seed of the one permutation of the 64 pixels.
+PERMUTATION_SEED = 0
+
+
+@dataclass(frozen=True)
+class Digits(Task):
+    """1797 images of 8×8 pixels in 10 classes, pixel/16, read row by row (T = 8, D = 8) or pixel by pixel (T = 64, D = 1).
+
+    ``order="permuted"`` reads the pixels in one fixed random order. Chance is ln 10. These are not MNIST's images,
+    and pixel by pixel they are not "sMNIST".
+
+    References
+    ----------
+    Alpaydin & Kaynak 1998, UCI "Optical recognition of handwritten digits", the test part that scikit-learn ships.
+    """
+
+    order: str = "rows"
+
+    name: ClassVar[str] = "digits"
+    readout: ClassVar[str] = "identity"
+    output_size: int = 10
+    KEYS: ClassVar[Mapping[str, Option]] = {
+        "order": Option(str, "rows", choices=ORDERS, meaning="rows (T 8, D 8), pixels or permuted (T 64, D 1)")
+    }
+
+    def __post_init__(self) -> None:
+        choice("order", self.order, ORDERS)
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """D: 8 by rows, 1 by pixels."""
+        return 8 if self.order == "rows" else 1
+
+    @property
+    def fixed_length(self) -> int:
+        """T: 8 by rows, 64 by pixels."""
+        return 8 if self.order == "rows" else 64
+
+    def sample(
+        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
+    ) -> tuple[NDArray[Any], Loss]:
+        """Return ``x (T, B, D)`` of ``batch`` images drawn without replacement, and the cross-entropy of their classes."""
+        images, classes = load_digits()
+        if length != self.fixed_length:
+            raise InputError(f"digits by {self.order} have length {self.fixed_length}, got {length}")
+        if positive("batch", batch) > len(classes):
+            raise InputError(f"batch must be at most {len(classes)}, the number of images, got {batch}")
+        chosen = rng.permutation(len(classes))[:batch]
+        pixels = images[chosen][:, pixel_order()] if self.order == "permuted" else images[chosen]
+        x = pixels.reshape(batch, self.fixed_length, self.input_size).swapaxes(0, 1)
+        return np.ascontiguousarray(x), cross_entropy(classes[chosen], at=at)
+
+
+def pixel_order() -> NDArray[np.int64]:
+    """Return the fixed permutation of the 64 pixels."""
+    return np.random.default_rng(PERMUTATION_SEED).permutation(64)
+
+
+@cache
+def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the images ``(1797, 64)`` in [0, 1] and their classes ``(1797,)``.
+
+    Raises
+    ------
+    InputError
+        where scikit-learn is not installed.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as missing:
+        raise InputError(
+            "the digits come with scikit-learn, which is missing; install it with pip install 'gradlab[data]'"
+        ) from missing
+    data = datasets.load_digits()
+    return np.asarray(data.data, float) / 16.0, np.asarray(data.target, np.int64)

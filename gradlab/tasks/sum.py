@@ -1,0 +1,32 @@
+"""The running sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import positive
+from gradlab.losses import At, Loss, mse
+from gradlab.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Sum(Task):
+    """Inputs i.i.d. U[−1, 1], target the sum so far, ``y_t = Σ_{s≤t} x_s``, under mean squared error.
+
+    Predicting the mean gives an error of ``T·Var(x) = T/3`` at step T. The lag that must be bridged is T − 1.
+    """
+
+    name: ClassVar[str] = "sum"
+    input_size: int = 1
+    output_size: int = 1
+
+    def sample(
+        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
+    ) -> tuple[NDArray[Any], Loss]:
+        """Return ``x (T, B, 1)`` and the squared error against its running sum."""
+        x = rng.uniform(-1.0, 1.0, (positive("length", length), positive("batch", batch), 1))
+        return x, mse(np.cumsum(x, axis=0), at=at)
