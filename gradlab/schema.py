@@ -53,6 +53,14 @@ RUNS: dict[str, Column] = {
     "saturation": Column("float64", "", "share of gate units (tanh units in an RNN) that are saturated", "saturated"),
 }
 
+#: Keys of a study whose name alone does not say what they are; all others label themselves.
+KEYS: dict[str, Column] = {
+    "length": Column("int64", "steps", "T, the steps of a sequence", "length T"),
+    "scale": Column("float64", "", "factor of W_hh as it is drawn", "init scale g"),
+    "hidden": Column("int64", "", "H, the units of a layer", "hidden size H"),
+    "batch": Column("int64", "", "B, the sequences of a batch", "batch size B"),
+}
+
 #: Columns of ``steps``: one row a layer, direction, quantity and t; statistics are over the sequences.
 STEPS: dict[str, Column] = {
     **_IDENTITY,
@@ -64,6 +72,15 @@ STEPS: dict[str, Column] = {
     "q50": Column("float64", "nats", "median of the logarithm over the same sequences"),
     "q95": Column("float64", "nats", "95 % quantile of the logarithm over the same sequences"),
     "zeros": Column("int64", "sequences", "sequences that are exactly zero, left out of the averages", "zeros"),
+}
+
+#: Columns of the tables that figures are drawn from, beside those of ``runs`` and ``steps``.
+DERIVED: dict[str, Column] = {
+    "change": Column("float64", "nats", "mean of ln‖δ‖ less its value at lag 1", "ln‖δₖ‖ − ln‖δ₁‖"),
+    "crossing": Column("float64", "", "value of the control at which the rate turns positive, interpolated"),
+    "seeds": Column("int64", "", "runs that the mean is over"),
+    "diverged": Column("int64", "", "runs that diverged, left out of the mean"),
+    "failed": Column("int64", "", "runs that failed, left out of the mean"),
 }
 
 #: What the ``quantity`` column may hold, beside one "dL/da_<gate>", "gate_<gate>", "saturation_<gate>" a gate.
@@ -82,7 +99,7 @@ QUANTITIES: dict[str, str] = {
 
 def axis_label(column: str) -> str:
     """Return ``label (unit)`` for an axis; columns that the schema does not know label themselves."""
-    found = RUNS.get(column) or STEPS.get(column)
+    found = {**KEYS, **DERIVED, **STEPS, **RUNS}.get(column)
     if found is None:
         return column.replace("_", " ")
     name = found.label or column.replace("_", " ")

@@ -19,11 +19,12 @@ Lengths = NDArray[np.int64] | None
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A forward pass: for each layer the tapes of its directions, the readout's pre-activations, y ``(T, O, B)``."""
+    """A forward pass: tapes by layer and direction, the top layer's sequence, the readout's pre-activations, y ``(T, O, B)``."""
 
     network: Network
     lengths: Lengths
     tapes: list[tuple[Tape, ...]]
+    top: Array
     readout_a: Array | None
     y: Array
 
@@ -38,10 +39,10 @@ def run_forward(network: Network, x: Array, initial: Sequence[Sequence[Array]], 
         tapes.append(tuple(pair))
         sequence = _output(pair, lengths)
     if network.readout is None:
-        return Run(network, lengths, tapes, None, sequence)
+        return Run(network, lengths, tapes, sequence, None, sequence)
     with np.errstate(all="ignore"):
         a, y = network.readout.forward(sequence)
-    return Run(network, lengths, tapes, a, y)
+    return Run(network, lengths, tapes, sequence, a, y)
 
 
 def _output(pair: Sequence[Tape], lengths: Lengths) -> Array:

@@ -1,0 +1,41 @@
+"""The hooks. A new one is one file beside these, and one line in :data:`HOOKS`."""
+
+from collections.abc import Iterable
+
+from gradlab.errors import InputError, unknown
+from gradlab.hooks.base import Hook, Info, Step
+from gradlab.hooks.gates import GatesHook
+from gradlab.hooks.gradients import GradientsHook
+from gradlab.hooks.jacobians import JacobiansHook
+
+HOOKS: dict[str, type[Hook]] = {"gradients": GradientsHook, "jacobians": JacobiansHook, "gates": GatesHook}
+
+
+def make_hook(name: str) -> Hook:
+    """Return a built-in hook by its name, which may carry one argument: ``"jacobians:all"``.
+
+    Raises
+    ------
+    InputError
+        for an unknown name, or an argument that the hook does not take.
+    """
+    key, colon, argument = name.partition(":")
+    if key not in HOOKS:
+        raise InputError(unknown("hook", key, HOOKS))
+    if not colon:
+        return HOOKS[key]()
+    if HOOKS[key].__init__ is object.__init__:
+        raise InputError(f'hook "{key}" takes no argument, got "{name}"')
+    return HOOKS[key](argument)  # type: ignore[call-arg]
+
+
+def make_hooks(hooks: Iterable[Hook | str]) -> list[Hook]:
+    """Return hooks given as objects or by name, as objects."""
+    made = [make_hook(hook) if isinstance(hook, str) else hook for hook in hooks]
+    for hook in made:
+        if not isinstance(hook, Hook):
+            raise InputError(f"a hook must be a gl.Hook or the name of one, got {type(hook).__name__}")
+    return made
+
+
+__all__ = ["HOOKS", "Hook", "Info", "Step", "make_hook", "make_hooks"]

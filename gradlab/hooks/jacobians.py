@@ -1,0 +1,49 @@
+"""The singular values of step Jacobians, at a sample of steps or at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.errors import InputError
+from gradlab.hooks.base import TableHook, step_rows
+from gradlab.layers import LayerTrace
+
+#: Steps that are looked at in a run unless all are asked for: enough for a median, cheap at any length.
+SAMPLED = 32
+
+
+class JacobiansHook(TableHook):
+    """Quantities jac_norm2, jac_fro and jac_cond of ``steps``, at ``steps`` sampled evenly (``"all"`` for every one)."""
+
+    def __init__(self, steps: str = str(SAMPLED)) -> None:
+        if steps != "all" and not (steps.isdecimal() and int(steps) > 0):
+            raise InputError(f'jacobians:{steps}: expected "all" or a number of steps of at least 1, got "{steps}"')
+        self.steps = steps
+
+    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return norms and condition numbers of the sampled steps, and their medians."""
+        T = segment.tape.steps
+        count = T if self.steps == "all" else min(int(self.steps), T)
+        chosen = np.unique(np.linspace(1, T, count).round().astype(int))
+        values = segment.jacobians.singular_values(steps=chosen.tolist())
+        with np.errstate(all="ignore"):
+            measured = {
+                "jac_norm2": np.log(values[..., 0]),
+                "jac_fro": np.log(values[..., 0]) + 0.5 * np.log(((values / values[..., :1]) ** 2).sum(axis=-1)),
+                "jac_cond": np.log(values[..., 0]) - np.log(values[..., -1]),
+            }
+        measured["jac_fro"][values[..., 0] == 0] = -np.inf
+        summary = {
+            "jac_norm2_median": _median_exp(measured["jac_norm2"]),
+            "jac_cond_median": _median_exp(measured["jac_cond"]),
+        }
+        return [step_rows(segment, name, logs, chosen) for name, logs in measured.items()], summary
+
+
+def _median_exp(logs: NDArray[np.float64]) -> float:
+    known = logs[~np.isnan(logs)]
+    with np.errstate(over="ignore"):
+        return float(np.exp(np.median(known))) if known.size else float("nan")

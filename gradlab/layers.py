@@ -1,0 +1,227 @@
+"""One layer in one direction after a pass: every name under which its states, gradients and Jacobians are asked for.
+
+Arrays are in the order in which the cell ran: index t, 0 the initial state; what belongs to a step has step t at
+index t − 1. In the reverse direction that order runs from a sequence's end, and tables carry the true t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.analysis.rates import Rate, horizon, rate
+from gradlab.analysis.verdict import Verdict, judge
+from gradlab.bptt import Gradients, Tape, contribution_norms, parameter_gradient
+from gradlab.cells.base import block
+from gradlab.errors import InputError, unknown
+from gradlab.jacobians import Jacobians
+from gradlab.scaled import Scaled, ldexp, log_norm, reader
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTrace:
+    """What one pass left in one layer and direction.
+
+    Attributes
+    ----------
+    layer : counted from 0 at the input.
+    direction : "forward" or "reverse".
+    reverse : the same layer's other direction, or None.
+    """
+
+    layer: int
+    direction: str
+    tape: Tape
+    reverse: LayerTrace | None = None
+    gradients: Gradients | None = None
+    last: Callable[[], Gradients] | None = field(default=None, repr=False)
+
+    # --- forward ----------------------------------------------------------------------------------
+
+    @property
+    def cell(self) -> Any:
+        """The cell that ran."""
+        return self.tape.cell
+
+    @cached_property
+    def states(self) -> dict[str, Array]:
+        """The states by name, ``(T+1, B, H)``; beyond a sequence's own end a state stands still."""
+        return self._named(self.cell.state_names, _sequences, self.cell.split(self.tape.states))
+
+    @cached_property
+    def gates(self) -> dict[str, Array]:
+        """The gates by name, ``(T, B, H)``; empty for a cell that has none."""
+        if not self.cell.gate_names:
+            return {}
+        return self._blocks(self.cell.gate_names, self.tape.record["gates"])
+
+    @cached_property
+    def t(self) -> NDArray[np.int64]:
+        """The true time step of every index, ``(T+1, B)``; the initial state is at 0 (reverse: one beyond the end)."""
+        index = np.arange(self.tape.steps + 1)[:, None]
+        ends = self.tape.ends
+        return np.broadcast_to(index, (len(index), len(ends))) if self.direction == "forward" else ends - index + 1
+
+    @cached_property
+    def lag(self) -> NDArray[np.int64]:
+        """Steps to the sequence's own end, ``(T+1, B)``: T − t forward, t − 1 in reverse; negative beyond the end."""
+        return self.tape.ends - np.arange(self.tape.steps + 1)[:, None]
+
+    @cached_property
+    def jacobians(self) -> Jacobians:
+        """J_t = ∂s_t/∂s_{t−1} of every step and sequence, as a view."""
+        return Jacobians(self.tape)
+
+    @cached_property
+    def overflow_step(self) -> NDArray[np.int64]:
+        """The first index at which a sequence's state is not finite, ``(B,)``; 0 where there is none."""
+        return self.tape.overflow_step()
+
+    # --- backward ---------------------------------------------------------------------------------
+
+    @property
+    def _backward(self) -> Gradients:
+        if self.gradients is None:
+            raise InputError("this trace has no gradients; give gl.trace a loss")
+        return self.gradients
+
+    @cached_property
+    def grad(self) -> dict[str, Scaled]:
+        """Total gradients dL/ds_t by state, ``(T+1, B, H)``: through everything later, and for c through h of its step."""
+        return self._states_of(self._backward.total)
+
+    @cached_property
+    def adjoint(self) -> dict[str, Scaled]:
+        """The joint adjoint δ_t by state, ``(T+1, B, H)``: as total, but δ's c-part holds h_t fixed."""
+        return self._states_of(self._backward.adjoint)
+
+    @cached_property
+    def direct(self) -> dict[str, Scaled]:
+        """What arrives at h_t with this layer's own recurrence cut, ``(T+1, B, H)``; other states receive nothing."""
+        arrived = self._backward.direct
+        nothing = np.zeros_like(arrived.mantissa)
+        names = self.cell.state_names
+        return {
+            name: reader(arrived.mantissa if name == names[0] else nothing, arrived.exponent) for name in names
+        }
+
+    @cached_property
+    def pre_grad(self) -> dict[str, Scaled]:
+        """Gradients at the pre-activations, dL/da_f and so on, by gate, ``(T, B, H)``."""
+        found = self._backward
+        parts = self._blocks(self.cell.block_names, found.pre_grad)
+        return {name: Scaled(part, found.exponent[1:]) for name, part in parts.items()}
+
+    @cached_property
+    def input_grad(self) -> Scaled:
+        """dL/dx_t, ``(T, B, D)``, through this direction."""
+        return reader(self._backward.input.mantissa, self._backward.input.exponent)
+
+    @cached_property
+    def _param_gradients(self) -> dict[str, tuple[Array, int]]:
+        found = self._backward
+        return {name: parameter_gradient(pairs, found.exponent[1:]) for name, pairs in found.pairs.items()}
+
+    @cached_property
+    def param_grads(self) -> dict[str, Array]:
+        """Gradients of the batch-mean loss by parameter, plain arrays."""
+        with np.errstate(all="ignore"):
+            return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self._param_gradients.items()}
+
+    def param_contributions(self) -> dict[str, NDArray[np.float64]]:
+        """Return ln of the norm of each step's part of a parameter's gradient, ``(T,)`` by parameter, in nats."""
+        found = self._backward
+        return {name: contribution_norms(pairs, found.exponent[1:]) for name, pairs in found.pairs.items()}
+
+    # --- norms ------------------------------------------------------------------------------------
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The names that :meth:`log_norm` takes, but the parameters'."""
+        totals = (f"dL/d{name}" for name in self.cell.state_names)
+        gates = (f"dL/da_{name}" for name in self.cell.block_names)
+        return ("adjoint", "last_adjoint", *totals, "direct", "dL/dx", *gates)
+
+    def log_norm(self, name: str) -> Any:
+        """Return ln‖·‖ in nats, −inf for an exact zero, nan beyond a sequence's own end.
+
+        Parameters
+        ----------
+        name : "dL/dh", "dL/dc" (total), "adjoint" (joint δ), "last_adjoint" (δ of the last loss step's loss alone),
+            "direct": ``(T+1, B)``; "dL/dx", "dL/da_f" …: ``(T, B)``; "dL/dW_hh" …: a number.
+        """
+        parameters = {f"dL/d{key}": key for key in self.cell.parameters}
+        if name in parameters:
+            mantissa, exponent = self._param_gradients[parameters[name]]
+            return float(log_norm(mantissa.reshape(-1, 1), exponent)[0])
+        if name not in self.quantities:
+            raise InputError(unknown("quantity", name, (*self.quantities, *parameters)))
+        logs = self._log_norm(name)
+        beyond = self.lag[-len(logs) :] < 0
+        return np.where(beyond, np.nan, logs) if beyond.any() else logs
+
+    def _log_norm(self, name: str) -> NDArray[np.float64]:
+        if name in ("adjoint", "last_adjoint"):
+            found = self._backward if name == "adjoint" or self.last is None else self.last()
+            return log_norm(found.adjoint, found.exponent)
+        if name == "direct":
+            return self._backward.direct.log_norm()
+        if name == "dL/dx":
+            return self._backward.input.log_norm()
+        if name.startswith("dL/da_"):
+            return self.pre_grad[name.removeprefix("dL/da_")].log_norm()
+        return self.grad[name.removeprefix("dL/d")].log_norm()
+
+    def by_lag(self, name: str = "last_adjoint") -> NDArray[np.float64]:
+        """Return a state quantity's :meth:`log_norm` ordered by lag 0 … T, each sequence from its own end, ``(T+1, B)``."""
+        logs = self.log_norm(name)
+        T = self.tape.steps
+        order = self.tape.ends - np.arange(T + 1)[:, None]
+        return np.where(order < 0, np.nan, np.take_along_axis(logs, np.maximum(order, 0), axis=0))
+
+    def rate(self) -> Rate:
+        """Return the mean per-step increment of ln‖δ‖ backward in time, with its 95 % interval (DESIGN §3)."""
+        return rate(self.by_lag())
+
+    def verdict(self, lag: int | None = None) -> Verdict:
+        """Return the word for this layer; ``lag`` is what the task needs, the span to the first input unless given."""
+        found = self.rate()
+        logs = self.by_lag()
+        broken = self.overflow_step[self.overflow_step > 0]
+        return judge(
+            found,
+            span=int(self.tape.ends.max()) - 1 if lag is None else lag,
+            horizon_1pct=horizon(logs, 0.01)[0],
+            dead=bool(found.window == 0 and np.isneginf(logs).any()),
+            diverged_at=int(broken.min()) if broken.size else 0,
+        )
+
+    # --- how arrays are named ----------------------------------------------------------------------
+
+    @staticmethod
+    def _named(names: Iterable[str], make: Callable[[Array], Any], parts: Iterable[Array]) -> dict[str, Any]:
+        return {name: make(part) for name, part in zip(names, parts, strict=True)}
+
+    def _states_of(self, joint: Array) -> dict[str, Scaled]:
+        exponent = self._backward.exponent
+        return self._named(self.cell.state_names, lambda part: reader(part, exponent), self.cell.split(joint))
+
+    def _blocks(self, names: tuple[str, ...], stacked: Array) -> dict[str, Array]:
+        size = stacked.shape[-2] // len(names)
+        return {name: _sequences(block(stacked, index, size)) for index, name in enumerate(names)}
+
+    def __repr__(self) -> str:
+        T, B = self.tape.steps, self.tape.x.shape[-1]
+        return f"LayerTrace: layer {self.layer}, {self.direction}, {self.cell!r}, T {T}, B {B}"
+
+
+def _sequences(columns: Array) -> Array:
+    """Return columns ``(…, F, B)`` as ``(…, B, F)``, a view."""
+    return np.swapaxes(columns, -1, -2)

@@ -1,0 +1,375 @@
+"""One pass: a model, inputs and a loss go in; every timestep's states, gradients and Jacobians come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.analysis.rates import Rate
+from gradlab.analysis.verdict import Verdict
+from gradlab.bptt import Gradients, Run, run_backward, run_forward
+from gradlab.cells import Cell
+from gradlab.checks import FLOATS, float_array
+from gradlab.errors import InputError
+from gradlab.hooks import Hook, Info, make_hooks
+from gradlab.jacobians import Jacobians
+from gradlab.layers import LayerTrace
+from gradlab.losses import Loss, LossFunction, evaluate
+from gradlab.network import Layer, Network, cells_of
+from gradlab.scaled import Scaled, log_norm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[Any]
+#: The initial state of one layer: its array, or arrays by state name; of two directions, a pair of those.
+StateLike = Array | Mapping[str, Array] | Sequence[Any] | None
+
+
+def trace(
+    model: Cell | Network,
+    x: Array,
+    loss: Loss | LossFunction | None = None,
+    *,
+    state: StateLike = None,
+    lengths: Sequence[int] | Array | None = None,
+    hooks: Iterable[Hook | str] = (),
+) -> Trace:
+    """Run ``model`` forward over ``x`` and exactly backward, and keep what every timestep says.
+
+    Parameters
+    ----------
+    model : a cell, or a :class:`~gradlab.network.Network`
+    x : ``(T, B, D)``
+    loss : of :mod:`gradlab.losses`, or a function ``y (T, B, O) -> (value (B,), dL/dy)``; of a bare cell y is h.
+        None: forward and Jacobians only.
+    state : the initial state, zeros unless given: of a bare cell ``{"h": (B, H), "c": (B, H)}`` (a plain array where
+        there is one state); of a network a list, one such entry (or None) a layer, a pair for two directions.
+    lengths : each sequence's own length ``(B,)``, 1 … T; what lies beyond it is not read.
+    hooks : :class:`~gradlab.hooks.Hook` objects, or names of built-in ones.
+
+    Raises
+    ------
+    InputError
+        naming what was expected, what came and where.
+
+    Examples
+    --------
+    >>> import gradlab as gl, numpy as np
+    >>> cell = gl.RNN(W_xh=np.zeros((1, 1)), W_hh=np.array([[0.5]]), activation="identity")
+    >>> t = gl.trace(cell, np.zeros((10, 1, 1)), gl.projection(np.ones((1, 1))))
+    >>> float(t.log_norm("dL/dh")[0, 0] / np.log(2))
+    -10.0
+    """
+    network = Network([model]) if isinstance(model, Cell) else model
+    if not isinstance(network, Network):
+        raise InputError(f"model must be a gradlab cell or Network, got {type(model).__name__}")
+    columns, ends = _checked_inputs(network, x, lengths)
+    initial = _checked_state(network, state, columns.shape[-1])
+    run = run_forward(network, columns, initial, ends)
+    return Trace(model, run, loss, make_hooks(hooks))
+
+
+def _checked_inputs(network: Network, x: Array, lengths: Any) -> tuple[Array, NDArray[np.int64] | None]:
+    """Return x as columns ``(T, D, B)``, zero beyond each sequence's end, and the lengths."""
+    given = np.asarray(x)
+    ends = None if lengths is None or given.ndim != 3 else _checked_lengths(lengths, *given.shape[:2])
+    if ends is not None and given.dtype.name in FLOATS:
+        given = np.where((np.arange(len(given))[:, None] < ends)[..., None], given, 0.0)
+    checked = float_array("x", given, ("T", "B", network.input_size))
+    return np.ascontiguousarray(checked.swapaxes(1, 2), dtype=network.dtype), ends
+
+
+def _checked_lengths(lengths: Any, T: int, B: int) -> NDArray[np.int64]:
+    ends = np.asarray(lengths)
+    if ends.dtype.kind not in "iu" or ends.shape != (B,):
+        raise InputError(f"lengths must be whole numbers of shape (B,) = ({B},), got {ends.dtype} {ends.shape}")
+    if ends.min() < 1 or ends.max() > T:
+        raise InputError(f"lengths must be 1 … T = {T}, got {ends.min()} … {ends.max()}")
+    return ends.astype(np.int64)
+
+
+def _checked_state(network: Network, state: StateLike, B: int) -> list[list[Array]]:
+    """Return joint initial states ``(S, B)`` of each layer and direction."""
+    if state is None:
+        given: list[Any] = [None] * len(network.layers)
+    elif len(network.layers) == 1 and (isinstance(state, Mapping) or isinstance(state, np.ndarray)):
+        given = [state]
+    elif isinstance(state, list | tuple) and len(state) == len(network.layers):
+        given = list(state)
+    else:
+        raise InputError(
+            f"state must be one entry a layer, {len(network.layers)} in a list, got {type(state).__name__}"
+        )
+    return [_layer_state(f"state[{i}]", *pair, B) for i, pair in enumerate(zip(network.layers, given, strict=True))]
+
+
+def _layer_state(name: str, layer: Layer, given: Any, B: int) -> list[Array]:
+    cells = cells_of(layer)
+    if len(cells) == 1:
+        return [_joint_state(name, cells[0], given, B)]
+    pair = (None, None) if given is None else given
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise InputError(f"{name} must be a pair (forward, reverse), got {type(given).__name__}")
+    return [_joint_state(f"{name}[{i}]", cell, one, B) for i, (cell, one) in enumerate(zip(cells, pair, strict=True))]
+
+
+def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
+    joint = np.zeros((cell.state_size, B), cell.dtype)
+    if given is None:
+        return joint
+    if not isinstance(given, Mapping):
+        if len(cell.state_names) > 1:
+            raise InputError(f"{name} must name its arrays, {list(cell.state_names)}, got {type(given).__name__}")
+        given = {cell.state_names[0]: given}
+    for key, array in given.items():
+        if key not in cell.state_names:
+            raise InputError(f'{name} has no "{key}"; its states are {list(cell.state_names)}')
+        part = cell.split(joint)[cell.state_names.index(key)]
+        part[...] = float_array(f'{name}["{key}"]', array, (B, len(part))).T
+    return joint
+
+
+def _last_loss_step_only(grad: Array) -> Array:
+    """Return dL/dy ``(T, O, B)`` with all but each sequence's last step that has one set to zero."""
+    T = len(grad)
+    has = grad.any(axis=1)
+    last = T - 1 - has[::-1].argmax(axis=0)
+    return np.where((np.arange(T)[:, None] == last)[:, None, :], grad, 0.0)
+
+
+class Trace:
+    """What one pass said. Of one layer every name of :class:`~gradlab.layers.LayerTrace` works on the trace itself.
+
+    Attributes
+    ----------
+    layers : a :class:`~gradlab.layers.LayerTrace` a layer, from the input upward; ``.reverse`` is the other direction.
+    loss : ``(B,)`` or None.
+    hooks : the hooks that measured this pass.
+    """
+
+    def __init__(
+        self, model: Cell | Network, run: Run, loss: Loss | LossFunction | None, hooks: list[Hook]
+    ) -> None:
+        self.model, self._run, self.hooks = model, run, hooks
+        self.loss: Array | None = None
+        self._loss_grad: Array | None = None
+        self._gradients: list[tuple[Gradients, ...]] | None = None
+        self._readout_grad: Array | None = None
+        if loss is not None:
+            self._backward(loss)
+        self.layers = [self._layer_trace(index) for index in range(len(run.tapes))]
+        self._call_hooks()
+
+    def _backward(self, loss: Loss | LossFunction) -> None:
+        self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
+        if self._run.lengths is not None:
+            grad = np.where((np.arange(len(grad))[:, None] < self._run.lengths)[..., None], grad, 0.0)
+        self._loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
+        self._gradients, self._readout_grad = run_backward(self._run, self._loss_grad)
+
+    @cached_property
+    def _last_gradients(self) -> list[tuple[Gradients, ...]]:
+        """The gradients of the last loss step's loss alone: one extra backward, unless there is only that step."""
+        assert self._loss_grad is not None and self._gradients is not None
+        alone = _last_loss_step_only(self._loss_grad)
+        if np.array_equal(alone, self._loss_grad, equal_nan=True):
+            return self._gradients
+        return run_backward(self._run, alone)[0]
+
+    def _layer_trace(self, index: int) -> LayerTrace:
+        directions: list[LayerTrace] = []
+        for place, tape in reversed(list(enumerate(self._run.tapes[index]))):
+            directions.append(
+                LayerTrace(
+                    layer=index,
+                    direction=("forward", "reverse")[place],
+                    tape=tape,
+                    reverse=directions[-1] if directions else None,
+                    gradients=None if self._gradients is None else self._gradients[index][place],
+                    last=lambda place=place: self._last_gradients[index][place],  # type: ignore[misc]
+                )
+            )
+        return directions[-1]
+
+    def _call_hooks(self) -> None:
+        passes = self.passes
+        T, _, B = self._run.y.shape
+        for hook in self.hooks:
+            hook.begin(Info([(one.layer, one.direction, one.cell) for one in passes], T, B))
+            for one in passes:
+                hook.forward(one)
+            for one in reversed(passes):
+                hook.segment(one)
+
+    @property
+    def passes(self) -> list[LayerTrace]:
+        """Every layer and direction, bottom up, forward before reverse."""
+        return [one for layer in self.layers for one in (layer, layer.reverse) if one is not None]
+
+    @property
+    def outputs(self) -> Array:
+        """y_t of all steps, ``(T, B, O)``; of a bare cell h_t."""
+        return np.swapaxes(self._run.y, 1, 2)
+
+    @property
+    def overflow_step(self) -> int:
+        """The first index at which any state of any sequence is not finite; 0 where there is none."""
+        found = np.concatenate([one.overflow_step for one in self.passes])
+        return int(found[found > 0].min()) if found.any() else 0
+
+    # --- names of the one layer --------------------------------------------------------------------
+
+    def _only(self, name: str) -> LayerTrace:
+        if len(self.passes) > 1:
+            raise InputError(
+                f"this trace has {len(self.layers)} layers and {len(self.passes)} directions in all; "
+                f"ask one of them: trace.layers[i].{name} or trace.layers[i].reverse.{name}"
+            )
+        return self.layers[0]
+
+    @property
+    def states(self) -> dict[str, Array]:
+        """See :attr:`LayerTrace.states`."""
+        return self._only("states").states
+
+    @property
+    def gates(self) -> dict[str, Array]:
+        """See :attr:`LayerTrace.gates`."""
+        return self._only("gates").gates
+
+    @property
+    def grad(self) -> dict[str, Scaled]:
+        """See :attr:`LayerTrace.grad`."""
+        return self._only("grad").grad
+
+    @property
+    def direct(self) -> dict[str, Scaled]:
+        """See :attr:`LayerTrace.direct`."""
+        return self._only("direct").direct
+
+    @property
+    def adjoint(self) -> dict[str, Scaled]:
+        """See :attr:`LayerTrace.adjoint`."""
+        return self._only("adjoint").adjoint
+
+    @property
+    def pre_grad(self) -> dict[str, Scaled]:
+        """See :attr:`LayerTrace.pre_grad`."""
+        return self._only("pre_grad").pre_grad
+
+    @property
+    def input_grad(self) -> Scaled:
+        """See :attr:`LayerTrace.input_grad`."""
+        return self._only("input_grad").input_grad
+
+    @property
+    def jacobians(self) -> Jacobians:
+        """See :attr:`LayerTrace.jacobians`."""
+        return self._only("jacobians").jacobians
+
+    def rate(self) -> Rate:
+        """See :meth:`LayerTrace.rate`."""
+        return self._only("rate()").rate()
+
+    def verdict(self, lag: int | None = None) -> Verdict:
+        """See :meth:`LayerTrace.verdict`."""
+        return self._only("verdict()").verdict(lag)
+
+    def log_norm(self, name: str) -> Any:
+        """See :meth:`LayerTrace.log_norm`; ``"dL/dW_hy"`` and ``"dL/db_y"`` are the readout's."""
+        if name in ("dL/dW_hy", "dL/db_y") and self._run.network.readout is not None:
+            array = self._readout_grads()[name.removeprefix("dL/d")]
+            return float(log_norm(array.reshape(-1, 1), 0)[0])
+        return self._only(f'log_norm("{name}")').log_norm(name)
+
+    # --- parameters --------------------------------------------------------------------------------
+
+    def _prefix(self, one: LayerTrace) -> str:
+        if isinstance(self.model, Cell):
+            return ""
+        return f"layers.{one.layer}." + ("reverse." if one.direction == "reverse" else "")
+
+    @cached_property
+    def param_grads(self) -> dict[str, Array]:
+        """Gradients of the batch-mean loss: ``W_hh`` of a cell, ``layers.0.W_hh``, ``readout.W_hy`` of a network."""
+        found = {self._prefix(one) + key: g for one in self.passes for key, g in one.param_grads.items()}
+        return found | {f"readout.{key}": array for key, array in self._readout_grads().items()}
+
+    def param_contributions(self) -> dict[str, NDArray[np.float64]]:
+        """Return ln of the norm of each step's part of every recurrent layer's parameter gradients, ``(T,)``, in nats."""
+        return {
+            self._prefix(one) + key: logs
+            for one in self.passes
+            for key, logs in one.param_contributions().items()
+        }
+
+    def _readout_grads(self) -> dict[str, Array]:
+        if self._readout_grad is None:
+            return {}
+        grad, batch = self._readout_grad, self._readout_grad.shape[-1]
+        with np.errstate(all="ignore"):
+            weights = np.tensordot(grad, self._run.top, ((0, 2), (0, 2))) / batch
+            return {"W_hy": weights, "b_y": grad.sum(axis=(0, 2)) / batch}
+
+    # --- tables ------------------------------------------------------------------------------------
+
+    def frame(self) -> pd.DataFrame:
+        """Return a tidy table, one row a layer, direction, quantity, sequence and t: ``log_norm`` in nats, true t and lag."""
+        import pandas as pd
+
+        return pd.concat(
+            [_tidy(one, name) for one in self.passes for name in one.quantities], ignore_index=True
+        )
+
+    def measured(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return what the hooks measured as rows of ``runs`` (one a layer and direction) and of ``steps``."""
+        import pandas as pd
+
+        keys = ["layer", "direction"]
+        runs = pd.DataFrame([self._run_row(one) for one in self.passes])
+        for hook in self.hooks:
+            summary = hook.summary()
+            if len(summary):
+                runs = runs.merge(summary, on=keys, how="left")
+        frames = [frame for frame in (hook.frame() for hook in self.hooks) if len(frame)]
+        return runs, pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def _run_row(self, one: LayerTrace) -> dict[str, Any]:
+        return {
+            "layer": one.layer,
+            "direction": one.direction,
+            "status": "diverged" if self.overflow_step else "done",
+            "loss": np.nan if self.loss is None else float(self.loss.astype(np.float64).mean()),
+            "overflow_step": self.overflow_step,
+        }
+
+    def __repr__(self) -> str:
+        T, O, B = self._run.y.shape
+        said = "no loss" if self.loss is None else f"mean loss {float(np.mean(self.loss)):.4g}"
+        lines = [f"Trace: T {T}, B {B}, O {O}, {said}", *(f"  {one!r}" for one in self.passes)]
+        return "\n".join(lines)
+
+
+def _tidy(one: LayerTrace, name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    logs = one.log_norm(name)
+    t, lag = one.t[-len(logs) :], one.lag[-len(logs) :]
+    sequence = np.broadcast_to(np.arange(logs.shape[1]), logs.shape)
+    inside = lag >= 0
+    return pd.DataFrame(
+        {
+            "layer": one.layer,
+            "direction": one.direction,
+            "quantity": name,
+            "sequence": sequence[inside],
+            "t": t[inside],
+            "lag": lag[inside],
+            "log_norm": logs[inside],
+        }
+    )
