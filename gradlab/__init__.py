@@ -46,7 +46,7 @@ _MAP = {
     "SpecError": "gradlab.errors",
 }
 
-__all__ = ["__version__", *_MAP]  # noqa: PLE0604
+__all__ = ["__version__", *_MAP]
 
 
 def __getattr__(name: str) -> Any:

@@ -45,9 +45,7 @@ def _check_shape(name: str, array: Array, shape: Sequence[int | str | None]) -> 
         if have == 0:
             raise InputError(f"{name} must have shape {letters} with no empty axis, got {array.shape}")
         if isinstance(want, int) and have != want:
-            raise InputError(
-                f"{name} must have shape {letters}, got {array.shape}: axis {axis} is {have}, not {want}"
-            )
+            raise InputError(f"{name} must have shape {letters}, got {array.shape}: axis {axis} is {have}, not {want}")
 
 
 def finite(name: str, array: Array) -> None:

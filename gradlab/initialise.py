@@ -26,7 +26,7 @@ class Option(NamedTuple):
 
 
 def _gaussian(size: int, rng: np.random.Generator) -> Array:
-    return rng.standard_normal((size, size)) / np.sqrt(size)
+    return np.asarray(rng.standard_normal((size, size)) / np.sqrt(size))
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> Array:
@@ -40,15 +40,15 @@ def _identity(size: int, rng: np.random.Generator) -> Array:
 
 
 def _uniform(size: int, rng: np.random.Generator) -> Array:
-    return rng.uniform(-1.0, 1.0, (size, size)) / np.sqrt(size)
+    return np.asarray(rng.uniform(-1.0, 1.0, (size, size)) / np.sqrt(size))
 
 
 def _glorot(size: int, rng: np.random.Generator) -> Array:
-    return rng.uniform(-1.0, 1.0, (size, size)) * np.sqrt(6.0 / (size + size))
+    return np.asarray(rng.uniform(-1.0, 1.0, (size, size)) * np.sqrt(6.0 / (size + size)))
 
 
 def _he(size: int, rng: np.random.Generator) -> Array:
-    return rng.standard_normal((size, size)) * np.sqrt(2.0 / size)
+    return np.asarray(rng.standard_normal((size, size)) * np.sqrt(2.0 / size))
 
 
 #: name → (draws one block ``(H, H)`` at scale 1, what it is)
@@ -90,7 +90,7 @@ def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.r
 def input_weights(rows: int, columns: int, scale: float, rng: np.random.Generator) -> Array:
     """Return Gaussian weights ``(rows, columns)`` of standard deviation ``scale/√columns``."""
     columns, factor = positive("input_size", columns), number("input_scale", scale)
-    return factor * rng.standard_normal((rows, columns)) / np.sqrt(columns)
+    return np.asarray(factor * rng.standard_normal((rows, columns)) / np.sqrt(columns))
 
 
 def chrono_bias(size: int, longest: float, rng: np.random.Generator) -> Array:

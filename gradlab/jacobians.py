@@ -66,10 +66,10 @@ class Jacobians:
             local = self._local(steps)
             state = cell.split(columns)
             after = cell.vjp(local, state)[0] if self.transposed else cell.jvp(local, state)
-        return np.concatenate(after, axis=-2)
+        return np.asarray(np.concatenate(after, axis=-2))
 
     def _local(self, steps: NDArray[np.int64]) -> Any:
-        """Return the factored derivatives of some steps side by side, ``(F, n·B)`` each: one product serves them all."""
+        """Return the factored derivatives of some steps side by side, ``(F, n·B)``: one product serves them all."""
         tape = self.tape
         record = {name: array[steps] for name, array in tape.record.items()}
         before, after = tape.cell.split(tape.states[steps]), tape.cell.split(tape.states[steps + 1])
@@ -78,7 +78,7 @@ class Jacobians:
 
     def dense(self, t: int) -> Array:
         """Return J_t of every sequence, ``(B, S, S)``, for t = 1 … T."""
-        return self._dense(np.array([self._index(t)]))[0]
+        return np.asarray(self._dense(np.array([self._index(t)]))[0])
 
     def _index(self, t: int) -> int:
         if not 1 <= t <= self.shape[0]:
@@ -101,10 +101,10 @@ class Jacobians:
             yield places, self._dense(wanted[places])
 
     def norm(self, ord: int | str = 2, *, steps: Sequence[int] | None = None) -> NDArray[np.float64]:
-        """Return ‖J_t‖ of every step and sequence, ``(T, B)``: ``2`` the largest singular value, ``"fro"`` Frobenius's."""
+        """Return ‖J_t‖ of every step and sequence, ``(T, B)``: ``2``, the largest singular value, or ``"fro"``."""
         choice("norm", str(ord), ("2", "fro"))
         if str(ord) == "2":
-            return self.singular_values(1, steps=steps)[..., 0]
+            return np.asarray(self.singular_values(1, steps=steps)[..., 0])
         return self._collect(_frobenius, (), steps)
 
     def singular_values(self, k: int | None = None, *, steps: Sequence[int] | None = None) -> NDArray[np.float64]:

@@ -94,7 +94,7 @@ class LayerTrace:
 
     @cached_property
     def grad(self) -> dict[str, Scaled]:
-        """Total gradients dL/ds_t by state, ``(T+1, B, H)``: through everything later, and for c through h of its step."""
+        """Total gradients dL/ds_t by state, ``(T+1, B, H)``: through all that is later, for c through h_t too."""
         return self._states_of(self._backward.total)
 
     @cached_property
@@ -108,9 +108,7 @@ class LayerTrace:
         arrived = self._backward.direct
         nothing = np.zeros_like(arrived.mantissa)
         names = self.cell.state_names
-        return {
-            name: reader(arrived.mantissa if name == names[0] else nothing, arrived.exponent) for name in names
-        }
+        return {name: reader(arrived.mantissa if name == names[0] else nothing, arrived.exponent) for name in names}
 
     @cached_property
     def pre_grad(self) -> dict[str, Scaled]:
@@ -180,7 +178,7 @@ class LayerTrace:
         return self.grad[name.removeprefix("dL/d")].log_norm()
 
     def by_lag(self, name: str = "last_adjoint") -> NDArray[np.float64]:
-        """Return a state quantity's :meth:`log_norm` ordered by lag 0 … T, each sequence from its own end, ``(T+1, B)``."""
+        """Return a state quantity's :meth:`log_norm` by lag 0 … T, each sequence from its own end, ``(T+1, B)``."""
         logs = self.log_norm(name)
         T = self.tape.steps
         order = self.tape.ends - np.arange(T + 1)[:, None]

@@ -23,13 +23,13 @@ At = str | Sequence[int] | Array
 Lengths = NDArray[np.int64]
 #: A user's own loss: outputs ``(T, B, O)`` → values ``(B,)`` and gradient ``(T, B, O)``.
 LossFunction = Callable[[Array], tuple[Array, Array]]
-#: One kind of loss: y and targets of the steps asked for, ``(T, B, O)`` → (value, gradient) each step, ``(T, B)``, ``(T, B, O)``.
+#: One kind of loss: y and targets ``(T, B, O)`` → value ``(T, B)`` and gradient ``(T, B, O)`` of each step.
 StepLoss = Callable[[Array, Array], tuple[Array, Array]]
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """A loss that reads targets at certain steps. Made by :func:`mse`, :func:`cross_entropy`, :func:`nll`, :func:`projection`."""
+    """A loss that reads targets at certain steps; :func:`mse` and its kin make it."""
 
     kind: str
     targets: Array
@@ -152,7 +152,7 @@ def cross_entropy(labels: object, at: At = "last") -> Loss:
 
 
 def nll(labels: object, at: At = "last") -> Loss:
-    """Negative log-likelihood ``−ln y[label]`` of a softmax readout's probabilities; labels as in :func:`cross_entropy`."""
+    """``−ln y[label]`` of a softmax readout's probabilities; labels as in :func:`cross_entropy`."""
 
     def per_step(y: Array, label: Array) -> tuple[Array, Array]:
         hot = np.arange(y.shape[-1]) == label[..., None]
@@ -164,7 +164,7 @@ def nll(labels: object, at: At = "last") -> Loss:
 
 
 def projection(v: object) -> Loss:
-    """``v · y_T`` for ``v (B, O)``, ``Σ_t v_t · y_t`` for ``(T, B, O)``; of a bare cell y is h. Its gradient is v itself."""
+    """``v · y_T`` for ``v (B, O)``, ``Σ_t v_t · y_t`` for ``(T, B, O)``; of a bare cell y is h. dL/dy is v."""
 
     def per_step(y: Array, target: Array) -> tuple[Array, Array]:
         return (y * target).sum(axis=-1), target.astype(y.dtype)

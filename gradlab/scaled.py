@@ -21,7 +21,7 @@ ROOM = {"float64": 100, "float32": 40}
 
 @dataclass(frozen=True, eq=False)
 class Scaled:
-    """``mantissa (…, B, F)`` × 2 ^ ``exponent (…, B)``; ``np.asarray`` gives plain floats, which may over- or underflow."""
+    """``mantissa (…, B, F)`` × 2 ^ ``exponent (…, B)``; ``np.asarray`` gives floats, which may over- or underflow."""
 
     mantissa: Array
     exponent: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Scaled:
         """Index the leading axes (steps, then sequences) of mantissa and exponent together."""
         return Scaled(self.mantissa[index], self.exponent[index])
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Return plain floats; what does not fit becomes 0 or inf."""
         with np.errstate(all="ignore"):
             plain = ldexp(self.mantissa, self.exponent[..., None])
@@ -48,7 +48,7 @@ class Scaled:
     @property
     def zero(self) -> NDArray[np.bool_]:
         """Where a sequence's vector is exactly zero, ``(…, B)``."""
-        return ~self.mantissa.any(axis=-1)
+        return np.asarray(~self.mantissa.any(axis=-1))
 
     def __repr__(self) -> str:
         return f"Scaled{self.shape} {self.mantissa.dtype}: mantissa × 2^exponent; np.asarray(…) for plain floats"
@@ -113,7 +113,7 @@ def add(
 
 
 def common_exponent(columns: Array, exponent: NDArray[np.int64], axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return ``columns (…, F, B)`` on one exponent for all of ``axes`` of ``exponent``, and that exponent (axes kept)."""
+    """Return ``columns (…, F, B)`` on one exponent along ``axes`` of ``exponent``, and that exponent (axes kept)."""
     lowest = np.iinfo(np.int64).min // 4
     peak = np.where(columns.any(axis=-2), exponent, lowest).max(axis=axes, keepdims=True)
     peak = np.where(peak == lowest, 0, peak)

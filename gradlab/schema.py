@@ -33,16 +33,12 @@ RUNS: dict[str, Column] = {
     "error": Column("string", "", "reason and traceback of a failed configuration"),
     "seconds": Column("float64", "s", "wall time of the configuration", "time"),
     "loss": Column("float64", "", "mean loss over the batch", "loss"),
-    "rate": Column(
-        "float64", "nats/step", "mean per-step increment of ln‖δ‖, backward in time", "rate of ln‖δ‖"
-    ),
+    "rate": Column("float64", "nats/step", "mean per-step increment of ln‖δ‖, backward in time", "rate of ln‖δ‖"),
     "rate_low": Column("float64", "nats/step", "lower end of the rate's 95 % interval within the run"),
     "rate_high": Column("float64", "nats/step", "upper end of the rate's 95 % interval within the run"),
     "window": Column("int64", "steps", "increments that the rate is the mean of", "window"),
     "horizon_e": Column("float64", "steps", "median lag at which ‖δ‖ falls below 1/e of lag 1's", "horizon (1/e)"),
-    "horizon_1pct": Column(
-        "float64", "steps", "median lag at which ‖δ‖ falls below 1 % of lag 1's", "horizon (1 %)"
-    ),
+    "horizon_1pct": Column("float64", "steps", "median lag at which ‖δ‖ falls below 1 % of lag 1's", "horizon (1 %)"),
     "censored": Column("float64", "", "share of sequences that never fell below 1 %: T ended first", "censored"),
     "verdict": Column("string", "", "the word for the run (DESIGN §8)", "verdict"),
     "overflow_step": Column("int64", "steps", "first t at which a state was not finite; 0 if none", "overflow at t"),

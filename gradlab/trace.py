@@ -79,7 +79,7 @@ def _checked_inputs(network: Network, x: Array, lengths: Any) -> tuple[Array, ND
     given = np.asarray(x)
     ends = None if lengths is None or given.ndim != 3 else _checked_lengths(lengths, *given.shape[:2])
     if ends is not None and given.dtype.name in FLOATS:
-        given = np.where((np.arange(len(given))[:, None] < ends)[..., None], given, 0.0)
+        given = np.where(np.less.outer(np.arange(len(given)), ends)[..., None], given, 0.0)
     checked = float_array("x", given, ("T", "B", network.input_size))
     return np.ascontiguousarray(checked.swapaxes(1, 2), dtype=network.dtype), ends
 
@@ -97,7 +97,7 @@ def _checked_state(network: Network, state: StateLike, B: int) -> list[list[Arra
     """Return joint initial states ``(S, B)`` of each layer and direction."""
     if state is None:
         given: list[Any] = [None] * len(network.layers)
-    elif len(network.layers) == 1 and (isinstance(state, Mapping) or isinstance(state, np.ndarray)):
+    elif len(network.layers) == 1 and (isinstance(state, (Mapping, np.ndarray))):
         given = [state]
     elif isinstance(state, list | tuple) and len(state) == len(network.layers):
         given = list(state)
@@ -137,7 +137,7 @@ def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
 def _last_loss_step_only(grad: Array) -> Array:
     """Return dL/dy ``(T, O, B)`` with all but each sequence's last step that has one set to zero."""
     T = len(grad)
-    has = grad.any(axis=1)
+    has = np.asarray(grad.any(axis=1))
     last = T - 1 - has[::-1].argmax(axis=0)
     return np.where((np.arange(T)[:, None] == last)[:, None, :], grad, 0.0)
 
@@ -152,9 +152,7 @@ class Trace:
     hooks : the hooks that measured this pass.
     """
 
-    def __init__(
-        self, model: Cell | Network, run: Run, loss: Loss | LossFunction | None, hooks: list[Hook]
-    ) -> None:
+    def __init__(self, model: Cell | Network, run: Run, loss: Loss | LossFunction | None, hooks: list[Hook]) -> None:
         self.model, self._run, self.hooks = model, run, hooks
         self.loss: Array | None = None
         self._loss_grad: Array | None = None
@@ -175,7 +173,8 @@ class Trace:
     @cached_property
     def _last_gradients(self) -> list[tuple[Gradients, ...]]:
         """The gradients of the last loss step's loss alone: one extra backward, unless there is only that step."""
-        assert self._loss_grad is not None and self._gradients is not None
+        assert self._loss_grad is not None
+        assert self._gradients is not None
         alone = _last_loss_step_only(self._loss_grad)
         if np.array_equal(alone, self._loss_grad, equal_nan=True):
             return self._gradients
@@ -301,12 +300,8 @@ class Trace:
         return found | {f"readout.{key}": array for key, array in self._readout_grads().items()}
 
     def param_contributions(self) -> dict[str, NDArray[np.float64]]:
-        """Return ln of the norm of each step's part of every recurrent layer's parameter gradients, ``(T,)``, in nats."""
-        return {
-            self._prefix(one) + key: logs
-            for one in self.passes
-            for key, logs in one.param_contributions().items()
-        }
+        """Return ln of the norm of each step's part of the recurrent parameters' gradients, ``(T,)``, in nats."""
+        return {self._prefix(one) + key: logs for one in self.passes for key, logs in one.param_contributions().items()}
 
     def _readout_grads(self) -> dict[str, Array]:
         if self._readout_grad is None:
@@ -319,12 +314,10 @@ class Trace:
     # --- tables ------------------------------------------------------------------------------------
 
     def frame(self) -> pd.DataFrame:
-        """Return a tidy table, one row a layer, direction, quantity, sequence and t: ``log_norm`` in nats, true t and lag."""
+        """Return a tidy table, a row a layer, direction, quantity, sequence and t: ``log_norm`` in nats, true t, lag."""
         import pandas as pd
 
-        return pd.concat(
-            [_tidy(one, name) for one in self.passes for name in one.quantities], ignore_index=True
-        )
+        return pd.concat([_tidy(one, name) for one in self.passes for name in one.quantities], ignore_index=True)
 
     def measured(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return what the hooks measured as rows of ``runs`` (one a layer and direction) and of ``steps``."""

@@ -76,7 +76,7 @@ class Gradients:
 def backward(tape: Tape, direct: Columns) -> Gradients:
     """Carry ``direct (T+1, H, B)``, the gradient that arrives at h_t from outside, back to the initial state."""
     cell, T = tape.cell, tape.steps
-    arriving = direct.mantissa.any(axis=(1, 2))
+    arriving = np.asarray(direct.mantissa.any(axis=(1, 2)))
     adjoint = np.zeros_like(tape.states)
     exponent = np.zeros((T + 1, adjoint.shape[-1]), np.int64)
     total = adjoint if _is_its_total(tape) else np.zeros_like(adjoint)
@@ -128,7 +128,7 @@ def parameter_gradient(pairs: list[Pair], exponent: Exponent) -> tuple[Array, in
         for (left, peak), (_, right) in zip(peaks, pairs, strict=True):
             batch = left.shape[-1]
             product = left.sum(axis=(0, 2)) if right is None else np.tensordot(left, right, ((0, 2), (0, 2)))
-            blocks.append(ldexp(product / batch, int(peak.max()) - highest))
+            blocks.append(ldexp(product / batch, np.asarray(peak.max() - highest)))
     return np.concatenate(blocks), highest
 
 

@@ -21,7 +21,7 @@ STRETCH = 2**15
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """What a forward pass leaves, as columns. ``states (T+1, S, B)``, ``x (T, D, B)``, ``record`` of ``(T, ·, B)`` each.
+    """What a forward pass leaves, as columns: ``states (T+1, S, B)``, ``x (T, D, B)``, ``record`` ``(T, ·, B)``.
 
     ``lengths (B,)`` or None; beyond a sequence's own end its state stands still and nothing reads it.
     """

@@ -19,7 +19,7 @@ Lengths = NDArray[np.int64] | None
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A forward pass: tapes by layer and direction, the top layer's sequence, the readout's pre-activations, y ``(T, O, B)``."""
+    """A forward pass: tapes by layer and direction, the top sequence, the readout's pre-activations, y ``(T, O, B)``."""
 
     network: Network
     lengths: Lengths
@@ -87,9 +87,7 @@ def _layer_backward(tapes: Sequence[Tape], top: Columns, lengths: Lengths) -> tu
 
 def _direct(arriving: Columns) -> Columns:
     """Return what arrives at h_1 … h_T with a zero in front for h_0."""
-    mantissa, exponent = (
-        np.concatenate([np.zeros_like(a[:1]), a]) for a in (arriving.mantissa, arriving.exponent)
-    )
+    mantissa, exponent = (np.concatenate([np.zeros_like(a[:1]), a]) for a in (arriving.mantissa, arriving.exponent))
     return Columns(mantissa, exponent)
 
 

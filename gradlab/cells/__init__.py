@@ -5,6 +5,6 @@ from gradlab.cells.gru import GRU
 from gradlab.cells.lstm import LSTM
 from gradlab.cells.rnn import RNN
 
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+CELLS: dict[str, type[RNN] | type[LSTM] | type[GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 __all__ = ["CELLS", "GRU", "LSTM", "RNN", "Cell"]

@@ -41,6 +41,8 @@ class Cell(ABC):
     gate_names: ClassVar[tuple[str, ...]] = ()
     block_names: ClassVar[tuple[str, ...]] = ()
     parameter_names: ClassVar[tuple[str, ...]] = ("W_xh", "W_hh", "b_h")
+    #: Relative error that the cell's own derivatives carry; 0 where they are formulas.
+    derivative_error: float = 0.0
     INIT_KEYS: ClassVar[Mapping[str, Option]] = INIT_KEYS
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
 
@@ -56,7 +58,7 @@ class Cell(ABC):
 
     @abstractmethod
     def linearise(self, record: Record, before: State, after: State) -> Any:
-        """Return the step's derivative in factored form: a NamedTuple of arrays ``(…, F, N)`` for ``jvp`` and ``vjp``."""
+        """Return the step's derivative, factored: a NamedTuple of arrays ``(…, F, N)`` for ``jvp`` and ``vjp``."""
 
     @abstractmethod
     def jvp(self, local: Any, tangent: State) -> State:
@@ -99,7 +101,7 @@ class Cell(ABC):
         return np.asarray(self.W_xh.T @ pre_grad)
 
     def total(self, local: Any, adjoint: State) -> State:
-        """Return the total gradients dL/ds_t from the adjoint: the same, but where one state of a step feeds another."""
+        """Return the total gradients dL/ds_t: the adjoint itself, but where one state of a step feeds another."""
         return adjoint
 
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
@@ -118,7 +120,8 @@ class Cell(ABC):
 
     def __repr__(self) -> str:
         options = "".join(f", {key}={getattr(self, key)!r}" for key in self.OPTION_KEYS)
-        return f"{type(self).__name__}(input_size={self.input_size}, hidden_size={self.hidden_size}{options}, {self.dtype})"
+        sizes = f"input_size={self.input_size}, hidden_size={self.hidden_size}"
+        return f"{type(self).__name__}({sizes}{options}, {self.dtype})"
 
 
 def block(array: Array, index: int, size: int) -> Array:
@@ -135,7 +138,7 @@ class Weights(NamedTuple):
 
 
 def checked_weights(W_xh: object, W_hh: object, b_h: object, blocks: int) -> Weights:
-    """Return the weights of one dtype after checking shapes ``(kH, D)``, ``(kH, H)``, ``(kH,)``; no bias is a zero bias.
+    """Return the weights, checked to be ``(kH, D)``, ``(kH, H)``, ``(kH,)`` of one dtype; no bias is a zero bias.
 
     Raises
     ------

@@ -116,9 +116,7 @@ class GRU(Cell):
         if chrono is not None:
             bias[1] = (1.0 if update == "keep" else -1.0) * chrono_bias(hidden_size, chrono, for_bias)
         kind = checked_dtype(dtype)
-        return cls(
-            W_xh.astype(kind), W_hh.astype(kind), bias.ravel().astype(kind), reset=reset, update=update
-        )
+        return cls(W_xh.astype(kind), W_hh.astype(kind), bias.ravel().astype(kind), reset=reset, update=update)
 
     @property
     def parameters(self) -> dict[str, Array]:

@@ -36,7 +36,8 @@ class LSTM(Cell):
         c_t = f ⊙ c_{t−1} + i ⊙ g                 h_t = o ⊙ tanh(c_t)
 
     The state is the pair ``s = (h, c)``. With the diagonal matrices ``F = diag(f)``, ``E = diag(o ⊙ tanh'(c_t))`` and
-    ``A = diag(g i') W_i + diag(c_{t−1} f') W_f + diag(i g') W_g``, ``O = diag(tanh(c_t) o') W_o`` the joint Jacobian is::
+    ``A = diag(g i') W_i + diag(c_{t−1} f') W_f + diag(i g') W_g`` and ``O = diag(tanh(c_t) o') W_o`` the joint
+    Jacobian is::
 
         J_t = ∂(h_t, c_t)/∂(h_{t−1}, c_{t−1}) = [ E A + O   E F ]
                                                 [   A        F  ]

@@ -124,7 +124,7 @@ class TableHook(Hook):
 
     @abstractmethod
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return columns of ``steps`` (:func:`step_rows`), one dict a quantity, and this layer's columns of ``runs``."""
+        """Return columns of ``steps`` (:func:`step_rows`), a dict a quantity, and this layer's columns of ``runs``."""
 
     def segment(self, segment: LayerTrace) -> None:
         """Measure a stretch of one layer and direction."""

@@ -19,7 +19,7 @@ CANDIDATES = ("g", "n", "h")
 
 
 class GatesHook(TableHook):
-    """Quantities gate_<g>, ln of the mean of |gate| over units, and saturation_<g>, ln of the share saturated, of ``steps``.
+    """Quantities gate_<g>, ln of the mean of |gate| over units, and saturation_<g>, ln of the share saturated.
 
     A cell without gates has its output h in their place; saturation is then of |h|, which says something for tanh.
     """

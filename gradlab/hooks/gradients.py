@@ -12,7 +12,7 @@ from gradlab.layers import LayerTrace
 
 
 class GradientsHook(TableHook):
-    """Quantities adjoint, last_adjoint, dL/dh, dL/dc, direct, dL/dx and dL/da_<gate> of ``steps``; the rate's columns of ``runs``."""
+    """Quantities adjoint, last_adjoint, dL/dh, dL/dc, direct, dL/dx, dL/da_<gate>; the rate's columns of ``runs``."""
 
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return the norms of every quantity, and the rate with all that follows from it."""

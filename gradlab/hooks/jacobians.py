@@ -16,7 +16,7 @@ SAMPLED = 32
 
 
 class JacobiansHook(TableHook):
-    """Quantities jac_norm2, jac_fro and jac_cond of ``steps``, at ``steps`` sampled evenly (``"all"`` for every one)."""
+    """Quantities jac_norm2, jac_fro and jac_cond, at ``steps`` sampled evenly (``"all"`` for every one)."""
 
     def __init__(self, steps: str = str(SAMPLED)) -> None:
         if steps != "all" and not (steps.isdecimal() and int(steps) > 0):

@@ -37,7 +37,5 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[Array, Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return inputs ``x (T, B, D)`` and the loss with its targets; a shorter length is a prefix of a longer one."""

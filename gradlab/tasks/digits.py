@@ -23,7 +23,7 @@ PERMUTATION_SEED = 0
 
 @dataclass(frozen=True)
 class Digits(Task):
-    """1797 images of 8×8 pixels in 10 classes, pixel/16, read row by row (T = 8, D = 8) or pixel by pixel (T = 64, D = 1).
+    """1797 images of 8×8 pixels in 10 classes, pixel/16, read by rows (T = 8, D = 8) or by pixels (T = 64, D = 1).
 
     ``order="permuted"`` reads the pixels in one fixed random order. Chance is ln 10. These are not MNIST's images,
     and pixel by pixel they are not "sMNIST".
@@ -58,7 +58,7 @@ class Digits(Task):
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
     ) -> tuple[NDArray[Any], Loss]:
-        """Return ``x (T, B, D)`` of ``batch`` images drawn without replacement, and the cross-entropy of their classes."""
+        """Return ``x (T, B, D)`` of ``batch`` images drawn without replacement, and their classes' cross-entropy."""
         images, classes = load_digits()
         if length != self.fixed_length:
             raise InputError(f"digits by {self.order} have length {self.fixed_length}, got {length}")

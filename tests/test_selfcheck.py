@@ -1,0 +1,163 @@
+"""The self-check passes every cell, and each published mistake makes it fail."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import gradlab as gl
+from gradlab.cells.rnn import Local as RNNLocal
+from gradlab.errors import GradlabError, InputError
+
+CELLS = {
+    **{f"rnn-{a}": gl.RNN.init(3, 5, activation=a, rng=1) for a in ("tanh", "relu", "logistic", "identity")},
+    "lstm": gl.LSTM.init(3, 5, forget_bias=1.0, rng=0),
+    **{
+        f"gru-{r}-{u}": gl.GRU.init(3, 5, reset=r, update=u, rng=0)
+        for r in ("before", "after")
+        for u in ("replace", "keep")
+    },
+    "float32": gl.LSTM.init(3, 5, rng=0, dtype="float32"),
+    "custom": gl.custom_cell(lambda h, x: 0.5 * np.tanh(h) + x, state_size=4, input_size=4),
+    "custom-difference": gl.custom_cell(
+        lambda h, x: np.abs(h) + x, state_size=4, input_size=4, derivative="difference"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_passes(name):
+    found = gl.selfcheck(CELLS[name])
+    found.raise_if_failed()
+    assert len(found.checks) == 8
+    assert "passed" in repr(found)
+
+
+class CellPathDropped(gl.LSTM):
+    """∂h_t/∂h_{t−1} through the gates, ∂c_t/∂c_{t−1} forgotten."""
+
+    def linearise(self, record, before, after):
+        return super().linearise(record, before, after)._replace(f=np.zeros_like(after[1]))
+
+
+class ActivationOfAnActivation(gl.RNN):
+    """sech² of h, which is a tanh already."""
+
+    def linearise(self, record, before, after):
+        return RNNLocal(1.0 - np.tanh(after[0]) ** 2)
+
+
+class FactorsInTheWrongOrder(gl.RNN):
+    """W diag(φ') in place of diag(φ') W."""
+
+    def jvp(self, local, tangent):
+        return (self.W_hh @ (local.slope * tangent[0]),)
+
+    def vjp(self, local, adjoint):
+        pre_grad = self.W_hh.T @ adjoint[0]
+        return (local.slope * pre_grad,), pre_grad
+
+
+class DirectForTotal(gl.RNN):
+    """The recurrence cut: what arrives at h_t from outside is taken for all of dL/dh_t."""
+
+    def vjp(self, local, adjoint):
+        (before,), pre_grad = super().vjp(local, adjoint)
+        return (0.0 * before,), pre_grad
+
+
+class BiasForgotten(gl.GRU):
+    """W_n's gradient without the reset gate."""
+
+    def parameter_pairs(self, record, before, pre_grad, x):
+        return super().parameter_pairs(record, before, pre_grad, x) | {"W_hh": [(pre_grad, before[0])]}
+
+
+MISTAKES = {
+    "complex step": (CellPathDropped, ActivationOfAnActivation, FactorsInTheWrongOrder),
+    "central differences": (CellPathDropped, ActivationOfAnActivation, FactorsInTheWrongOrder),
+    "dot test ⟨u, Jv⟩ = ⟨Jᵀu, v⟩": (DirectForTotal,),
+    "product order": (CellPathDropped, ActivationOfAnActivation, FactorsInTheWrongOrder),
+    "adjoint of the whole loss": (CellPathDropped, ActivationOfAnActivation, DirectForTotal),
+    "input gradient": (CellPathDropped, ActivationOfAnActivation, DirectForTotal),
+    "parameter gradients": (CellPathDropped, BiasForgotten),
+}
+
+
+@pytest.mark.parametrize(("check", "mistake"), [(c, m) for c, found in MISTAKES.items() for m in found])
+def test_each_mistake_is_found(check, mistake):
+    found = gl.selfcheck(mistake.init(3, 5, rng=0))
+    failed = {one.name for one in found.checks if not one.passed}
+    assert check in failed
+    with pytest.raises(GradlabError, match="FAILED"):
+        found.raise_if_failed()
+
+
+def test_a_product_in_the_wrong_order_is_found(monkeypatch):
+    import sys
+
+    module = sys.modules["gradlab.selfcheck"]
+    right = module.propagator
+    monkeypatch.setattr(module, "propagator", lambda jacobians: right(jacobians[::-1]))
+    failed = {one.name for one in gl.selfcheck(CELLS["lstm"]).checks if not one.passed}
+    assert failed == {"product order"}
+
+
+def test_sequences_that_touch_each_other_are_found():
+    leaky = gl.custom_cell(
+        lambda h, x: np.tanh(h) + x + 0.1 * h.mean(axis=-2, keepdims=True), state_size=2, input_size=2
+    )
+    assert "batch = stack of singles" in {one.name for one in gl.selfcheck(leaky).checks if not one.passed}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LeakyIntegrator(gl.Cell):
+    """A user's own cell, as CONTRIBUTING shows it: h_t = a h_{t−1} + W_xh x_t + b_h, a one number a unit."""
+
+    W_xh: np.ndarray
+    a: np.ndarray
+    b_h: np.ndarray
+
+    name = "leaky"
+    block_names = ("h",)
+    parameter_names = ("W_xh", "a", "b_h")
+
+    @property
+    def hidden_size(self):
+        return len(self.a)
+
+    @property
+    def dtype(self):
+        return self.a.dtype
+
+    def step(self, drive, state):
+        return (self.a[:, None] * state[0] + drive,), {}
+
+    def linearise(self, record, before, after):
+        return RNNLocal(np.broadcast_to(self.a[:, None], after[0].shape))
+
+    def jvp(self, local, tangent):
+        return (local.slope * tangent[0],)
+
+    def vjp(self, local, adjoint):
+        return (local.slope * adjoint[0],), adjoint[0]
+
+    def parameter_pairs(self, record, before, pre_grad, x):
+        return {
+            "W_xh": [(pre_grad, x)],
+            "a": [(pre_grad * before[0], None)],
+            "b_h": [(pre_grad, None)],
+        }
+
+
+def test_a_users_own_cell_is_checked_and_traced():
+    rng = np.random.default_rng(0)
+    cell = LeakyIntegrator(rng.normal(size=(3, 2)), np.array([0.9, 0.5, 1.1]), np.zeros(3))
+    gl.selfcheck(cell).raise_if_failed()
+    trace = gl.trace(cell, rng.normal(size=(7, 2, 2)), gl.projection(np.ones((2, 3))))
+    assert np.allclose(np.asarray(trace.grad["h"])[0], cell.a**7, rtol=1e-13, atol=0)
+
+
+def test_only_cells_are_checked():
+    with pytest.raises(InputError, match="takes a gradlab cell, got int"):
+        gl.selfcheck(3)
