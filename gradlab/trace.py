@@ -314,7 +314,7 @@ class Trace:
     # --- tables ------------------------------------------------------------------------------------
 
     def frame(self) -> pd.DataFrame:
-        """Return a tidy table, a row a layer, direction, quantity, sequence and t: ``log_norm`` in nats, true t, lag."""
+        """Return a tidy table, a row a layer, direction, quantity, sequence and t, with ``log_norm`` in nats."""
         import pandas as pd
 
         return pd.concat([_tidy(one, name) for one in self.passes for name in one.quantities], ignore_index=True)

@@ -19,7 +19,7 @@ Lengths = NDArray[np.int64] | None
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A forward pass: tapes by layer and direction, the top sequence, the readout's pre-activations, y ``(T, O, B)``."""
+    """A forward pass: tapes by layer and direction, the top sequence, the readout's a, y ``(T, O, B)``."""
 
     network: Network
     lengths: Lengths
