@@ -86,12 +86,11 @@ class Jacobians:
         return int(t) - 1
 
     def _dense(self, steps: NDArray[np.int64]) -> Array:
-        """Return ``(n, B, S, S)``: J applied to the S unit vectors."""
+        """Return ``(n, B, S, S)`` of the n ``steps`` (0-based)."""
         _, B, S, _ = self.shape
-        N = len(steps) * B
-        unit = np.ascontiguousarray(np.broadcast_to(np.eye(S, dtype=self.tape.cell.dtype)[:, :, None], (S, S, N)))
-        columns = self._apply(steps, unit)
-        return np.ascontiguousarray(np.moveaxis(columns.reshape(S, S, len(steps), B), (2, 3, 1, 0), (0, 1, 2, 3)))
+        with np.errstate(all="ignore"):
+            J = self.tape.cell.dense(self._local(steps)).reshape(len(steps), B, S, S)
+        return np.swapaxes(J, -1, -2) if self.transposed else J
 
     def _dense_chunks(self, steps: Sequence[int] | None) -> Iterator[tuple[NDArray[np.int64], Array]]:
         """Yield positions and dense Jacobians of some steps (1 … T; all where None), a chunk at a time."""

@@ -137,16 +137,19 @@ def _plain(state: State) -> State:
 
 def _checks(case: _Case) -> Iterator[Check]:
     _cell, (_, _, B), S = case.cell, case.x.shape, case.cell.state_size
-    dense = np.stack([Jacobians(case.tape).dense(t) for t in range(1, STEPS + 1)])
+    J = Jacobians(case.tape)
+    dense = np.stack([J.dense(t) for t in range(1, STEPS + 1)])
+    applied = J @ np.broadcast_to(np.eye(S), J.shape)
     one_step = _one_step_map(case)
     by_complex = _complex_slopes(one_step, S)
     by_difference = _difference_slopes(one_step, S)
     exact, near = "no cancellation: rounding only", "truncation and rounding of ε^(1/3)"
-    yield Check("complex step", _error(dense, by_complex), 1e-13, exact)
-    yield Check("central differences", _error(dense, by_difference), 1e-8, near)
+    yield Check("complex step", _error(applied, by_complex), 1e-13, exact)
+    yield Check("central differences", _error(applied, by_difference), 1e-8, near)
+    yield Check("dense = J applied to units", _error(dense, applied), 1e-13, "identity: rounding only")
     yield Check("dot test ⟨u, Jv⟩ = ⟨Jᵀu, v⟩", _dot_test(case), 1e-12, "identity: rounding only")
     whole = _whole_map(case)
-    product = np.moveaxis(propagator(list(np.moveaxis(dense, 1, -1))), -1, 0)
+    product = np.moveaxis(propagator(list(np.moveaxis(applied, 1, -1))), -1, 0)
     chained = _complex_slopes(whole, S)
     if chained is None:
         yield Check("product order", _error(product, _difference_slopes(whole, S)), 1e-6, near)

@@ -29,7 +29,7 @@ CELLS = {
 def test_every_cell_passes(name):
     found = gl.selfcheck(CELLS[name])
     found.raise_if_failed()
-    assert len(found.checks) == 8
+    assert len(found.checks) == 9
     assert "passed" in repr(found)
 
 
@@ -76,6 +76,7 @@ class BiasForgotten(gl.GRU):
 MISTAKES = {
     "complex step": (CellPathDropped, ActivationOfAnActivation, FactorsInTheWrongOrder),
     "central differences": (CellPathDropped, ActivationOfAnActivation, FactorsInTheWrongOrder),
+    "dense = J applied to units": (FactorsInTheWrongOrder,),
     "dot test ⟨u, Jv⟩ = ⟨Jᵀu, v⟩": (DirectForTotal,),
     "product order": (CellPathDropped, ActivationOfAnActivation, FactorsInTheWrongOrder),
     "adjoint of the whole loss": (CellPathDropped, ActivationOfAnActivation, DirectForTotal),

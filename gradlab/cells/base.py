@@ -104,6 +104,13 @@ class Cell(ABC):
         """Return the total gradients dL/ds_t: the adjoint itself, but where one state of a step feeds another."""
         return adjoint
 
+    def dense(self, local: Any) -> Array:
+        """Return J as matrices ``(N, S, S)`` for factors ``(F, N)``; here J applied to the S unit vectors."""
+        S, N = self.state_size, local[0].shape[-1]
+        unit = np.ascontiguousarray(np.broadcast_to(np.eye(S, dtype=self.dtype)[:, :, None], (S, S, N)))
+        columns = np.concatenate(self.jvp(local, self.split(unit)), axis=-2)
+        return np.ascontiguousarray(np.moveaxis(columns, (2, 1, 0), (0, 1, 2)))
+
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
         """Return for each parameter the factors of its gradient, one pair for each block of its rows."""
         return {"W_xh": [(pre_grad, x)], "W_hh": [(pre_grad, before[0])], "b_h": [(pre_grad, None)]}
@@ -122,6 +129,11 @@ class Cell(ABC):
         options = "".join(f", {key}={getattr(self, key)!r}" for key in self.OPTION_KEYS)
         sizes = f"input_size={self.input_size}, hidden_size={self.hidden_size}"
         return f"{type(self).__name__}({sizes}{options}, {self.dtype})"
+
+
+def rows(factor: Array) -> Array:
+    """Return a factor ``(H, N)`` as ``(N, H, 1)``, to scale the rows of N matrices."""
+    return np.ascontiguousarray(factor.T)[..., None]
 
 
 def block(array: Array, index: int, size: int) -> Array:

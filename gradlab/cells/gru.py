@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import complement, logistic, tanh_derivative
-from gradlab.cells.base import Array, Cell, Pair, Record, State, block, checked_dtype, checked_weights, one_dtype
+from gradlab.cells.base import Array, Cell, Pair, Record, State, block, checked_dtype, checked_weights, one_dtype, rows
 from gradlab.checks import choice, float_array
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, chrono_bias, input_weights, recurrent_weights, streams
@@ -179,6 +179,20 @@ class GRU(Cell):
             r, z, u = (block(self.W_hh @ v, k, H) for k in range(3))
             n = local.r * u + local.by_r * r
         return (local.keep * v + local.h_by_z * z + local.h_by_n * n,)
+
+    def dense(self, local: Any) -> Array:
+        H = self.hidden_size
+        keep, h_by_n, h_by_z, by_r, r = (rows(factor) for factor in local)
+        W_r, W_z, W_n = self.W_hh.reshape(3, H, H)
+        if self.b_hn is None:
+            inner = by_r * W_r
+            inner[:, np.arange(H), np.arange(H)] += r[..., 0]
+            through_n = np.matmul(W_n, inner)
+        else:
+            through_n = r * W_n + by_r * W_r
+        J = h_by_z * W_z + h_by_n * through_n
+        J[:, np.arange(H), np.arange(H)] += keep[..., 0]
+        return np.asarray(J)
 
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
         (dh,) = adjoint

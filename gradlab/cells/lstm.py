@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import complement, logistic, tanh_derivative
-from gradlab.cells.base import Array, Cell, Record, State, block, checked_dtype, checked_weights
+from gradlab.cells.base import Array, Cell, Record, State, block, checked_dtype, checked_weights, rows
 from gradlab.checks import number
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, chrono_bias, input_weights, recurrent_weights, streams
@@ -144,6 +144,18 @@ class LSTM(Cell):
         i, f, g, o = (block(self.W_hh @ v_h, k, H) for k in range(4))
         c = local.f * v_c + local.c_by_i * i + local.c_by_f * f + local.c_by_g * g
         return local.h_by_c * c + local.h_by_o * o, c
+
+    def dense(self, local: Any) -> Array:
+        H = self.hidden_size
+        c_by_i, c_by_f, c_by_g, h_by_o, h_by_c, f = (rows(factor) for factor in local)
+        W_i, W_f, W_g, W_o = self.W_hh.reshape(4, H, H)
+        J = np.zeros((len(f), 2 * H, 2 * H), self.dtype)
+        J[:, H:, :H] = c_by_i * W_i + c_by_f * W_f + c_by_g * W_g
+        J[:, :H, :H] = h_by_c * J[:, H:, :H] + h_by_o * W_o
+        unit = np.arange(H)
+        J[:, H + unit, H + unit] = f[..., 0]
+        J[:, unit, H + unit] = (h_by_c * f)[..., 0]
+        return J
 
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
         dh, dc = self.total(local, adjoint)

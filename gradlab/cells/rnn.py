@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import ACTIVATIONS
-from gradlab.cells.base import Array, Cell, Record, State, checked_dtype, checked_weights
+from gradlab.cells.base import Array, Cell, Record, State, checked_dtype, checked_weights, rows
 from gradlab.checks import choice
 from gradlab.initialise import Option, Seed, input_weights, recurrent_weights, streams
 
@@ -96,6 +96,9 @@ class RNN(Cell):
 
     def jvp(self, local: Any, tangent: State) -> State:
         return (local.slope * (self.W_hh @ tangent[0]),)
+
+    def dense(self, local: Any) -> Array:
+        return np.asarray(rows(local.slope) * self.W_hh)
 
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
         pre_grad = local.slope * adjoint[0]

@@ -1,0 +1,200 @@
+"""The command line: run a study, see what it will cost, redraw its report, list what there is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gradlab.study import Study
+
+HELP = """See what gradients do on their way back through time in recurrent networks.
+
+A study is one TOML file: a grid of cells, lengths and init scales. Start with
+
+    gradlab plan studies/init_scale.toml      what it will compute, and what that costs
+
+    gradlab run studies/init_scale.toml       computes it into results/init_scale, with a report
+
+Exit codes: 0 all is well; 1 the study ran and some configurations failed; 2 bad input, nothing ran;
+130 interrupted, the same command goes on from there.
+"""
+
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+Spec = Annotated[Path, typer.Argument(help="the study's TOML file", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a folder that `gradlab run` wrote", show_default=False)]
+Full = Annotated[bool, typer.Option("--full", help="apply the study's [full] table: the size of the paper")]
+
+
+@app.command()
+def run(
+    spec: Spec,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where results go; by default results/<name>")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="processes; 0 for none; by default one a core")
+    ] = None,
+    full: Full = False,
+) -> None:
+    """Run what a study still lacks, and write its report.
+
+    What is done already is skipped: stop it, extend its grid, run it again. Prints the path of the report.
+
+    Examples:
+
+        gradlab run studies/init_scale.toml
+
+        gradlab run studies/init_scale.toml --full --out results/init_scale_full --workers 8
+    """
+    try:
+        results = _study(spec, full).run(out, workers=workers)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    typer.echo(str(results.folder / "report.html"))
+    if (results.frame("runs")["status"] == "failed").any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(spec: Spec, full: Full = False) -> None:
+    """Print a study's configurations, groups, memory and time, and run nothing.
+
+    Example:
+
+        gradlab plan studies/init_scale.toml --full
+    """
+    from gradlab.study.budget import affordable, describe
+
+    study = _study(spec, full)
+    typer.echo(describe(study.plan))
+    affordable(study.plan)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write report.html, figures and tables from what a folder holds, running nothing; print the report's path.
+
+    Example:
+
+        gradlab report results/init_scale
+    """
+    from gradlab.study import load_results
+
+    typer.echo(str(load_results(folder).report()))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[cells|tasks|inits|hooks|figures]", help="one kind", show_default=False)
+    ] = None,
+) -> None:
+    """List what a study may name: cells, tasks, inits, hooks, figures, each with the keys that it takes.
+
+    Example:
+
+        gradlab list hooks
+    """
+    from gradlab.errors import InputError, unknown
+
+    if kind is not None and kind not in LISTS:
+        raise InputError(unknown("kind", kind, LISTS))
+    for name in LISTS if kind is None else (kind,):
+        rows = list(LISTS[name]())
+        width = max(len(key) for key, _ in rows)
+        typer.echo(name + "\n" + "".join(f"  {key:{width}}  {text}\n" for key, text in rows))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gradlab import __version__
+
+        typer.echo(f"gradlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """See HELP, which the app carries."""
+
+
+def _study(spec: Path, full: bool) -> Study:
+    from gradlab.study import Study
+
+    return Study.from_toml(spec, full=full)
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+
+def _keys(prefix: str, options: Any) -> Iterable[tuple[str, str]]:
+    for key, option in options.items():
+        choices = f" ({', '.join(option.choices)})" if option.choices else ""
+        yield f"  {prefix}.{key}", f"{option.meaning}{choices}; default {option.default}"
+
+
+def _cells() -> Iterable[tuple[str, str]]:
+    from gradlab.cells import CELLS
+
+    for name, cell in CELLS.items():
+        yield name, _first_line(cell)
+        yield from _keys(name, cell.OPTION_KEYS)
+        yield from _keys("init", {key: o for key, o in cell.INIT_KEYS.items() if key != "scale"})
+
+
+def _tasks() -> Iterable[tuple[str, str]]:
+    from gradlab.tasks import TASKS
+
+    for name, task in TASKS.items():
+        yield name, _first_line(task)
+        yield from _keys("task", task.KEYS)
+
+
+def _inits() -> Iterable[tuple[str, str]]:
+    from gradlab.initialise import RECURRENT
+
+    return ((name, meaning) for name, (_, meaning) in RECURRENT.items())
+
+
+def _hooks() -> Iterable[tuple[str, str]]:
+    from gradlab.hooks import HOOKS
+
+    return ((name, _first_line(hook)) for name, hook in HOOKS.items())
+
+
+def _figures() -> Iterable[tuple[str, str]]:
+    from gradlab.analysis.figures import FIGURES
+
+    return ((name, figure.shows) for name, figure in FIGURES.items())
+
+
+LISTS: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
+    "cells": _cells,
+    "tasks": _tasks,
+    "inits": _inits,
+    "hooks": _hooks,
+    "figures": _figures,
+}
+
+
+def main() -> None:
+    """Run the command line; what gradlab refuses is one line on stderr and exit code 2."""
+    from gradlab.errors import GradlabError
+
+    try:
+        app()
+    except GradlabError as error:
+        print(f"gradlab: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
