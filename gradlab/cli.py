@@ -16,9 +16,9 @@ HELP = """See what gradients do on their way back through time in recurrent netw
 
 A study is one TOML file: a grid of cells, lengths and init scales. Start with
 
-    gradlab plan studies/init_scale.toml      what it will compute, and what that costs
+    gradlab plan studies/init_scale.toml     what it computes, and the cost
 
-    gradlab run studies/init_scale.toml       computes it into results/init_scale, with a report
+    gradlab run studies/init_scale.toml      computes it, writes a report
 
 Exit codes: 0 all is well; 1 the study ran and some configurations failed; 2 bad input, nothing ran;
 130 interrupted, the same command goes on from there.
@@ -134,7 +134,7 @@ def _study(spec: Path, full: bool) -> Study:
 
 
 def _first_line(thing: Any) -> str:
-    return (thing.__doc__ or "").strip().splitlines()[0]
+    return (thing.__doc__ or "").strip().splitlines()[0].replace("``", "")
 
 
 def _keys(prefix: str, options: Any) -> Iterable[tuple[str, str]]:

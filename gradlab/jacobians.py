@@ -141,13 +141,15 @@ class Jacobians:
         _, B, S, _ = self.shape
         if not 0 <= b < B:
             raise InputError(f"b must be a sequence 0 … {B - 1}, got {b}")
-        local = self._local(np.array([self._index(t)]))
+        with np.errstate(all="ignore"):
+            local = self._local(np.array([self._index(t)]))
         one = type(local)(*(array[..., b : b + 1] for array in local))
         cell = self.tape.cell
 
         def product(vectors: Array, back: bool) -> Array:
             columns = cell.split(np.asarray(vectors).reshape(S, -1).astype(cell.dtype))
-            after = cell.vjp(one, columns)[0] if back else cell.jvp(one, columns)
+            with np.errstate(all="ignore"):
+                after = cell.vjp(one, columns)[0] if back else cell.jvp(one, columns)
             return np.concatenate(after).reshape(np.shape(vectors))
 
         return LinearOperator(

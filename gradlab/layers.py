@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analysis.rates import Rate, horizon, rate
+from gradlab.analysis.steps import step_rows
 from gradlab.analysis.verdict import Verdict, judge
 from gradlab.bptt import Gradients, Tape, contribution_norms, parameter_gradient
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
 from gradlab.jacobians import Jacobians
 from gradlab.scaled import Scaled, ldexp, log_norm, reader
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[Any]
 
@@ -200,6 +204,23 @@ class LayerTrace:
             dead=bool(found.window == 0 and np.isneginf(logs).any()),
             diverged_at=int(broken.min()) if broken.size else 0,
         )
+
+    def rows(self, quantity: str, logs: NDArray[np.float64], indices: Array) -> dict[str, Any]:
+        """Return columns of the ``steps`` table for ``logs (n, B)`` at the n positions ``indices`` (0 … T)."""
+        where = {"layer": self.layer, "direction": self.direction}
+        return where | step_rows(quantity, logs, self.t[indices], self.lag[indices])
+
+    def plot(self, *quantities: str, ax: Axes | None = None) -> Axes:
+        """Draw the norms of some quantities over the lag (the adjoint's unless named), a band for the sequences."""
+        import pandas as pd
+
+        from gradlab.analysis.figures import profile
+
+        tables = []
+        for name in quantities or ("adjoint",):
+            logs = self.log_norm(name)
+            tables.append(pd.DataFrame(self.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :])))
+        return profile(pd.concat(tables, ignore_index=True), ax=ax)
 
     # --- how arrays are named ----------------------------------------------------------------------
 

@@ -49,12 +49,13 @@ class Loss:
         T, B, _ = y.shape
         mask = step_mask(self.at, T, B, lengths)
         targets = self._spread(y, mask)
-        value, grad = self.per_step(y, targets)
-        weight = mask / np.maximum(mask.sum(axis=0), 1) if self.averaged else mask.astype(float)
-        weight = weight.astype(y.dtype)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):
+            value, grad = self.per_step(y, targets)
+            weight = mask / np.maximum(mask.sum(axis=0), 1) if self.averaged else mask.astype(float)
+            weight = weight.astype(y.dtype)
             loss = np.where(mask, value * weight, 0).sum(axis=0)
-        return loss.astype(y.dtype), np.where(mask[..., None], grad * weight[..., None], 0).astype(y.dtype)
+            grad = np.where(mask[..., None], grad * weight[..., None], 0)
+            return loss.astype(y.dtype), grad.astype(y.dtype)
 
     def _spread(self, y: Array, mask: NDArray[np.bool_]) -> Array:
         """Return targets for every step, ``(T, B, O)`` (labels ``(T, B)``)."""
@@ -66,7 +67,8 @@ class Loss:
             return np.broadcast_to(given, (T, B, *tail))
         if given.shape == (T, B, *tail):
             return given
-        if isinstance(self.at, list | tuple) and given.shape == (len(self.at), B, *tail):
+        listed = not isinstance(self.at, str) and np.ndim(self.at) == 1
+        if listed and given.shape == (len(self.at), B, *tail):
             spread = np.zeros((T, B, *tail), given.dtype)
             spread[np.asarray(self.at) - 1] = given
             return spread

@@ -73,7 +73,9 @@ STEPS: dict[str, Column] = {
 #: Columns of the tables that figures are drawn from, beside those of ``runs`` and ``steps``.
 DERIVED: dict[str, Column] = {
     "change": Column("float64", "nats", "mean of ln‖δ‖ less its value at lag 1", "ln‖δₖ‖ − ln‖δ₁‖"),
-    "crossing": Column("float64", "", "value of the control at which the rate turns positive, interpolated"),
+    "crossing": Column(
+        "float64", "", "value of the control at which the rate is zero, interpolated", "rate turns positive at"
+    ),
     "seeds": Column("int64", "", "runs that the mean is over"),
     "diverged": Column("int64", "", "runs that diverged, left out of the mean"),
     "failed": Column("int64", "", "runs that failed, left out of the mean"),

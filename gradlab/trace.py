@@ -24,6 +24,7 @@ from gradlab.scaled import Scaled, log_norm
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 Array = NDArray[Any]
 #: The initial state of one layer: its array, or arrays by state name; of two directions, a pair of those.
@@ -278,6 +279,10 @@ class Trace:
     def verdict(self, lag: int | None = None) -> Verdict:
         """See :meth:`LayerTrace.verdict`."""
         return self._only("verdict()").verdict(lag)
+
+    def plot(self, *quantities: str, ax: Axes | None = None) -> Axes:
+        """See :meth:`LayerTrace.plot`."""
+        return self._only("plot()").plot(*quantities, ax=ax)
 
     def log_norm(self, name: str) -> Any:
         """See :meth:`LayerTrace.log_norm`; ``"dL/dW_hy"`` and ``"dL/db_y"`` are the readout's."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.layers import LayerTrace
@@ -124,7 +123,7 @@ class TableHook(Hook):
 
     @abstractmethod
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return columns of ``steps`` (:func:`step_rows`), a dict a quantity, and this layer's columns of ``runs``."""
+        """Return columns of ``steps`` (:meth:`LayerTrace.rows`), a dict a quantity, and columns of ``runs``."""
 
     def segment(self, segment: LayerTrace) -> None:
         """Measure a stretch of one layer and direction."""
@@ -143,54 +142,3 @@ class TableHook(Hook):
         import pandas as pd
 
         return pd.DataFrame(self._summaries)
-
-
-def step_rows(segment: LayerTrace, quantity: str, logs: NDArray[np.float64], indices: Array) -> dict[str, Any]:
-    """Return columns of the ``steps`` table for ``logs (n, B)``, one row an index (or a t and lag, of unequal lengths).
-
-    Parameters
-    ----------
-    logs : natural logarithms; −inf is an exact zero, counted and left out; nan lies beyond a sequence's end.
-    indices : ``(n,)`` positions in :attr:`LayerTrace.t`.
-    """
-    t, lag = segment.t[indices], segment.lag[indices]
-    if segment.tape.lengths is not None:
-        t, lag, logs = _by_t_and_lag(t, lag, logs)
-    low, middle, high = _quantiles(logs)
-    finite = np.isfinite(logs)
-    with np.errstate(all="ignore"):
-        mean = np.where(finite, logs, 0.0).sum(axis=1) / finite.sum(axis=1)
-    return {
-        "layer": segment.layer,
-        "direction": segment.direction,
-        "t": t[:, 0],
-        "lag": lag[:, 0],
-        "quantity": quantity,
-        "mean_log": mean,
-        "q05": low,
-        "q50": middle,
-        "q95": high,
-        "zeros": np.isneginf(logs).sum(axis=1),
-    }
-
-
-def _by_t_and_lag(t: Array, lag: Array, logs: Array) -> tuple[Array, Array, Array]:
-    """Return one row a pair (t, lag), nan for the sequences that are elsewhere; pairs beyond an end are dropped."""
-    pairs, row = np.unique(np.stack([t.ravel(), lag.ravel()]), axis=1, return_inverse=True)
-    spread = np.full((pairs.shape[1], logs.size), np.nan)
-    spread[row.ravel(), np.arange(logs.size)] = logs.ravel()
-    real = pairs[1] >= 0
-    return pairs[0][real][:, None], pairs[1][real][:, None], spread[real]
-
-
-def _quantiles(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the 5, 50 and 95 % quantiles of each row's finite numbers, ``(3, n)``; nan where a row has none."""
-    wanted = (0.05, 0.5, 0.95)
-    if np.isfinite(logs).all():
-        return np.asarray(np.quantile(logs, wanted, axis=1))
-    answer = np.full((3, len(logs)), np.nan)
-    for place, row in enumerate(logs):
-        known = row[np.isfinite(row)]
-        if known.size:
-            answer[:, place] = np.quantile(known, wanted)
-    return answer

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.hooks.base import TableHook, step_rows
+from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
 #: A logistic gate is saturated below 0.1 and above 0.9 (Karpathy, Johnson & Li 2015).
@@ -36,7 +36,7 @@ class GatesHook(TableHook):
             with np.errstate(divide="ignore"):
                 activity, share = np.log(np.abs(values).mean(axis=-1)), np.log(saturated)
             for quantity, logs in ((f"gate_{name}", activity), (f"saturation_{name}", share)):
-                rows.append(step_rows(segment, quantity, np.where(within, logs, np.nan), indices))
+                rows.append(segment.rows(quantity, np.where(within, logs, np.nan), indices))
         return rows, {"saturation": float(np.mean(shares))}
 
 

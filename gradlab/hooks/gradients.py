@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.analysis.rates import horizon
-from gradlab.hooks.base import TableHook, step_rows
+from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
 
@@ -20,7 +20,7 @@ class GradientsHook(TableHook):
         for quantity in segment.quantities:
             logs = segment.log_norm(quantity)
             indices = np.arange(segment.tape.steps + 1)[-len(logs) :]
-            rows.append(step_rows(segment, quantity, logs, indices))
+            rows.append(segment.rows(quantity, logs, indices))
         return rows, _summary(segment)
 
 

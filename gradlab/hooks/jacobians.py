@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import InputError
-from gradlab.hooks.base import TableHook, step_rows
+from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
 #: Steps that are looked at in a run unless all are asked for: enough for a median, cheap at any length.
@@ -40,7 +40,7 @@ class JacobiansHook(TableHook):
             "jac_norm2_median": _median_exp(measured["jac_norm2"]),
             "jac_cond_median": _median_exp(measured["jac_cond"]),
         }
-        return [step_rows(segment, name, logs, chosen) for name, logs in measured.items()], summary
+        return [segment.rows(name, logs, chosen) for name, logs in measured.items()], summary
 
 
 def _median_exp(logs: NDArray[np.float64]) -> float:

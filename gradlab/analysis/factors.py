@@ -1,0 +1,126 @@
+"""What varies in a study, and which part each varying key plays in a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gradlab.analysis.numerals import plain
+from gradlab.errors import InputError
+
+#: Keys of a run that are not its study's choice but its rows'.
+PLACES = ("layer", "direction")
+#: Runs that differ in nothing else are repetitions.
+SEED = "seed"
+
+
+class Layout(NamedTuple):
+    """Which column of a table is what in a figure.
+
+    Attributes
+    ----------
+    panel : column with one panel for each value, side by side.
+    rows : columns with one row of panels for each combination.
+    x, y : columns on the axes.
+    hue : column that colour, line and marker stand for; None for one line.
+    """
+
+    panel: str
+    rows: tuple[str, ...]
+    x: str
+    y: str
+    hue: str | None = None
+
+
+def keys(runs: pd.DataFrame) -> list[str]:
+    """Return the grid's and base's keys, which stand between ``study`` and ``layer`` (see `schema.RUNS`)."""
+    missing = [name for name in ("study", "layer", "status") if name not in runs.columns]
+    if missing:
+        raise InputError(f"runs: expected a table of runs with the columns of schema.RUNS, missing {missing}")
+    names = list(runs.columns)
+    return names[names.index("study") + 1 : names.index("layer")]
+
+
+def varying(runs: pd.DataFrame) -> list[str]:
+    """Return the keys, layer and direction included, that take more than one value; never the seed.
+
+    Neither is a length that follows from the others, as where each order of an image has its own.
+    """
+    names = [name for name in (*keys(runs), *PLACES) if name != SEED and _distinct(runs, name) > 1]
+    rest = [name for name in names if name != "length"]
+    if "length" in names and rest:
+        free = runs.groupby(rest, dropna=False)["length"].nunique().gt(1).any()
+        return names if free else rest
+    return names
+
+
+def constants(runs: pd.DataFrame) -> dict[str, Any]:
+    """Return the keys that take one value, and that value; not the hooks, which change no number."""
+    names = [name for name in keys(runs) if name not in (SEED, "hooks") and _distinct(runs, name) == 1]
+    return {name: _plain(runs[name].dropna().iloc[0]) for name in names}
+
+
+def arranged(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return ``runs`` with the keys that hold no numbers as categories, in the order in which they come."""
+    words = [name for name in (*keys(runs), "direction") if not _numeric(runs[name])]
+    return runs.assign(**{name: _categories(runs[name]) for name in words})
+
+
+def control(runs: pd.DataFrame) -> str | None:
+    """Return the key that the study turns: the scale, else the first number that varies, else any key."""
+    names = [name for name in varying(runs) if name not in ("cell", "length", *PLACES)]
+    numbers = [name for name in names if _numeric(runs[name])]
+    return "scale" if "scale" in names else next(iter([*numbers, *names]), None)
+
+
+def numeric_control(runs: pd.DataFrame) -> str | None:
+    """Return the control where it is a number, along which a rate can turn positive."""
+    turned = control(runs)
+    return turned if turned is not None and _numeric(runs[turned]) else None
+
+
+def others(runs: pd.DataFrame, *taken: str | None) -> tuple[str, ...]:
+    """Return what varies and is not among ``taken``."""
+    return tuple(name for name in varying(runs) if name not in taken)
+
+
+def longest(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of the greatest length; where that depends on other keys, the greatest for each."""
+    if "length" not in varying(runs):
+        return runs
+    rest = others(runs, "length")
+    greatest = runs.groupby(list(rest), dropna=False)["length"].transform("max") if rest else runs["length"].max()
+    found: pd.DataFrame = runs[runs["length"].isna() | (runs["length"] == greatest)]
+    return found
+
+
+def named(key: str, value: Any) -> str:
+    """Return how a panel or a legend names ``value`` of ``key``: ``lstm`` for a cell, else ``scale 0.5``."""
+    short = key.rpartition(".")[2]
+    if pd.isna(value):
+        return f"no {short}"
+    text = plain(float(value)) if isinstance(value, float | int | np.number) else str(value)
+    return text if key == "cell" else f"{short} {text}"
+
+
+def _distinct(runs: pd.DataFrame, name: str) -> int:
+    return int(runs[name].dropna().map(_plain).nunique())
+
+
+def _numeric(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _categories(column: pd.Series) -> pd.Series:
+    plain = column.map(_plain, na_action="ignore")
+    return pd.Series(pd.Categorical(plain, categories=plain.dropna().unique()), index=column.index)
+
+
+def _plain(value: object) -> Hashable:
+    """Return lists, such as the steps of ``at``, as text that can be counted."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, Hashable) else str(value)

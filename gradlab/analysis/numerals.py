@@ -1,0 +1,72 @@
+"""Numbers as text, with the digits that their interval supports and a true minus sign."""
+
+from __future__ import annotations
+
+import math
+
+#: What stands for a number that is not known.
+UNKNOWN = "—"
+#: Digits beyond these say nothing in nats per step, however narrow the interval is.
+MOST_DECIMALS = 6
+
+
+def numeral(value: float, decimals: int) -> str:
+    """Return ``value`` with a fixed number of decimals: ``−0.412``; ``—`` for nan."""
+    if math.isnan(value):
+        return UNKNOWN
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return _signed(f"{value:.{decimals}f}")
+
+
+def compact(value: float, digits: int = 2) -> str:
+    """Return ``value`` with ``digits`` significant digits but no more than 3 decimals: ``−0.41``, ``12``."""
+    return numeral(value, min(_decimals(value, digits), 3))
+
+
+def plain(value: float) -> str:
+    """Return a number as it was chosen: ``0.5``, ``1``, ``−2``."""
+    return _signed(f"{value:g}")
+
+
+def estimate(value: float, low: float, high: float) -> str:
+    """Return ``−0.412 [−0.431, −0.393]``; the interval's half width keeps two digits."""
+    decimals = _supported(value, low, high)
+    if math.isnan(low) or math.isnan(high):
+        return numeral(value, decimals)
+    return f"{numeral(value, decimals)} [{numeral(low, decimals)}, {numeral(high, decimals)}]"
+
+
+def plus_minus(value: float, low: float, high: float) -> str:
+    """Return ``−0.412 ± 0.019``, for an interval that lies evenly around its value."""
+    decimals = _supported(value, low, high)
+    if math.isnan(low) or math.isnan(high):
+        return numeral(value, decimals)
+    return f"{numeral(value, decimals)} ± {numeral((high - low) / 2, decimals)}"
+
+
+def factor(nats: float) -> str:
+    """Return ``e^nats`` as a number, however large: ``0.43``, ``10^−18``."""
+    if not math.isfinite(nats):
+        return UNKNOWN if math.isnan(nats) else ("∞" if nats > 0 else "0")
+    decades = nats / math.log(10)
+    if abs(decades) < 3:
+        return numeral(math.exp(nats), _decimals(math.exp(nats), 2))
+    return f"10^{_signed(f'{decades:.0f}')}"
+
+
+def _supported(value: float, low: float, high: float) -> int:
+    half = (high - low) / 2
+    return _decimals(half, 2) if half > 0 and math.isfinite(half) else _decimals(value, 3)
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Return the decimals that show ``digits`` significant digits of ``value``."""
+    if not math.isfinite(value) or value == 0:
+        return digits
+    return min(max(digits - 1 - math.floor(math.log10(abs(value))), 0), MOST_DECIMALS)
+
+
+def _signed(text: str) -> str:
+    """Return ``text`` with a true minus, and without one where rounding left only zeros."""
+    return text.lstrip("-") if not text.strip("-0.") else text.replace("-", "−")

@@ -1,0 +1,58 @@
+"""Rows of the ``steps`` table: statistics over the sequences of one quantity at every step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def step_rows(quantity: str, logs: NDArray[np.float64], t: Array, lag: Array) -> dict[str, Any]:
+    """Return columns of ``steps``, one row a t (of unequal lengths one a pair of t and lag), last axis sequences.
+
+    Parameters
+    ----------
+    logs : ``(n, B)`` natural logarithms; −inf is an exact zero, counted and left out; nan lies beyond an end.
+    t, lag : ``(n, B)`` true steps and lags; a negative lag lies beyond a sequence's end.
+    """
+    if (lag != lag[:, :1]).any():
+        t, lag, logs = _by_t_and_lag(t, lag, logs)
+    low, middle, high = _quantiles(logs)
+    finite = np.isfinite(logs)
+    with np.errstate(all="ignore"):
+        mean = np.where(finite, logs, 0.0).sum(axis=1) / finite.sum(axis=1)
+    return {
+        "t": t[:, 0],
+        "lag": lag[:, 0],
+        "quantity": quantity,
+        "mean_log": mean,
+        "q05": low,
+        "q50": middle,
+        "q95": high,
+        "zeros": np.isneginf(logs).sum(axis=1),
+    }
+
+
+def _by_t_and_lag(t: Array, lag: Array, logs: Array) -> tuple[Array, Array, Array]:
+    """Return one row a pair (t, lag), nan for the sequences that are elsewhere; pairs beyond an end are dropped."""
+    pairs, row = np.unique(np.stack([t.ravel(), lag.ravel()]), axis=1, return_inverse=True)
+    spread = np.full((pairs.shape[1], logs.size), np.nan)
+    spread[row.ravel(), np.arange(logs.size)] = logs.ravel()
+    real = pairs[1] >= 0
+    return pairs[0][real][:, None], pairs[1][real][:, None], spread[real]
+
+
+def _quantiles(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the 5, 50 and 95 % quantiles of each row's finite numbers, ``(3, n)``; nan where a row has none."""
+    wanted = (0.05, 0.5, 0.95)
+    if np.isfinite(logs).all():
+        return np.asarray(np.quantile(logs, wanted, axis=1))
+    answer = np.full((3, len(logs)), np.nan)
+    for place, row in enumerate(logs):
+        known = row[np.isfinite(row)]
+        if known.size:
+            answer[:, place] = np.quantile(known, wanted)
+    return answer

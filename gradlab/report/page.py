@@ -1,0 +1,155 @@
+"""The page: one HTML file that opens from disk, with all it shows inside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import pandas as pd
+
+from gradlab.analysis import figures, findings, rates, tables
+from gradlab.analysis.factors import SEED, constants, longest, numeric_control, varying
+from gradlab.errors import InputError
+from gradlab.files import write_whole
+from gradlab.report import tabular
+
+
+class Shown(NamedTuple):
+    """A figure on the page; ``missing`` says why it is not there."""
+
+    name: str
+    says: str = ""
+    shows: str = ""
+    svg: bytes = b""
+    png: bytes = b""
+    missing: str = ""
+
+    @property
+    def alt(self) -> str:
+        """The figure in words, for who does not see it."""
+        return f"{self.shows}. {self.says}"
+
+    @property
+    def source(self) -> str:
+        """The picture as a data address, so that the page needs no other file."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
+
+
+def write_report(
+    folder: Path,
+    *,
+    runs: pd.DataFrame,
+    steps: pd.DataFrame,
+    study: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Write ``report.html``, ``figures/*.svg``, ``figures/*.png``, ``tables/*.csv`` and ``tables/*.md``.
+
+    The same frames give the same bytes, on one machine.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's results folder.
+    runs, steps : DataFrame
+        The tables of `gradlab.schema`; the keys of the study stand in ``runs`` between ``study`` and ``layer``.
+    study : mapping
+        The tables of the specification: ``name``, ``question``, and ``report.figures``, all if that is missing.
+    provenance : mapping
+        Versions, git, command line, machine and times, as far as they are known.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    folder = Path(folder)
+    made = made_tables(runs)
+    for name, table in made.items():
+        write_whole(folder / "tables" / f"{name}.csv", tabular.csv(table).encode())
+        write_whole(folder / "tables" / f"{name}.md", tabular.markdown(table).encode())
+    wanted = study.get("report", {}).get("figures") or figures.FIGURES
+    shown = [_shown(name, runs, steps) for name in wanted]
+    for figure in shown:
+        if not figure.missing:
+            write_whole(folder / "figures" / f"{figure.name}.svg", figure.svg)
+            write_whole(folder / "figures" / f"{figure.name}.png", figure.png)
+    page = _page(runs, made, shown, study, provenance)
+    write_whole(folder / "report.html", page.encode())
+    return folder / "report.html"
+
+
+def made_tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study by name: ``rates``, ``excluded``, and where a number varies ``crossings``."""
+    found = {"rates": tables.rates(runs), "excluded": tables.excluded(runs)}
+    return found if numeric_control(runs) is None else found | {"crossings": tables.crossings(runs)}
+
+
+def _shown(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Shown:
+    picture = figures.FIGURES[name]
+    try:
+        table, layout = picture.table(runs, steps)
+    except InputError as error:
+        return Shown(name, missing=str(error))
+    drawn = figures.facets(picture, table, layout)
+    return Shown(name, picture.says(table, layout), picture.shows, figures.svg(drawn), figures.png(drawn))
+
+
+def _page(
+    runs: pd.DataFrame,
+    made: Mapping[str, pd.DataFrame],
+    shown: list[Shown],
+    study: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> str:
+    template = resources.files("gradlab.report").joinpath("template.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    told = {
+        "name": study["name"],
+        "question": study.get("question", ""),
+        "findings": findings.study_findings(runs),
+        "at_length": _at_length(runs),
+        "seeds": _seeds(runs),
+        "left_out": _left_out(runs),
+        "constants": constants(runs),
+        "figures": shown,
+        "longest": tabular.side_by_side(tables.rates(longest(runs)), "cell"),
+        "tables": {name: tabular.readable(table) for name, table in made.items()},
+        "burn_in": (rates.BURN_IN_SHARE, rates.BURN_IN_MOST),
+        "provenance": provenance_lines(provenance),
+    }
+    return environment.from_string(template).render(told)
+
+
+def provenance_lines(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Return provenance as one line an entry; lists of words are a command line, tables ``key value`` pairs."""
+    return {key: _line(value) for key, value in provenance.items() if value not in (None, [], {})}
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_line(entry)}" for key, entry in value.items() if entry is not None)
+    if isinstance(value, list | tuple):
+        return " ".join(_line(entry) for entry in value)
+    return str(value)
+
+
+def _at_length(runs: pd.DataFrame) -> str:
+    return f"at length {longest(runs)['length'].max():g}" if "length" in varying(runs) else ""
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    count = runs[SEED].nunique()
+    return f"mean over {count} seeds, 95 % t-interval over them" if count > 1 else "one seed, so no interval"
+
+
+def _left_out(runs: pd.DataFrame) -> str:
+    counts = runs["status"].value_counts()
+    told = [f"{counts[word]} {word}" for word in ("diverged", "failed", "planned") if word in counts]
+    return f"{', '.join(told)} of {len(runs)} runs, left out of every mean" if told else ""

@@ -1,0 +1,64 @@
+"""Tables as text: CSV for programs, Markdown and rows of words for readers, units in every header."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from gradlab.analysis.numerals import UNKNOWN, estimate
+from gradlab.schema import DERIVED, KEYS, RUNS, STEPS, axis_label
+
+#: Columns that are shown only where they have something to say.
+COUNTS = ("diverged", "failed")
+
+
+def csv(table: pd.DataFrame) -> str:
+    """Return the table as CSV: its own column names with their units, 6 significant digits."""
+    units = {name: _with_unit(name) for name in table.columns}
+    return table.rename(columns=units).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return the table as a pipe table, a value and its interval in one column."""
+    words = readable(table)
+    rows = [words.columns, ["---"] * len(words.columns), *words.to_numpy()]
+    return "".join("| " + " | ".join(_unpiped(entry) for entry in row) + " |\n" for row in rows)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as words: ``−0.412 [−0.431, −0.393]`` under ``rate of ln‖δ‖ (nats/step), 95 % interval``."""
+    columns = {}
+    for name in table.columns:
+        if name.endswith(("_low", "_high")) or (name in COUNTS and not table[name].any()):
+            continue
+        if f"{name}_low" in table.columns:
+            header = f"{axis_label(name)}, 95 % interval"
+            columns[header] = [estimate(*row) for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()]
+        else:
+            columns[axis_label(name)] = [_word(value) for value in table[name]]
+    return pd.DataFrame(columns)
+
+
+def side_by_side(table: pd.DataFrame, across: str) -> pd.DataFrame:
+    """Return the table's rates as words with a column for each value of ``across``."""
+    by = [name for name in table.columns[: list(table.columns).index("rate")] if name != across]
+    told = table.assign(told=[estimate(*row) for row in table[["rate", "rate_low", "rate_high"]].to_numpy()])
+    wide = told.pivot(index=by, columns=across, values="told") if by else told.set_index(across)[["told"]].T
+    shown = wide.fillna(UNKNOWN).reset_index(drop=not by)
+    shown.columns = [str(name) for name in shown.columns]
+    return pd.DataFrame({axis_label(name): [_word(value) for value in shown[name]] for name in shown.columns})
+
+
+def _with_unit(name: str) -> str:
+    column = {**KEYS, **DERIVED, **STEPS, **RUNS}.get(name)
+    return f"{name} ({column.unit})" if column is not None and column.unit else name
+
+
+def _word(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return UNKNOWN if np.isnan(value) else f"{value:g}"
+    return UNKNOWN if value is None or value is pd.NA else str(value)
+
+
+def _unpiped(entry: object) -> str:
+    return str(entry).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,86 @@
+"""Whose results folder it is: one study a folder, one runner at a time."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gradlab.errors import StoreError
+from gradlab.files import write_whole
+
+#: What a study leaves in its folder.
+OURS = {"study.toml", "provenance.json", "parts", "report.html", "figures", "tables", ".lock", ".lock.json"}
+
+
+@contextmanager
+def claimed(folder: Path, name: str) -> Iterator[None]:
+    """Hold ``folder`` for the study ``name``.
+
+    Raises
+    ------
+    StoreError
+        where the folder belongs to another study or to something else, or another runner holds it.
+    """
+    _check(folder, name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise StoreError(f"{folder}: {_holder(folder)}; wait for that run to end, or choose another --out") from None
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+    try:
+        write_whole(folder / ".lock.json", json.dumps(_myself()).encode())
+        yield
+    finally:
+        (folder / ".lock.json").unlink(missing_ok=True)
+        lock.release()
+
+
+def _check(folder: Path, name: str) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: is a file; expected a folder for the results")
+    if (folder / "study.toml").exists():
+        found = _name(folder / "study.toml")
+        if found != name:
+            raise StoreError(f'{folder}: holds the study "{found}", not "{name}"; choose another --out')
+        return
+    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS)
+    if strange:
+        raise StoreError(f"{folder}: holds no study but other files ({', '.join(strange[:3])}); choose another --out")
+
+
+def _name(path: Path) -> object:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")).get("name")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); mend it or remove it") from None
+
+
+def _myself() -> dict[str, object]:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "someone"
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"user": user, "host": socket.gethostname(), "pid": os.getpid(), "since": since}
+
+
+def _holder(folder: Path) -> str:
+    try:
+        found = json.loads((folder / ".lock.json").read_text(encoding="utf-8"))
+        return f"held by {found['user']} on {found['host']}, process {found['pid']}, since {found['since']}"
+    except (OSError, ValueError, KeyError):
+        return "held by another runner"

@@ -1,0 +1,133 @@
+"""Every key that a study may hold: what it takes, and which cells and tasks know it.
+
+The registries declare their own keys (`Cell.INIT_KEYS`, `Cell.OPTION_KEYS`, `Task.KEYS`); here they get their place
+in a specification: ``init.forget_bias``, ``rnn.activation``, ``task.order``. A new cell or task adds nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from gradlab.cells import CELLS
+from gradlab.checks import FLOATS
+from gradlab.errors import SpecError, unknown
+from gradlab.initialise import INIT_KEYS, Option
+from gradlab.tasks import TASKS
+
+#: What every configuration has. ``at`` is of no plain type, so it says ``object``: see :func:`_adapter`.
+BASE: dict[str, Option] = {
+    "cell": Option(str, None, choices=tuple(CELLS), meaning="the recurrence"),
+    "length": Option(int, None, minimum=1, meaning="T, in steps; a task of fixed length has its own"),
+    "scale": INIT_KEYS["scale"],
+    "hidden": Option(int, 64, minimum=1, meaning="H, of each layer"),
+    "batch": Option(int, 16, minimum=1, meaning="B, in sequences"),
+    "at": Option(object, "last", meaning='where the loss is read: "last", "every" or a list of steps'),
+    "layers": Option(int, 1, minimum=1, meaning="stacked cells"),
+    "precision": Option(str, "float64", choices=FLOATS, meaning="dtype of weights, data and gradients"),
+    "task.name": Option(str, None, choices=tuple(TASKS), meaning="the task"),
+}
+
+_KINDS = {"name": "task", "figures": "figure", "recurrent": "recurrent init"}
+_NOUNS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
+
+
+@cache
+def keys_of(cell: str, task: str) -> dict[str, Option]:
+    """Return every key that a configuration of ``cell`` on ``task`` has, in the order in which tables show them."""
+    keys = dict(BASE)
+    if TASKS[task]().fixed_length is not None:
+        del keys["length"]
+    keys |= {f"task.{name}": option for name, option in TASKS[task].KEYS.items()}
+    keys |= {f"init.{name}": option for name, option in CELLS[cell].INIT_KEYS.items() if name not in BASE}
+    return keys | {f"{cell}.{name}": option for name, option in CELLS[cell].OPTION_KEYS.items()}
+
+
+@cache
+def every_key() -> dict[str, Option]:
+    """Return the keys of all cells and all tasks together."""
+    return {key: option for cell in CELLS for task in TASKS for key, option in keys_of(cell, task).items()}
+
+
+def owners(key: str) -> tuple[str, ...]:
+    """Return the cells that know ``key``; for ``length`` and the keys of tasks, the tasks."""
+    if key == "length" or key.startswith("task."):
+        return tuple(task for task in TASKS if key in keys_of(next(iter(CELLS)), task))
+    return tuple(cell for cell in CELLS if key in keys_of(cell, next(iter(TASKS))))
+
+
+def checked(path: str, option: Option, value: object) -> Any:
+    """Return ``value``, a whole number given for a float as a float and a list as a sorted tuple.
+
+    Raises
+    ------
+    SpecError
+        starting with ``path``: what the option takes, and what came.
+    """
+    if value is None and option.optional:
+        return None
+    try:
+        found = _adapter(option).validate_python(list(value) if isinstance(value, tuple) else value)
+    except ValidationError:
+        raise SpecError(f"{path}: {_complaint(path, option, value)}") from None
+    return _canonical(path, found)
+
+
+def checked_list(path: str, option: Option, value: object) -> tuple[Any, ...]:
+    """Return the values of a list in which every entry is checked and none stands twice."""
+    if not isinstance(value, list | tuple):
+        raise SpecError(f"{path}: expected a list, got {shown(value)}; write {path} = [{shown(value)}]")
+    if not value:
+        raise SpecError(f"{path}: the list is empty; give at least one value, or leave the key out")
+    found = tuple(checked(f"{path}[{i}]", option, entry) for i, entry in enumerate(value))
+    for i, entry in enumerate(found):
+        if entry in found[:i]:
+            raise SpecError(f"{path}[{i}]: {shown(value[i])} is in the list already, at {found.index(entry)}")
+    return found
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as TOML would spell it, as far as TOML can."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@cache
+def _adapter(option: Option) -> TypeAdapter[Any]:
+    limits: dict[str, Any] = {} if option.minimum is None else {"ge": option.minimum}
+    if option.type is float:
+        limits["allow_inf_nan"] = False
+    kind: Any = Literal[option.choices] if option.choices else Annotated[option.type, Field(**limits)]
+    if option.type is object:
+        kind = Literal["last", "every"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    return TypeAdapter(kind, config=ConfigDict(strict=True))
+
+
+def _canonical(path: str, value: Any) -> Any:
+    if isinstance(value, float):
+        return value + 0.0  # −0.0 is 0.0
+    if not isinstance(value, list):
+        return value
+    if len(set(value)) < len(value):
+        raise SpecError(f"{path}: a step stands twice in {shown(value)}")
+    return tuple(sorted(value))
+
+
+def _complaint(path: str, option: Option, value: object) -> str:
+    leaf = path.split("[")[0].rsplit(".", maxsplit=1)[-1]
+    if option.choices and isinstance(value, str):
+        return unknown(_KINDS.get(leaf, leaf), value, option.choices)
+    if isinstance(value, list | tuple) and option.type is not object:
+        return f"expected one value, {_expected(option)}, got the list {shown(value)}; to vary it, put it into [grid]"
+    return f"expected {_expected(option)}, got {shown(value)}"
+
+
+def _expected(option: Option) -> str:
+    if option.type is object:
+        return '"last", "every" or a list of steps, each at least 1'
+    if option.choices:
+        return "one of " + ", ".join(map(shown, option.choices))
+    least = "" if option.minimum is None else f", at least {option.minimum:g}"
+    return _NOUNS[option.type] + least

@@ -1,0 +1,93 @@
+"""What a worker does: one configuration after the other, built, traced, and made into rows."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from gradlab import schema
+from gradlab.cells import CELLS, Cell
+from gradlab.hooks import make_hook
+from gradlab.losses import Loss
+from gradlab.network import Network, Readout
+from gradlab.study.plan import Configuration, Group
+from gradlab.study.store import Part, pack
+from gradlab.tasks import TASKS
+from gradlab.trace import trace
+
+#: Purposes for which a seed is spawned; the numbers are part of the numerics.
+DATA, READOUT, WEIGHTS = 0, 1, 2
+
+
+def generator(seed: int, *purpose: int) -> np.random.Generator:
+    """Return the generator of one purpose: the same for every cell, scale and length that share ``seed``."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=purpose))
+
+
+def data(config: Configuration) -> tuple[np.ndarray[Any, np.dtype[Any]], Loss]:
+    """Return the batch ``x (T, B, D)`` and the loss of a configuration."""
+    values, options = config.values, config.section("task")
+    at = values["at"] if isinstance(values["at"], str) else list(values["at"])
+    task = TASKS[options.pop("name")](**options)
+    x, loss = task.sample(values["length"], values["batch"], at=at, rng=generator(values["seed"], DATA))
+    return x.astype(values["precision"]), loss
+
+
+def network(config: Configuration) -> Network:
+    """Return the network of a configuration, its weights the same draw at every scale."""
+    values, options = config.values, config.section("task")
+    task = TASKS[options.pop("name")](**options)
+    hidden, dtype = values["hidden"], values["precision"]
+    sizes = [task.input_size, *[hidden] * (values["layers"] - 1)]
+    cells = [_cell(config, size, layer) for layer, size in enumerate(sizes)]
+    rng = generator(values["seed"], READOUT)
+    readout = Readout.init(hidden, task.output_size, activation=task.readout, rng=rng, dtype=dtype)
+    return Network(cells, readout=readout)
+
+
+def measure(group: Group) -> Part:
+    """Return the rows of a group, on one thread; a configuration that fails is a row and the others go on.
+
+    An overflow is a finding and stands in the row; NumPy's word on it would only tear the progress bar.
+    """
+    with threadpool_limits(1), np.errstate(all="ignore"):
+        tables = [_rows(config) for config in group]
+    return pack(group, [runs for runs, _ in tables], [steps for _, steps in tables if len(steps)])
+
+
+def failed(group: Group, reason: str) -> Part:
+    """Return the part of a group that could not be measured at all."""
+    return pack(group, [_failed_row(config, reason, float("nan")) for config in group], [])
+
+
+def _cell(config: Configuration, input_size: int, layer: int) -> Cell:
+    values, name = config.values, config.values["cell"]
+    keys = {**config.section("init"), **config.section(name), "scale": values["scale"]}
+    rng = generator(values["seed"], WEIGHTS, layer)
+    found: Cell = CELLS[name].init(input_size, values["hidden"], rng=rng, dtype=values["precision"], **keys)
+    return found
+
+
+def _rows(config: Configuration) -> tuple[pd.DataFrame, pd.DataFrame]:
+    start = time.perf_counter()
+    try:
+        x, loss = data(config)
+        hooks = [make_hook(name) for name in config.values["hooks"]]
+        runs, steps = trace(network(config), x, loss, hooks=hooks).measured()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        return _failed_row(config, reason, time.perf_counter() - start), pd.DataFrame()
+    runs = runs.assign(error="", seconds=time.perf_counter() - start)
+    runs.insert(0, "id", config.id)
+    steps.insert(0, "id", config.id)
+    return runs, steps
+
+
+def _failed_row(config: Configuration, reason: str, seconds: float) -> pd.DataFrame:
+    row = {"id": config.id, "layer": 0, "direction": schema.DIRECTIONS[0], "status": "failed"}
+    return pd.DataFrame([row | {"error": reason, "seconds": seconds}])

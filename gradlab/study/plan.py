@@ -1,0 +1,114 @@
+"""From grid to configurations, their ids and their groups."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from gradlab.errors import InputError, SpecError
+from gradlab.study.keys import checked, every_key, keys_of
+from gradlab.study.spec import Spec
+from gradlab.tasks import TASKS
+
+#: Version of the numerics: raise it when the same configuration would give other numbers than before.
+NUMERICS = 1
+#: Configurations in a group, at most: what a kill can cost, against the price of a file.
+GROUP = 8
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One row of the plan: resolved values by key, "seed" and "hooks" included, and their hash."""
+
+    id: str
+    values: Mapping[str, Any]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return the keys of one table without its name: ``recurrent`` for ``init.recurrent``."""
+        return {key.partition(".")[2]: v for key, v in self.values.items() if key.startswith(name + ".")}
+
+
+Group = tuple[Configuration, ...]
+
+
+def configuration(values: Mapping[str, Any]) -> Configuration:
+    """Return the configuration with its id: a hash of canonical JSON, the version of the numerics included."""
+    text = json.dumps({"numerics": NUMERICS, "values": dict(values)}, sort_keys=True, separators=(",", ":"))
+    return Configuration(hashlib.sha256(text.encode()).hexdigest()[:16], dict(values))
+
+
+def stem(group: Group) -> str:
+    """Return the file name's stem for a group, a hash of its ids."""
+    return hashlib.sha256("".join(c.id for c in group).encode()).hexdigest()[:16]
+
+
+class Plan(NamedTuple):
+    """The configurations of a study, in the order of its grid, seeds innermost."""
+
+    spec: Spec
+    configurations: tuple[Configuration, ...]
+
+    def groups(self, done: Container[str] = ()) -> list[Group]:
+        """Return what is to run: seeds of one combination, at most ``GROUP``, those in ``done`` left out."""
+        found = []
+        for _, same in itertools.groupby(self.configurations, key=_but_seed):
+            whole = tuple(same)
+            for start in range(0, len(whole), GROUP):
+                found.append(tuple(c for c in whole[start : start + GROUP] if c.id not in done))
+        return [group for group in found if group]
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row a configuration: id, study, and a column for every key."""
+        rows = [{"id": c.id, "study": self.spec.name} | _row(c) for c in self.configurations]
+        frame = pd.DataFrame(rows)
+        order = ["id", "study", *(key for key in [*every_key(), "seed", "hooks"] if key in frame)]
+        floats = {key: "float64" for key, option in every_key().items() if option.type is float and key in frame}
+        return frame[order].astype(floats)
+
+
+def make_plan(spec: Spec) -> Plan:
+    """Return the plan of a specification; what several combinations share is planned once.
+
+    Raises
+    ------
+    SpecError
+        for a combination that no run could have, such as a loss at a step beyond the last.
+    """
+    found: dict[str, Configuration] = {}
+    for combination in itertools.product(*spec.grid.values()):
+        values = resolve({**spec.fixed, **dict(zip(spec.grid, combination, strict=True))})
+        for seed in spec.seeds:
+            config = configuration({**values, "seed": seed, "hooks": list(spec.hooks)})
+            found.setdefault(config.id, config)
+    return Plan(spec, tuple(found.values()))
+
+
+def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a value for every key that this cell and task know: the given one, or the default."""
+    keys = keys_of(given["cell"], given["task.name"])
+    values = {key: given[key] if key in given else checked(key, o, o.default) for key, o in keys.items()}
+    options = {key.partition(".")[2]: value for key, value in values.items() if key.startswith("task.")}
+    try:
+        task = TASKS[options.pop("name")](**options)
+    except InputError as error:
+        raise SpecError(f"task: {error}") from None
+    values.setdefault("length", task.fixed_length)
+    if isinstance(values["at"], tuple) and values["at"][-1] > values["length"]:
+        raise SpecError(f"at: step {values['at'][-1]} is beyond the last, {values['length']} (length)")
+    return values
+
+
+def _row(config: Configuration) -> dict[str, Any]:
+    lists = {"at": config.values["at"], "hooks": config.values["hooks"]}
+    texts = {key: v if isinstance(v, str) else ", ".join(map(str, v)) for key, v in lists.items()}
+    return {**config.values, **texts}
+
+
+def _but_seed(config: Configuration) -> dict[str, Any]:
+    return {**config.values, "seed": None}

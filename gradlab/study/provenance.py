@@ -1,0 +1,82 @@
+"""Where results came from: versions, git, command line, machine and times."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from gradlab import __version__
+from gradlab.files import write_whole
+from gradlab.study.budget import free_memory
+from gradlab.study.plan import NUMERICS
+
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
+Record = dict[str, Any]
+
+
+def begin(folder: Path) -> Record:
+    """Write and return the record of a run that starts now; earlier runs on the folder stand in it."""
+    path = folder / "provenance.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    earlier = [] if before is None else [*before.pop("earlier", []), before]
+    record: Record = {"started": _now(), "ended": None, "argv": _argv(), "versions": _versions(), "git": _git()}
+    record |= {"machine": _machine(), "earlier": earlier}
+    _write(folder, record)
+    return record
+
+
+def end(folder: Path, record: Record, statuses: dict[str, int]) -> None:
+    """Add when the run ended and what it brought."""
+    _write(folder, record | {"ended": _now(), "configurations": statuses})
+
+
+def _write(folder: Path, record: Record) -> None:
+    write_whole(folder / "provenance.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _argv() -> list[str]:
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def _versions() -> dict[str, str]:
+    found = {"gradlab": __version__, "numerics": str(NUMERICS), "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> Record | None:
+    """Return commit and state of the checkout that this package lies in; None where it is installed otherwise."""
+    here = Path(__file__).parent
+    if not _ask_git(here, "ls-files", "provenance.py"):
+        return None
+    changed = _ask_git(here, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": _ask_git(here, "rev-parse", "HEAD"), "dirty": bool(changed)}
+
+
+def _ask_git(folder: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _machine() -> Record:
+    memory = free_memory()
+    found = {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()}
+    return found | {"free_memory_gb": None if memory is None else round(memory / 1e9, 1)}

@@ -1,0 +1,77 @@
+"""A study: what a specification, its plan and its results have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from gradlab.study.plan import Plan, make_plan
+from gradlab.study.run import run_plan
+from gradlab.study.spec import Spec
+from gradlab.study.store import Results
+
+
+class Study:
+    """A grid of traces, each cell × length × scale × … × seed, and the question that it asks.
+
+    Parameters
+    ----------
+    name : fit for a folder; results go to ``results/<name>``.
+    grid : the values of each key that varies, ``{"cell": ["rnn", "lstm"], "scale": [0.5, 1.0], "seeds": 5}``.
+    base : the value of each key that does not, and ``hooks``.
+    tables : the other tables of a specification: ``question``, ``task``, ``init``, ``rnn``, ``gru``,
+        ``report``, ``full``.
+
+    Raises
+    ------
+    SpecError
+        one line that starts with the key's path.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> study = gl.Study(name="tiny", grid={"cell": ["rnn"], "scale": [0.9, 1.1], "seeds": 2},
+    ...                  base={"length": 20}, task={"name": "sum"})
+    >>> study
+    Study("tiny", 4 configurations)
+    """
+
+    def __init__(
+        self, *, name: str, grid: Mapping[str, Any], base: Mapping[str, Any] | None = None, **tables: Any
+    ) -> None:
+        self.spec = Spec.from_tables({"name": name, "grid": grid, "base": base or {}, **tables})
+
+    @classmethod
+    def from_toml(cls, path: str | Path, *, full: bool = False) -> Self:
+        """Read a specification; ``full`` applies its ``[full]`` table."""
+        study = cls.__new__(cls)
+        study.spec = Spec.from_toml(path, full=full)
+        return study
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The configurations, in the order of the grid."""
+        return make_plan(self.spec)
+
+    def run(
+        self,
+        out: str | Path | None = None,
+        *,
+        workers: int | None = None,
+        executor: Executor | None = None,
+        progress: bool = True,
+    ) -> Results:
+        """Run what is missing in ``out`` (by default ``results/<name>``), write the report, and return the results.
+
+        Parameters and errors are :func:`gradlab.study.run.run_plan`'s. In a script, call it under
+        ``if __name__ == "__main__":``, because workers are processes.
+        """
+        results = run_plan(self.plan, out, workers=workers, executor=executor, progress=progress)
+        results.report()
+        return results
+
+    def __repr__(self) -> str:
+        return f'Study("{self.spec.name}", {len(self.plan.configurations)} configurations)'
