@@ -171,7 +171,9 @@ class LayerTrace:
 
     def _log_norm(self, name: str) -> NDArray[np.float64]:
         if name in ("adjoint", "last_adjoint"):
-            found = self._backward if name == "adjoint" or self.last is None else self.last()
+            found = self._backward
+            if name == "last_adjoint" and self.last is not None:
+                found = self.last()
             return log_norm(found.adjoint, found.exponent)
         if name == "direct":
             return self._backward.direct.log_norm()
@@ -199,7 +201,7 @@ class LayerTrace:
         broken = self.overflow_step[self.overflow_step > 0]
         return judge(
             found,
-            span=int(self.tape.ends.max()) - 1 if lag is None else lag,
+            span=max(int(self.tape.ends.max()) - 1, 1) if lag is None else lag,
             horizon_1pct=horizon(logs, 0.01)[0],
             dead=bool(found.window == 0 and np.isneginf(logs).any()),
             diverged_at=int(broken.min()) if broken.size else 0,

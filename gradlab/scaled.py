@@ -15,8 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 LN2 = float(np.log(2.0))
-#: Peaks are kept within 2^±ROOM: one more step may then grow by 2^900 (float32: 2^80) before anything is lost.
-ROOM = {"float64": 100, "float32": 40}
+#: Peaks are kept within 2^±ROOM; one more step may then shrink them by 2^−900 (float32: 2^−116, below tanh'(40)).
+ROOM = {"float64": 100, "float32": 10}
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,5 +120,6 @@ def common_exponent(columns: Array, exponent: NDArray[np.int64], axes: tuple[int
     shift = np.minimum(exponent - peak, 0)
     if not shift.any():
         return columns, peak
-    factor = np.exp2(np.maximum(shift, -3000).astype(columns.dtype))
-    return columns * factor[..., None, :], peak
+    with np.errstate(all="ignore"):
+        factor = np.exp2(np.maximum(shift, -3000).astype(columns.dtype))
+        return columns * factor[..., None, :], peak

@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.analysis.rates import Rate
-from gradlab.analysis.verdict import Verdict
 from gradlab.bptt import Gradients, Run, run_backward, run_forward
 from gradlab.cells import Cell
 from gradlab.checks import FLOATS, float_array
 from gradlab.errors import InputError
 from gradlab.hooks import Hook, Info, make_hooks
-from gradlab.jacobians import Jacobians
 from gradlab.layers import LayerTrace
 from gradlab.losses import Loss, LossFunction, evaluate
 from gradlab.network import Layer, Network, cells_of
-from gradlab.scaled import Scaled, log_norm
+from gradlab.scaled import log_norm
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 Array = NDArray[Any]
 #: The initial state of one layer: its array, or arrays by state name; of two directions, a pair of those.
@@ -135,12 +131,11 @@ def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
     return joint
 
 
-def _last_loss_step_only(grad: Array) -> Array:
-    """Return dL/dy ``(T, O, B)`` with all but each sequence's last step that has one set to zero."""
-    T = len(grad)
+def _last_loss_step_only(grad: Array, *, reverse: bool) -> Array:
+    """Return dL/dy ``(T, O, B)`` with all but each sequence's last step that has one (reverse: first) set to zero."""
     has = np.asarray(grad.any(axis=1))
-    last = T - 1 - has[::-1].argmax(axis=0)
-    return np.where((np.arange(T)[:, None] == last)[:, None, :], grad, 0.0)
+    last = has.argmax(axis=0) if reverse else len(grad) - 1 - has[::-1].argmax(axis=0)
+    return np.where((np.arange(len(grad))[:, None] == last)[:, None, :], grad, 0.0)
 
 
 class Trace:
@@ -158,6 +153,7 @@ class Trace:
         self.loss: Array | None = None
         self._loss_grad: Array | None = None
         self._gradients: list[tuple[Gradients, ...]] | None = None
+        self._last: dict[int, list[tuple[Gradients, ...]]] = {}
         self._readout_grad: Array | None = None
         if loss is not None:
             self._backward(loss)
@@ -171,15 +167,15 @@ class Trace:
         self._loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
         self._gradients, self._readout_grad = run_backward(self._run, self._loss_grad)
 
-    @cached_property
-    def _last_gradients(self) -> list[tuple[Gradients, ...]]:
-        """The gradients of the last loss step's loss alone: one extra backward, unless there is only that step."""
+    def _last_gradients(self, place: int) -> list[tuple[Gradients, ...]]:
+        """The gradients of one loss step's loss, the last as direction ``place`` runs: an extra backward for each."""
         assert self._loss_grad is not None
         assert self._gradients is not None
-        alone = _last_loss_step_only(self._loss_grad)
-        if np.array_equal(alone, self._loss_grad, equal_nan=True):
-            return self._gradients
-        return run_backward(self._run, alone)[0]
+        if place not in self._last:
+            alone = _last_loss_step_only(self._loss_grad, reverse=place == 1)
+            same = np.array_equal(alone, self._loss_grad, equal_nan=True)
+            self._last[place] = self._gradients if same else run_backward(self._run, alone)[0]
+        return self._last[place]
 
     def _layer_trace(self, index: int) -> LayerTrace:
         directions: list[LayerTrace] = []
@@ -191,7 +187,7 @@ class Trace:
                     tape=tape,
                     reverse=directions[-1] if directions else None,
                     gradients=None if self._gradients is None else self._gradients[index][place],
-                    last=lambda place=place: self._last_gradients[index][place],  # type: ignore[misc]
+                    last=lambda place=place: self._last_gradients(place)[index][place],  # type: ignore[misc]
                 )
             )
         return directions[-1]
@@ -224,6 +220,14 @@ class Trace:
 
     # --- names of the one layer --------------------------------------------------------------------
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(LayerTrace, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._only(name), name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for name in dir(LayerTrace) if not name.startswith("_"))})
+
     def _only(self, name: str) -> LayerTrace:
         if len(self.passes) > 1:
             raise InputError(
@@ -231,58 +235,6 @@ class Trace:
                 f"ask one of them: trace.layers[i].{name} or trace.layers[i].reverse.{name}"
             )
         return self.layers[0]
-
-    @property
-    def states(self) -> dict[str, Array]:
-        """See :attr:`LayerTrace.states`."""
-        return self._only("states").states
-
-    @property
-    def gates(self) -> dict[str, Array]:
-        """See :attr:`LayerTrace.gates`."""
-        return self._only("gates").gates
-
-    @property
-    def grad(self) -> dict[str, Scaled]:
-        """See :attr:`LayerTrace.grad`."""
-        return self._only("grad").grad
-
-    @property
-    def direct(self) -> dict[str, Scaled]:
-        """See :attr:`LayerTrace.direct`."""
-        return self._only("direct").direct
-
-    @property
-    def adjoint(self) -> dict[str, Scaled]:
-        """See :attr:`LayerTrace.adjoint`."""
-        return self._only("adjoint").adjoint
-
-    @property
-    def pre_grad(self) -> dict[str, Scaled]:
-        """See :attr:`LayerTrace.pre_grad`."""
-        return self._only("pre_grad").pre_grad
-
-    @property
-    def input_grad(self) -> Scaled:
-        """See :attr:`LayerTrace.input_grad`."""
-        return self._only("input_grad").input_grad
-
-    @property
-    def jacobians(self) -> Jacobians:
-        """See :attr:`LayerTrace.jacobians`."""
-        return self._only("jacobians").jacobians
-
-    def rate(self) -> Rate:
-        """See :meth:`LayerTrace.rate`."""
-        return self._only("rate()").rate()
-
-    def verdict(self, lag: int | None = None) -> Verdict:
-        """See :meth:`LayerTrace.verdict`."""
-        return self._only("verdict()").verdict(lag)
-
-    def plot(self, *quantities: str, ax: Axes | None = None) -> Axes:
-        """See :meth:`LayerTrace.plot`."""
-        return self._only("plot()").plot(*quantities, ax=ax)
 
     def log_norm(self, name: str) -> Any:
         """See :meth:`LayerTrace.log_norm`; ``"dL/dW_hy"`` and ``"dL/db_y"`` are the readout's."""

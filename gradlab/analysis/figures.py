@@ -78,7 +78,7 @@ def rates(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole:
     ax = ax if ax is not None else _axes()
     places = _places(table if whole is None else whole, layout.x)
     for line, look in _lines(table, layout, whole):
-        error = [line["rate"] - line["rate_low"], line["rate_high"] - line["rate"]]
+        error = np.stack([line["rate"] - line["rate_low"], line["rate_high"] - line["rate"]])
         at = line[layout.x].map(places).astype("float64")
         ax.errorbar(at, line["rate"], yerr=error, elinewidth=0.8, capsize=1.5, **look)
         for _, free in line[line[layout.x].isna()].iterrows():  # a cell that has no such key

@@ -39,8 +39,8 @@ def step_rows(quantity: str, logs: NDArray[np.float64], t: Array, lag: Array) ->
 def _by_t_and_lag(t: Array, lag: Array, logs: Array) -> tuple[Array, Array, Array]:
     """Return one row a pair (t, lag), nan for the sequences that are elsewhere; pairs beyond an end are dropped."""
     pairs, row = np.unique(np.stack([t.ravel(), lag.ravel()]), axis=1, return_inverse=True)
-    spread = np.full((pairs.shape[1], logs.size), np.nan)
-    spread[row.ravel(), np.arange(logs.size)] = logs.ravel()
+    spread = np.full((pairs.shape[1], logs.shape[1]), np.nan)
+    spread[row.reshape(logs.shape), np.arange(logs.shape[1])] = logs
     real = pairs[1] >= 0
     return pairs[0][real][:, None], pairs[1][real][:, None], spread[real]
 

@@ -37,7 +37,8 @@ class Columns:
 
     def plus(self, other: Columns) -> Columns:
         """Return the sum, on the larger exponent of each column."""
-        return Columns(*add(self.mantissa, self.exponent, other.mantissa, other.exponent))
+        with np.errstate(all="ignore"):
+            return Columns(*add(self.mantissa, self.exponent, other.mantissa, other.exponent))
 
     def log_norm(self) -> NDArray[np.float64]:
         """Return ln‖·‖ of each column, ``(…, B)``."""

@@ -41,6 +41,8 @@ class Cell(ABC):
     gate_names: ClassVar[tuple[str, ...]] = ()
     block_names: ClassVar[tuple[str, ...]] = ()
     parameter_names: ClassVar[tuple[str, ...]] = ("W_xh", "W_hh", "b_h")
+    #: The state, by its place in ``state_names``, that a gated cell updates additively; None where there is none.
+    additive_state: ClassVar[int | None] = None
     #: Relative error that the cell's own derivatives carry; 0 where they are formulas.
     derivative_error: float = 0.0
     INIT_KEYS: ClassVar[Mapping[str, Option]] = INIT_KEYS
@@ -103,6 +105,10 @@ class Cell(ABC):
     def total(self, local: Any, adjoint: State) -> State:
         """Return the total gradients dL/ds_t: the adjoint itself, but where one state of a step feeds another."""
         return adjoint
+
+    def additive(self, local: Any) -> Array:
+        """Return what the additive state keeps of itself, elementwise, ``(…, H, N)``, of a cell that has one."""
+        raise InputError(f"{self!r} has no additive state")
 
     def dense(self, local: Any) -> Array:
         """Return J as matrices ``(N, S, S)`` for factors ``(F, N)``; here J applied to the S unit vectors."""

@@ -68,6 +68,7 @@ class GRU(Cell):
 
     name: ClassVar[str] = "gru"
     gate_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    additive_state: ClassVar[int | None] = 0
     block_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
     INIT_KEYS: ClassVar[Mapping[str, Option]] = {
         **INIT_KEYS,
@@ -209,6 +210,9 @@ class GRU(Cell):
             np.multiply(local.by_r, n, out=r)
             before = local.keep * dh + self.W_hh.T @ self._into_product(pre_grad, local.r)
         return (before,), pre_grad
+
+    def additive(self, local: Any) -> Array:
+        return np.asarray(local.keep)
 
     def _into_product(self, pre_grad: Array, r: Array) -> Array:
         """Return the gradient at W_hh h, whose n-block is behind the reset gate."""

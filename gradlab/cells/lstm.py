@@ -69,6 +69,7 @@ class LSTM(Cell):
     name: ClassVar[str] = "lstm"
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
     gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    additive_state: ClassVar[int | None] = 1
     block_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
     INIT_KEYS: ClassVar[Mapping[str, Option]] = {
         **INIT_KEYS,
@@ -166,6 +167,9 @@ class LSTM(Cell):
         np.multiply(local.c_by_g, dc, out=block(pre_grad, 2, H))
         np.multiply(local.h_by_o, dh, out=block(pre_grad, 3, H))
         return (self.W_hh.T @ pre_grad, local.f * dc), pre_grad
+
+    def additive(self, local: Any) -> Array:
+        return np.asarray(local.f)
 
     def total(self, local: Any, adjoint: State) -> State:
         dh, dc = adjoint

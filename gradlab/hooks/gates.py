@@ -33,7 +33,7 @@ class GatesHook(TableHook):
         for name, values in units.items():
             saturated = _saturated(name, values).mean(axis=-1)
             shares.append(saturated[within].mean())
-            with np.errstate(divide="ignore"):
+            with np.errstate(all="ignore"):
                 activity, share = np.log(np.abs(values).mean(axis=-1)), np.log(saturated)
             for quantity, logs in ((f"gate_{name}", activity), (f"saturation_{name}", share)):
                 rows.append(segment.rows(quantity, np.where(within, logs, np.nan), indices))

@@ -17,6 +17,9 @@ from gradlab.errors import InputError
 from gradlab.files import write_whole
 from gradlab.report import tabular
 
+#: Names of the tables that a report may write.
+TABLES = ("rates", "crossings", "excluded")
+
 
 class Shown(NamedTuple):
     """A figure on the page; ``missing`` says why it is not there."""
@@ -69,24 +72,36 @@ def write_report(
     """
     folder = Path(folder)
     made = made_tables(runs)
-    for name, table in made.items():
-        write_whole(folder / "tables" / f"{name}.csv", tabular.csv(table).encode())
-        write_whole(folder / "tables" / f"{name}.md", tabular.markdown(table).encode())
     wanted = study.get("report", {}).get("figures") or figures.FIGURES
     shown = [_shown(name, runs, steps) for name in wanted]
-    for figure in shown:
-        if not figure.missing:
-            write_whole(folder / "figures" / f"{figure.name}.svg", figure.svg)
-            write_whole(folder / "figures" / f"{figure.name}.png", figure.png)
-    page = _page(runs, made, shown, study, provenance)
-    write_whole(folder / "report.html", page.encode())
+    files = _files(made, shown)
+    for path in _every_file() - set(files):
+        (folder / path).unlink(missing_ok=True)  # what an earlier report showed and this one does not
+    for path, content in files.items():
+        write_whole(folder / path, content)
+    write_whole(folder / "report.html", _page(runs, made, shown, study, provenance).encode())
     return folder / "report.html"
 
 
 def made_tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the tables of a study by name: ``rates``, ``excluded``, and where a number varies ``crossings``."""
+    """Return the tables of a study by name (`TABLES`); ``crossings`` only where a number varies."""
     found = {"rates": tables.rates(runs), "excluded": tables.excluded(runs)}
     return found if numeric_control(runs) is None else found | {"crossings": tables.crossings(runs)}
+
+
+def _files(made: Mapping[str, pd.DataFrame], shown: list[Shown]) -> dict[str, bytes]:
+    drawn = [figure for figure in shown if not figure.missing]
+    return {
+        **{f"tables/{name}.csv": tabular.csv(table).encode() for name, table in made.items()},
+        **{f"tables/{name}.md": tabular.markdown(table).encode() for name, table in made.items()},
+        **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
+        **{f"figures/{figure.name}.png": figure.png for figure in drawn},
+    }
+
+
+def _every_file() -> set[str]:
+    tabled = {f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md")}
+    return tabled | {f"figures/{name}.{kind}" for name in figures.FIGURES for kind in ("svg", "png")}
 
 
 def _shown(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Shown:

@@ -277,9 +277,11 @@ def _hooks(entry: _Entry | None) -> tuple[str, ...]:
 
 
 def _figures(names: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
     from gradlab.analysis.figures import FIGURES  # matplotlib: only where a study asks for figures by name
 
-    return checked_list("report.figures", Option(str, "", choices=tuple(FIGURES)), names) if names else ()
+    return checked_list("report.figures", Option(str, "", choices=tuple(FIGURES)), names)
 
 
 def _section(name: str, fixed: Mapping[str, Any]) -> Table:

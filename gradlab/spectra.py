@@ -1,0 +1,235 @@
+"""Lyapunov spectra: how fast directions of the state grow or shrink on average, by repeated QR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.bptt import Tape
+from gradlab.bptt.forward import STRETCH
+from gradlab.checks import positive
+from gradlab.errors import InputError
+
+Array = NDArray[Any]
+#: The columns may drift apart by this factor between two QRs (in nats): R then keeps twelve digits.
+SPREAD = 9.0
+#: Most steps between two QRs: growth of e^10 a step then stays within float64.
+MOST_STEPS = 64
+#: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it.
+BLOCKS = 20
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Lyapunov exponents of one layer and direction, in nats per step, descending on average.
+
+    Attributes
+    ----------
+    exponents : ``(k,)`` mean over the sequences.
+    per_sequence : ``(B, k)``.
+    stderr : ``(k,)`` standard error of ``exponents`` from blocks in time; nan where there are too few steps.
+    history, history_steps : ``(n, k)`` running mean of the exponents, and the steps ``(n,)`` that each rests on.
+    kaplan_yorke : dimension j + Σ_{i≤j} λ_i/|λ_{j+1}| where the sum turns negative within the k known, else nan.
+    entropy : sum of the positive exponents where all of them are known, else nan (Pesin's bound of the entropy rate).
+    intervals : steps between QRs, shortest and longest.
+    """
+
+    exponents: NDArray[np.float64]
+    per_sequence: NDArray[np.float64]
+    stderr: NDArray[np.float64]
+    history: NDArray[np.float64] = field(repr=False)
+    history_steps: NDArray[np.int64] = field(repr=False)
+    kaplan_yorke: float
+    entropy: float
+    intervals: tuple[int, int]
+
+
+def spectrum(
+    tape: Tape, k: int = 8, *, warmup: int = 0, every: int | None = None, adjoint: bool = False, rng: int = 0
+) -> Spectrum:
+    """Return the k leading Lyapunov exponents of the states on ``tape``.
+
+    k orthonormal tangents are carried along by the cell's ``jvp`` (all sequences and tangents in one product a step);
+    now and then ``V = QR``, and ``ln R_ii`` is what direction i has grown. The steps between two QRs follow from the
+    growth that was seen: a stretch whose columns drifted too close to each other is done again in halves.
+
+    Parameters
+    ----------
+    k : how many; all S of them obey the sum rule Σ λ_i = mean_t ln|det J_t|, exactly at finite T.
+    warmup : steps at the start that align the tangents and are not counted.
+    every : steps between two QRs; chosen from the growth unless given.
+    adjoint : carry δ back from T by Jᵀ in place of tangents forward: the same sum at finite T, each exponent the same
+        only in the limit.
+    rng : seed of the first tangents.
+
+    Raises
+    ------
+    InputError
+        for k outside 1 … S, or a warm-up that leaves no step.
+
+    References
+    ----------
+    Benettin et al. 1980; Shimada & Nagashima 1979; for recurrent networks Engelken, Wolf & Abbott 2023.
+    """
+    S, T = tape.cell.state_size, tape.steps
+    if not 1 <= positive("k", k) <= S:
+        raise InputError(f"k must be 1 … S = {S}, got {k}")
+    if not 0 <= warmup < T:
+        raise InputError(f"warmup must leave at least one of the {T} steps, got {warmup}")
+    walk = _Walk(tape, k, adjoint, np.random.default_rng(rng))
+    with np.errstate(all="ignore"):
+        walk.go(warmup, every)
+        walk.forget()
+        walk.go(T - warmup, every)
+        return _summary(walk, tape, warmup)
+
+
+class _Walk:
+    """k tangents of every sequence on their way, ``(S, K·B)``, and the growth that each QR found."""
+
+    def __init__(self, tape: Tape, k: int, adjoint: bool, rng: np.random.Generator) -> None:
+        self.tape, self.k, self.adjoint = tape, k, adjoint
+        S, B = tape.cell.state_size, tape.x.shape[-1]
+        start = np.linalg.qr(rng.standard_normal((B, S, k)))[0].astype(tape.cell.dtype)
+        self.tangents, self.at, self.interval = _flat(start), 0, 1
+        self._chunk = slice(0, 0)
+        self._local: Any = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Start counting anew."""
+        self.growth: list[NDArray[np.float64]] = []
+        self.lengths: list[int] = []
+
+    def go(self, steps: int, every: int | None) -> None:
+        """Carry the tangents on by ``steps``."""
+        end = self.at + steps
+        while self.at < end:
+            count = min(self.interval if every is None else every, end - self.at)
+            moved = self._advance(count)
+            frame, logs = graded_qr(_by_sequence(moved, self.k))
+            spread = _spread(logs)
+            if every is None and count > 1 and not spread <= 2.0 * SPREAD:
+                self.interval = max(1, count // 2)
+                continue
+            self.tangents, self.at = _flat(frame), self.at + count
+            self.growth.append(logs)
+            self.lengths.append(count)
+            self._choose_interval(count, spread)
+
+    def _choose_interval(self, count: int, spread: float) -> None:
+        allowed = MOST_STEPS if spread == 0 else int(count * SPREAD / spread) if np.isfinite(spread) else 1
+        self.interval = int(np.clip(allowed, 1, min(2 * self.interval, MOST_STEPS)))
+
+    def _advance(self, count: int) -> Array:
+        cell, columns = self.tape.cell, self.tangents
+        for place in range(self.at, self.at + count):
+            step, ended = self._step(place)
+            state = cell.split(columns)
+            moved = np.concatenate(cell.vjp(step, state)[0] if self.adjoint else cell.jvp(step, state))
+            columns = np.where(ended, columns, moved) if ended.any() else moved
+        return columns
+
+    def _step(self, place: int) -> tuple[Any, NDArray[np.bool_]]:
+        """Return the local derivatives of the walk's step number ``place``, once for each tangent, and who has ended."""
+        if not self._chunk.start <= place < self._chunk.stop:
+            self._load(place)
+        offset = place - self._chunk.start
+        t = self._index(place)
+        step = type(self._local)(*(array[-1 - offset if self.adjoint else offset] for array in self._local))
+        return step, np.tile(t >= self.tape.ends, self.k)
+
+    def _index(self, place: int) -> int:
+        return self.tape.steps - 1 - place if self.adjoint else place
+
+    def _load(self, place: int) -> None:
+        B, T = self.tape.x.shape[-1], self.tape.steps
+        length = min(max(2, STRETCH // (self.tape.cell.state_size * B * self.k)), T - place)
+        self._chunk = slice(place, place + length)
+        first = self._index(place + length - 1) if self.adjoint else place
+        local = self.tape.linearise(slice(first, first + length))
+        self._local = type(local)(*(np.tile(array, self.k) for array in local))
+
+
+def graded_qr(columns: Array) -> tuple[Array, NDArray[np.float64]]:
+    """Return Q ``(B, S, K)`` and ``ln |R_ii|`` ``(B, K)`` of ``columns (B, S, K)``, rows taken largest first.
+
+    A saturated unit makes a tiny row; Householder's QR keeps its digits when larger rows go before it (Cox & Higham
+    1998).
+    """
+    finite = np.asarray(np.isfinite(columns).all(axis=(-2, -1)))
+    safe = columns if finite.all() else np.where(finite[:, None, None], columns, np.eye(*columns.shape[-2:]))
+    order = np.argsort(-np.abs(safe).max(axis=-1), axis=-1)
+    Q, R = np.linalg.qr(np.take_along_axis(safe, order[..., None], axis=1))
+    back = np.argsort(order, axis=-1)
+    logs = np.log(np.abs(np.diagonal(R, axis1=-2, axis2=-1)).astype(np.float64))
+    return np.take_along_axis(Q, back[..., None], axis=1), np.where(finite[:, None], logs, np.nan)
+
+
+def _spread(logs: NDArray[np.float64]) -> float:
+    """Return by how many nats the columns of any sequence drifted apart, or all of them grew; nan if one is lost."""
+    if np.isnan(logs).any():
+        return float("nan")
+    return float(max((logs.max(axis=-1) - logs.min(axis=-1)).max(), np.abs(logs[:, 0]).max() / 40.0))
+
+
+def _flat(frames: Array) -> Array:
+    """Return ``(B, S, K)`` as columns ``(S, K·B)``."""
+    return np.ascontiguousarray(np.moveaxis(frames, 0, -1)).reshape(frames.shape[1], -1)
+
+
+def _by_sequence(columns: Array, k: int) -> Array:
+    """Return columns ``(S, K·B)`` as ``(B, S, K)``."""
+    return np.ascontiguousarray(np.moveaxis(columns.reshape(len(columns), k, -1), -1, 0))
+
+
+def _summary(walk: _Walk, tape: Tape, warmup: int) -> Spectrum:
+    growth, lengths = np.stack(walk.growth), np.asarray(walk.lengths)
+    if walk.adjoint:
+        counted = np.minimum(tape.ends, tape.steps - warmup)
+    else:
+        counted = np.maximum(tape.ends - warmup, 0)
+    per_sequence = growth.sum(axis=0) / counted[:, None]
+    exponents = per_sequence.mean(axis=0)
+    done = np.cumsum(lengths)
+    return Spectrum(
+        exponents=exponents,
+        per_sequence=per_sequence,
+        stderr=_block_errors(growth.mean(axis=1), lengths),
+        history=np.cumsum(growth.mean(axis=1), axis=0) / done[:, None],
+        history_steps=done,
+        kaplan_yorke=kaplan_yorke(exponents),
+        entropy=entropy(exponents, tape.cell.state_size),
+        intervals=(int(lengths.min()), int(lengths.max())),
+    )
+
+
+def _block_errors(growth: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return standard errors of the rates ``Σ growth / Σ steps`` from the scatter of :data:`BLOCKS` blocks."""
+    if len(growth) < 2 * BLOCKS:
+        return np.full(growth.shape[1], np.nan)
+    edges = np.searchsorted(np.cumsum(lengths), np.linspace(0, lengths.sum(), BLOCKS + 1)[1:-1])
+    parts = zip(np.split(growth, edges), np.split(lengths, edges), strict=True)
+    rates = np.stack([part.sum(axis=0) / steps.sum() for part, steps in parts if steps.size])
+    return np.asarray(rates.std(axis=0, ddof=1) / np.sqrt(len(rates)))
+
+
+def kaplan_yorke(exponents: NDArray[np.float64]) -> float:
+    """Return Kaplan and Yorke's dimension of descending exponents; nan where they do not reach down to it."""
+    ordered = np.sort(exponents)[::-1]
+    sums = np.cumsum(ordered)
+    below = np.flatnonzero(sums < 0)
+    if not below.size or np.isnan(sums).any():
+        return float("nan")
+    j = int(below[0])
+    return float(j + (sums[j - 1] / abs(ordered[j]) if j else 0.0))
+
+
+def entropy(exponents: NDArray[np.float64], size: int) -> float:
+    """Return the sum of the positive exponents, in nats per step; nan where further positive ones may be unknown."""
+    if np.isnan(exponents).any() or (len(exponents) < size and exponents.min() > 0):
+        return float("nan")
+    return float(exponents[exponents > 0].sum())

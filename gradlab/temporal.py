@@ -1,0 +1,284 @@
+"""Who teaches whom: what each loss step says to each earlier state, and what truncation throws away.
+
+All sources travel back together as columns of one product: at step s, one column for every loss step t ≥ s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.bptt import Columns, Tape, parameter_gradient
+from gradlab.cells.base import Pair
+from gradlab.checks import positive
+from gradlab.errors import InputError
+from gradlab.propagator import _forward
+from gradlab.scaled import LN2, common_exponent, ldexp, log_norm, normalise
+
+Array = NDArray[Any]
+
+
+def temporal(tape: Tape, direct: Columns) -> NDArray[np.float64]:
+    """Return ln‖∂L_t/∂s_s‖ of the joint state for every loss step t and every s ≤ t, ``(T, T+1, B)``, in nats.
+
+    Row t − 1, column s; −inf where L_t says nothing to s (s > t included), nan beyond a sequence's own end. Of a layer
+    below others, L_t stands for what arrives at h_t from above. The cost grows with T².
+    """
+    T, B = tape.steps, tape.x.shape[-1]
+    logs = np.full((T, T + 1, B), -np.inf)
+    with np.errstate(all="ignore"):
+        for s, sources, exponent, _ in _sources_back(tape, direct):
+            logs[max(s, 1) - 1 :, s] = log_norm(sources, exponent)[::-1]
+    beyond = np.arange(T + 1)[:, None] > tape.ends
+    return np.where(beyond[1:, None] | beyond, np.nan, logs)
+
+
+def _sources_back(tape: Tape, direct: Columns) -> Iterator[tuple[int, Array, NDArray[np.int64], Any]]:
+    """Yield for s = T … 0 the adjoints of all loss steps t ≥ max(s, 1), latest first, ``(n, S, B)``, and their exponents.
+
+    The last entry is the local derivative of step s, None for s = 0.
+    """
+    cell, T, B = tape.cell, tape.steps, tape.x.shape[-1]
+    sources = np.empty((T, cell.state_size, B), cell.dtype)
+    exponent = np.zeros((T, B), np.int64)
+    for stretch in reversed(tape.stretches()):
+        local = tape.linearise(stretch)
+        for s in range(stretch.stop, stretch.start, -1):
+            count = T - s + 1
+            sources[count - 1] = 0.0
+            cell.split(sources[count - 1])[0][...] = direct.mantissa[s]
+            exponent[count - 1] = direct.exponent[s]
+            step = type(local)(*(array[s - 1 - stretch.start] for array in local))
+            yield s, sources[:count], exponent[:count], step
+            before, _ = cell.vjp(step, cell.split(sources[:count]))
+            for target, array in zip(cell.split(sources[:count]), before, strict=True):
+                target[...] = array
+            normalise(sources[:count], exponent[:count])
+    yield 0, sources, exponent, None
+
+
+class Sensitivity(NamedTuple):
+    """ln‖∂s_t/∂s_s‖_F in nats, ``(T+1, T+1, B)``, row t, column s ≤ t (−inf above); its standard error, 0 if exact."""
+
+    log_norm: NDArray[np.float64]
+    stderr: NDArray[np.float64]
+    probes: int
+
+
+def sensitivity(tape: Tape, probes: int | None = None, *, rng: int = 0) -> Sensitivity:
+    """Return ln‖∂s_t/∂s_s‖_F for all s ≤ t: exact from all S directions, or estimated from random ones.
+
+    With m probes z ~ N(0, I), ‖P‖_F² = E‖Pz‖² is the mean of m squared norms; the standard error of its logarithm
+    follows from their scatter, and is about √(1/2m) where one direction dominates.
+
+    Parameters
+    ----------
+    probes : how many random directions; all S exactly unless given.
+    """
+    T, S, B = tape.steps, tape.cell.state_size, tape.x.shape[-1]
+    if probes is None:
+        start = np.broadcast_to(np.eye(S)[:, :, None], (S, S, B))
+        return Sensitivity(_spread_forward(tape, start, _exact)[0], np.zeros((T + 1, T + 1, B)), 0)
+    count = positive("probes", probes)
+    if count < 2:
+        raise InputError("probes must be at least 2, to know their error; got 1")
+    drawn = np.random.default_rng(rng).standard_normal((count, S, B))
+    found, errors = _spread_forward(tape, drawn, _estimated)
+    return Sensitivity(found, errors, count)
+
+
+def _exact(columns: Array) -> tuple[Array, Array]:
+    """Return ln‖·‖_F of ``(n, K, S, B)`` and no error."""
+    n, K, S, B = columns.shape
+    logs = log_norm(columns.reshape(n, K * S, B), 0)
+    return logs, np.zeros_like(logs)
+
+
+def _estimated(columns: Array) -> tuple[Array, Array]:
+    """Return half the ln of the mean squared norm of ``(n, K, S, B)`` over K, and its standard error."""
+    logs = 2.0 * log_norm(columns, 0)
+    peak = logs.max(axis=1, keepdims=True)
+    square = np.exp(logs - np.where(np.isfinite(peak), peak, 0.0))
+    mean = square.mean(axis=1)
+    error = 0.5 * square.std(axis=1, ddof=1) / (np.sqrt(square.shape[1]) * np.where(mean > 0, mean, 1.0))
+    return 0.5 * (peak[:, 0] + np.log(mean)), error
+
+
+def _spread_forward(
+    tape: Tape, start: Array, measure: Callable[[Array], tuple[Array, Array]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Carry ``start (K, S, B)`` forward from every s at once; return what ``measure`` says at every t ≥ s."""
+    T, B = tape.steps, tape.x.shape[-1]
+    logs, errors = np.full((T + 1, T + 1, B), -np.inf), np.zeros((T + 1, T + 1, B))
+    columns = np.empty((T + 1, *start.shape), tape.cell.dtype)
+    exponent = np.zeros((T + 1, B), np.int64)
+    with np.errstate(all="ignore"):
+        columns[0] = start
+        logs[0, 0], errors[0, 0] = (part[0] for part in measure(columns[:1]))
+        for t, J in enumerate(_forward(tape, 0, T), start=1):
+            live = columns[:t]
+            live[...] = np.einsum("bij,nkjb->nkib", J, live, optimize=True)
+            exponent[:t] += _shift(live)
+            columns[t] = start
+            found, error = measure(columns[: t + 1])
+            logs[t, : t + 1], errors[t, : t + 1] = found + exponent[: t + 1] * LN2, error
+    beyond = np.arange(T + 1)[:, None] > tape.ends
+    return np.where(beyond[:, None] | beyond, np.nan, logs), errors
+
+
+def _shift(columns: Array) -> NDArray[np.int64]:
+    """Bring ``(n, K, S, B)`` to peaks of about 1, in place, one power of two for each n and b; return those."""
+    peak = np.abs(columns).max(axis=(1, 2))
+    shift = np.where(np.isfinite(peak) & (peak > 0), np.frexp(peak)[1], 0)
+    columns[...] = ldexp(columns, -shift[:, None, None, :])
+    return shift
+
+
+class Truncation(NamedTuple):
+    """BPTT(k) against the full gradient of the batch-mean loss, one entry a lag ``k (n,)``.
+
+    error : ‖g_k − g‖/‖g‖ over all recurrent parameters together.
+    cosine : of the angle between g_k and g.
+    """
+
+    k: NDArray[np.int64]
+    error: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+
+
+def truncation(tape: Tape, direct: Columns, lags: Sequence[int] | None = None) -> Truncation:
+    """Return how far the gradient of truncated BPTT is from the full one.
+
+    BPTT(k) keeps, of each loss step t, the path through the last k steps, t − k + 1 … t: its part of a parameter's
+    gradient at steps further back is dropped. k = T is the full gradient. No difference of large numbers is taken: the
+    sources travel back one by one, and each k sums those that are still within it.
+
+    Parameters
+    ----------
+    lags : the k wanted; 1, 2, 4, … and T unless given.
+    """
+    T = tape.steps
+    wanted = np.unique([*(2 ** np.arange(int(np.log2(T)) + 1)), T]) if lags is None else np.asarray(lags)
+    if wanted.ndim != 1 or wanted.size == 0 or wanted.min() < 1 or wanted.max() > T:
+        raise InputError(f"lags must be steps 1 … T = {T}, got {np.asarray(lags).tolist()!r}")
+    with np.errstate(all="ignore"):
+        gradients = _truncated_gradients(tape, direct, wanted)
+    full = gradients[-1]
+    size = np.linalg.norm(full)
+    kept = gradients[:-1]
+    error = np.linalg.norm(kept - full, axis=-1) / size
+    cosine = kept @ full / (np.linalg.norm(kept, axis=-1) * size)
+    return Truncation(wanted.astype(np.int64), error, np.clip(cosine, -1.0, 1.0))
+
+
+def _truncated_gradients(tape: Tape, direct: Columns, lags: NDArray[np.int64]) -> Array:
+    """Return the flat parameter gradients of each lag and, last, of no truncation, ``(n + 1, P)``, on one exponent."""
+    cuts = [*lags.tolist(), tape.steps]
+    pre_grads: list[Array] = [np.empty(0)] * len(cuts)
+    exponents = np.zeros((tape.steps, tape.x.shape[-1]), np.int64)
+    for s, sources, exponent, step in _sources_back(tape, direct):
+        if step is None:
+            break
+        level, peak = common_exponent(sources, exponent, (0,))
+        exponents[s - 1] = peak[0]
+        newest_first = level[::-1]
+        for place, k in enumerate(cuts):
+            adjoint = newest_first[:k].sum(axis=0)
+            _, at_step = tape.cell.vjp(step, tape.cell.split(adjoint))
+            if not pre_grads[place].size:
+                pre_grads[place] = np.zeros((tape.steps, *at_step.shape), at_step.dtype)
+            pre_grads[place][s - 1] = at_step
+    return _on_one_exponent([_parameter_gradients(tape, grads, exponents) for grads in pre_grads])
+
+
+def _parameter_gradients(tape: Tape, pre_grad: Array, exponent: NDArray[np.int64]) -> list[tuple[Array, int]]:
+    before = tape.cell.split(tape.states[:-1])
+    pairs: dict[str, list[Pair]] = tape.cell.parameter_pairs(tape.record, before, pre_grad, tape.x)
+    return [parameter_gradient(found, exponent) for found in pairs.values()]
+
+
+def _on_one_exponent(gradients: list[list[tuple[Array, int]]]) -> Array:
+    highest = max(exponent for parts in gradients for _, exponent in parts)
+    return np.stack(
+        [np.concatenate([ldexp(m, np.asarray(e - highest)).ravel() for m, e in parts]) for parts in gradients]
+    )
+
+
+class Paths(NamedTuple):
+    """What travels back to s_t on the additive path alone, and on every path, ``(T+1, B)`` each, in nats.
+
+    additive : ln‖a_t‖, where a_T is the total gradient of the additive state at the last loss step, dL/dc_T of an LSTM,
+        dL/dh_T of a GRU, and a_{t−1} = D_t ⊙ a_t with D_t = f_t (LSTM) or 1 − w_t, what is kept (GRU).
+    everything : ln‖dL/dc_t‖ or ln‖dL/dh_t‖, the total gradient, under the same loss.
+    gates : ln of the norm of their difference, what travelled through a gate at least once.
+    """
+
+    additive: NDArray[np.float64]
+    everything: NDArray[np.float64]
+    gates: NDArray[np.float64]
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """‖a‖/(‖a‖ + ‖rest‖), ``(T+1, B)``: 1 where all travels additively, 0 where all goes through gates."""
+        with np.errstate(all="ignore"):
+            return np.asarray(1.0 / (1.0 + np.exp(self.gates - self.additive)))
+
+
+def paths(tape: Tape, adjoint: Columns) -> Paths:
+    """Return how much of the adjoint of an LSTM's c or of a GRU's h travels on the additive path alone.
+
+    ``∏f`` is not an LSTM's gradient and ``∏(1 − w)`` not a GRU's: they are one path among all. The path starts with
+    the total gradient at each sequence's last loss step, dL/dc_T or dL/dh_T. At the extremes of g and b_f the share is
+    1 (no recurrent weights) or next to nothing (large weights, which amplify what goes through the gates).
+
+    Parameters
+    ----------
+    adjoint : δ of the last loss step's loss alone, ``(T+1, S, B)``, the one from which the rate is taken.
+
+    Raises
+    ------
+    InputError
+        for a cell without an additive path.
+    """
+    state = tape.cell.additive_state
+    if state is None:
+        raise InputError(f"paths are those of a gated cell with an additive state, got {tape.cell!r}")
+    additive: list[Array] = []
+    everything: list[Array] = []
+    gates: list[Array] = []
+    T, B = tape.steps, tape.x.shape[-1]
+    start = T - np.asarray(adjoint.mantissa.any(axis=1))[::-1].argmax(axis=0)
+    column, exponent = np.zeros((tape.cell.hidden_size, B), tape.cell.dtype), np.zeros(B, np.int64)
+    with np.errstate(all="ignore"):
+        for stretch in reversed(tape.stretches()):
+            local = tape.linearise(stretch)
+            for t in range(stretch.stop, stretch.start, -1):
+                step = type(local)(*(array[t - 1 - stretch.start] for array in local))
+                total = tape.cell.total(step, tape.cell.split(adjoint.mantissa[t]))[state]
+                column = np.where(start == t, total, column)
+                exponent = np.where(start == t, adjoint.exponent[t], exponent)
+                _note(total, adjoint.exponent[t], column, exponent, additive, everything, gates)
+                column = tape.cell.additive(step) * column
+                normalise(column, exponent)
+        last = tape.cell.split(adjoint.mantissa[0])[state]
+        _note(last, adjoint.exponent[0], column, exponent, additive, everything, gates)
+    return Paths(*(np.stack(logs[::-1]) for logs in (additive, everything, gates)))
+
+
+def _note(
+    whole: Array,
+    whole_exponent: NDArray[np.int64],
+    part: Array,
+    part_exponent: NDArray[np.int64],
+    additive: list[Any],
+    everything: list[Any],
+    gates: list[Any],
+) -> None:
+    rest = Columns(whole, whole_exponent).plus(Columns(-part, part_exponent))
+    additive.append(log_norm(part, part_exponent))
+    everything.append(log_norm(whole, whole_exponent))
+    gates.append(rest.log_norm())
+

@@ -1,0 +1,33 @@
+"""What theory says that a rate should be: the lines that measured exponents are held against.
+
+Everything here is for infinitely wide, or random, networks, and each result says where it stops to apply. A one-step χ
+does **not** predict gated cells, whose weights are the same at every step: see :func:`gated_exponents`.
+"""
+
+from gradlab.theory.gates import (
+    ChronoMemory,
+    GatedExponents,
+    ZeroStateEdge,
+    chrono_memory,
+    gated_exponents,
+    zero_state_edge,
+)
+from gradlab.theory.meanfield import CriticalScale, MeanField, critical_scale, mean_field
+from gradlab.theory.products import GaussianGrowth, NewmanExponents, gaussian_growth, newman_exponents
+
+__all__ = [
+    "ChronoMemory",
+    "CriticalScale",
+    "GatedExponents",
+    "GaussianGrowth",
+    "MeanField",
+    "NewmanExponents",
+    "ZeroStateEdge",
+    "chrono_memory",
+    "critical_scale",
+    "gated_exponents",
+    "gaussian_growth",
+    "mean_field",
+    "newman_exponents",
+    "zero_state_edge",
+]
