@@ -35,6 +35,8 @@ _MAP = {
     "Trace": "gradlab.trace",
     "Scaled": "gradlab.scaled",
     "selfcheck": "gradlab.selfcheck",
+    # what is known without a network
+    "theory": "gradlab.theory",
     # instruments
     "Hook": "gradlab.hooks",
     # studies
@@ -52,7 +54,8 @@ __all__ = ["__version__", *_MAP]
 def __getattr__(name: str) -> Any:
     if name not in _MAP:
         raise AttributeError(f"module 'gradlab' has no attribute {name!r}")
-    return getattr(import_module(_MAP[name]), name)
+    module = import_module(_MAP[name])
+    return getattr(module, name, module)
 
 
 def __dir__() -> list[str]:
@@ -63,7 +66,7 @@ class _Package(ModuleType):
     """Keeps ``gl.trace`` the function: importing the module of the same name must not take its place."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _MAP and isinstance(value, ModuleType)):
+        if not (name in _MAP and isinstance(value, ModuleType) and hasattr(value, name)):
             super().__setattr__(name, value)
 
 

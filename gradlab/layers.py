@@ -6,7 +6,7 @@ index t − 1. In the reverse direction that order runs from a sequence's end, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from gradlab.analysis.rates import Rate, horizon, rate
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.verdict import Verdict, judge
-from gradlab.bptt import Gradients, Tape, contribution_norms, parameter_gradient
+from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
 from gradlab.jacobians import Jacobians
+from gradlab.propagator import Propagator, propagator_norms
 from gradlab.scaled import Scaled, ldexp, log_norm, reader
+from gradlab.spectra import Spectrum, spectrum
+from gradlab.temporal import Paths, Sensitivity, Truncation, paths, sensitivity, temporal, truncation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,6 +98,12 @@ class LayerTrace:
         if self.gradients is None:
             raise InputError("this trace has no gradients; give gl.trace a loss")
         return self.gradients
+
+    @property
+    def _last(self) -> Gradients:
+        """The gradients of the last loss step's loss alone."""
+        whole = self._backward
+        return whole if self.last is None else self.last()
 
     @cached_property
     def grad(self) -> dict[str, Scaled]:
@@ -171,9 +180,7 @@ class LayerTrace:
 
     def _log_norm(self, name: str) -> NDArray[np.float64]:
         if name in ("adjoint", "last_adjoint"):
-            found = self._backward
-            if name == "last_adjoint" and self.last is not None:
-                found = self.last()
+            found = self._backward if name == "adjoint" else self._last
             return log_norm(found.adjoint, found.exponent)
         if name == "direct":
             return self._backward.direct.log_norm()
@@ -189,6 +196,36 @@ class LayerTrace:
         T = self.tape.steps
         order = self.tape.ends - np.arange(T + 1)[:, None]
         return np.where(order < 0, np.nan, np.take_along_axis(logs, np.maximum(order, 0), axis=0))
+
+    # --- long range -------------------------------------------------------------------------------
+
+    def spectrum(self, k: int = 8, *, warmup: int = 0, every: int | None = None, adjoint: bool = False) -> Spectrum:
+        """Return the k leading Lyapunov exponents; see :func:`gradlab.spectra.spectrum`."""
+        return spectrum(self.tape, k, warmup=warmup, every=every, adjoint=adjoint)
+
+    def propagator(self, t0: int, t1: int) -> Propagator:
+        """Return ∂s_t1/∂s_t0, t as the cell ran; see :class:`gradlab.propagator.Propagator`."""
+        return Propagator(self.tape, t0, t1)
+
+    def propagator_norms(self, ord: int | str = 2) -> NDArray[np.float64]:
+        """Return ln‖∂s_T/∂s_t‖ for all t, ``(T+1, B)``; see :func:`gradlab.propagator.propagator_norms`."""
+        return propagator_norms(self.tape, ord)
+
+    def temporal(self) -> NDArray[np.float64]:
+        """Return ln‖∂L_t/∂s_s‖, ``(T, T+1, B)``; see :func:`gradlab.temporal.temporal`."""
+        return temporal(self.tape, self._backward.direct)
+
+    def sensitivity(self, probes: int | None = None) -> Sensitivity:
+        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)``; see :func:`gradlab.temporal.sensitivity`."""
+        return sensitivity(self.tape, probes)
+
+    def truncation(self, lags: Sequence[int] | None = None) -> Truncation:
+        """Return BPTT(k) against the full gradient; see :func:`gradlab.temporal.truncation`."""
+        return truncation(self.tape, self._backward.direct, lags)
+
+    def paths(self) -> Paths:
+        """Return the additive path against all paths; see :func:`gradlab.temporal.paths`."""
+        return paths(self.tape, Columns(self._last.adjoint, self._last.exponent))
 
     def rate(self) -> Rate:
         """Return the mean per-step increment of ln‖δ‖ backward in time, with its 95 % interval (DESIGN §3)."""

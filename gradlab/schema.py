@@ -42,6 +42,11 @@ RUNS: dict[str, Column] = {
     "censored": Column("float64", "", "share of sequences that never fell below 1 %: T ended first", "censored"),
     "verdict": Column("string", "", "the word for the run (DESIGN §8)", "verdict"),
     "overflow_step": Column("int64", "steps", "first t at which a state was not finite; 0 if none", "overflow at t"),
+    "kaplan_yorke": Column("float64", "", "Kaplan–Yorke dimension, where the exponents reach down to it", "D_KY"),
+    "entropy": Column("float64", "nats/step", "sum of the positive exponents, where all are known", "entropy rate"),
+    "path_share": Column(
+        "float64", "", "share of the gradient at t = 0 that travelled on the additive path alone", "additive share"
+    ),
     "jac_norm2_median": Column("float64", "", "median of ‖J_t‖₂ over steps and sequences", "median ‖J_t‖₂"),
     "jac_cond_median": Column(
         "float64", "", "median of σ_max/σ_min of J_t over steps and sequences", "median cond J_t"
@@ -74,14 +79,25 @@ STEPS: dict[str, Column] = {
 DERIVED: dict[str, Column] = {
     "change": Column("float64", "nats", "mean of ln‖δ‖ less its value at lag 1", "ln‖δₖ‖ − ln‖δ₁‖"),
     "crossing": Column(
-        "float64", "", "value of the control at which the rate is zero, interpolated", "rate turns positive at"
+        "float64", "", "value of the control at which the rate turns positive, interpolated", "rate turns positive at"
     ),
     "seeds": Column("int64", "", "runs that the mean is over"),
     "diverged": Column("int64", "", "runs that diverged, left out of the mean"),
     "failed": Column("int64", "", "runs that failed, left out of the mean"),
 }
 
-#: What the ``quantity`` column may hold, beside one "dL/da_<gate>", "gate_<gate>", "saturation_<gate>" a gate.
+#: Columns of ``spectra``: one row a layer, direction and exponent. ``runs`` has them too, as lyapunov_1 … k.
+SPECTRA: dict[str, Column] = {
+    **_IDENTITY,
+    "index": Column("int64", "", "rank of the exponent, 1 the largest", "index i"),
+    "exponent": Column("float64", "nats/step", "Lyapunov exponent, mean over the sequences", "exponent λ_i"),
+    "stderr": Column("float64", "nats/step", "its standard error, from blocks in time"),
+}
+
+TABLES = {"runs": RUNS, "steps": STEPS, "spectra": SPECTRA}
+
+#: What the ``quantity`` column may hold, beside one "dL/da_<gate>", "gate_<gate>", "saturation_<gate>" a gate and
+#: "contribution_<parameter>", ln of the norm of step t's part of a parameter's gradient.
 QUANTITIES: dict[str, str] = {
     "adjoint": "ln‖δ_t‖, the joint adjoint of the whole loss",
     "last_adjoint": "ln‖δ_t‖, the joint adjoint of the last loss step's loss alone, from which the rate is taken",
@@ -89,6 +105,9 @@ QUANTITIES: dict[str, str] = {
     "dL/dc": "ln‖dL/dc_t‖, total",
     "direct": "ln‖direct partial‖: what arrives at the layer's output sequence, its own recurrence cut",
     "dL/dx": "ln‖dL/dx_t‖",
+    "path_additive": "ln of the gradient's norm on the additive path alone",
+    "path_gates": "ln of the norm of what travelled through a gate at least once",
+    "path_all": "ln of the gradient's norm on all paths, of the same state",
     "jac_norm2": "ln‖J_t‖₂",
     "jac_fro": "ln‖J_t‖_F",
     "jac_cond": "ln(σ_max/σ_min) of J_t",

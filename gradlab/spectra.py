@@ -134,7 +134,7 @@ class _Walk:
         return columns
 
     def _step(self, place: int) -> tuple[Any, NDArray[np.bool_]]:
-        """Return the local derivatives of the walk's step number ``place``, once for each tangent, and who has ended."""
+        """Return the local derivatives of the step number ``place``, once for each tangent, and who has ended."""
         if not self._chunk.start <= place < self._chunk.stop:
             self._load(place)
         offset = place - self._chunk.start

@@ -37,7 +37,7 @@ def temporal(tape: Tape, direct: Columns) -> NDArray[np.float64]:
 
 
 def _sources_back(tape: Tape, direct: Columns) -> Iterator[tuple[int, Array, NDArray[np.int64], Any]]:
-    """Yield for s = T … 0 the adjoints of all loss steps t ≥ max(s, 1), latest first, ``(n, S, B)``, and their exponents.
+    """Yield for s = T … 0 the adjoints of loss steps t ≥ max(s, 1), latest first, ``(n, S, B)``, and exponents.
 
     The last entry is the local derivative of step s, None for s = 0.
     """
@@ -281,4 +281,3 @@ def _note(
     additive.append(log_norm(part, part_exponent))
     everything.append(log_norm(whole, whole_exponent))
     gates.append(rest.log_norm())
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -94,19 +95,21 @@ def _sign(known: pd.DataFrame, along: str, turn: pd.Series) -> str:
         return f"the gradient decays at every {along} studied"
     if (known["rate"] > 0).all():
         return f"the gradient grows at every {along} studied"
-    if not turn["seeds"]:
-        return f"the rate never turns positive as {along} grows"
-    some = f" (in {turn['seeds']} of {turn['seeds'] + turn['excluded']} seeds)" if turn["excluded"] else ""
-    at = estimate(turn["crossing"], turn["crossing_low"], turn["crossing_high"])
-    return f"the rate turns positive at {along} {at}{some}"
+    if not turn["excluded"]:
+        told = estimate(turn["crossing"], turn["crossing_low"], turn["crossing_high"])
+        return f"the rate turns positive at {along} {told}"
+    at = crossing(known[along], known["rate"])
+    if math.isnan(at):
+        return f"the mean rate never turns positive as {along} grows"
+    some = f"{turn['seeds']} of {turn['seeds'] + turn['excluded']} seeds"
+    return f"the mean rate turns positive at {along} {compact(at, 3)} (the rate does in {some})"
 
 
 def _turns(part: pd.DataFrame, layout: Layout) -> str:
     found = [crossing(line[layout.y], line["rate"]) for _, line in part.groupby(layout.x, observed=True)]
-    known = [at for at in found if at == at]
+    known = [at for at in found if not math.isnan(at)]
     if not known:
-        low, high = part[layout.y].min(), part[layout.y].max()
-        return f"not within {layout.y} {plain(low)} to {plain(high)}"
+        return f"not within {layout.y} {plain(part[layout.y].min())} to {plain(part[layout.y].max())}"
     low, high = compact(min(known), 3), compact(max(known), 3)
     span = low if low == high else f"{low} to {high}"
     some = "" if len(known) == len(found) else f", at {len(known)} of {len(found)} values of {layout.x}"

@@ -52,12 +52,13 @@ def crossings(runs: pd.DataFrame) -> pd.DataFrame:
     """Return where the rate turns from negative to positive as the study's control grows.
 
     In each seed, the first change of sign between neighbouring values of the control, interpolated linearly.
+    Where some seeds do not cross there is no mean: that of the others would lie too low.
 
     Returns
     -------
     DataFrame
-        What varies beside the control, ``crossing``, ``crossing_low``, ``crossing_high`` (95 % t-interval
-        over the seeds that cross), ``seeds`` (how many do), ``excluded`` (how many do not).
+        What varies beside the control, ``crossing``, ``crossing_low``, ``crossing_high`` (mean and 95 %
+        t-interval over the seeds), ``seeds`` (how many cross), ``excluded`` (how many do not).
 
     Raises
     ------
@@ -75,7 +76,10 @@ def crossings(runs: pd.DataFrame) -> pd.DataFrame:
         for name, part in groups
     ]
     found = pd.DataFrame(each, columns=[*by, SEED, "crossing"])
-    return across_seeds(found.astype(known[by].dtypes.to_dict()), by, "crossing")
+    table = across_seeds(found.astype(known[by].dtypes.to_dict()), by, "crossing")
+    means = ["crossing", "crossing_low", "crossing_high"]
+    table[means] = table[means].where(table["excluded"] == 0)
+    return table
 
 
 def crossing(along: ArrayLike, rate: ArrayLike) -> float:

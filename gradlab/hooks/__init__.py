@@ -4,11 +4,21 @@ from collections.abc import Iterable
 
 from gradlab.errors import InputError, unknown
 from gradlab.hooks.base import Hook, Info, Step
+from gradlab.hooks.contributions import ContributionsHook
 from gradlab.hooks.gates import GatesHook
 from gradlab.hooks.gradients import GradientsHook
 from gradlab.hooks.jacobians import JacobiansHook
+from gradlab.hooks.lyapunov import LyapunovHook
+from gradlab.hooks.paths import PathsHook
 
-HOOKS: dict[str, type[Hook]] = {"gradients": GradientsHook, "jacobians": JacobiansHook, "gates": GatesHook}
+HOOKS: dict[str, type[Hook]] = {
+    "gradients": GradientsHook,
+    "jacobians": JacobiansHook,
+    "gates": GatesHook,
+    "lyapunov": LyapunovHook,
+    "paths": PathsHook,
+    "contributions": ContributionsHook,
+}
 
 
 def make_hook(name: str) -> Hook:

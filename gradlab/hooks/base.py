@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -86,6 +86,9 @@ class Hook:
     comes before them, bottom layer first, for what runs forward in time.
     """
 
+    #: The table of a study that :meth:`frame` gives rows of.
+    table: ClassVar[str] = "steps"
+
     def begin(self, info: Info) -> None:
         """Learn of the pass that is to come."""
 
@@ -123,7 +126,7 @@ class TableHook(Hook):
 
     @abstractmethod
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return columns of ``steps`` (:meth:`LayerTrace.rows`), a dict a quantity, and columns of ``runs``."""
+        """Return columns of the hook's table (:meth:`LayerTrace.rows`), a dict a quantity, and columns of ``runs``."""
 
     def segment(self, segment: LayerTrace) -> None:
         """Measure a stretch of one layer and direction."""
@@ -132,10 +135,11 @@ class TableHook(Hook):
         self._summaries.append({"layer": segment.layer, "direction": segment.direction, **summary})
 
     def frame(self) -> pd.DataFrame:
-        """Return rows of ``steps``."""
+        """Return rows of the hook's table."""
         import pandas as pd
 
-        return pd.concat([pd.DataFrame(rows) for rows in self._rows], ignore_index=True)
+        frames = [pd.DataFrame(rows) for rows in self._rows]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def summary(self) -> pd.DataFrame:
         """Return columns of ``runs``, one row a layer and direction."""

@@ -54,11 +54,10 @@ class Crew:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._own:
-            self._executor.shutdown(wait=kind is None, cancel_futures=True)
-        if self._own and kind is not None:  # Ctrl-C: what runs is dropped; it has written nothing
-            for process in set(multiprocessing.active_children()) - self._others:
-                process.terminate()
+        if self._own and kind is None:
+            self._executor.shutdown()
+        elif self._own:  # Ctrl-C: what runs is dropped; it has written nothing
+            _drop(self._executor, self._others)
 
     def finished(self, groups: Sequence[Group]) -> Iterator[tuple[Group, Part]]:
         """Yield each group with its part, in the order in which they finish."""
@@ -142,21 +141,46 @@ def one_thread() -> Iterator[None]:
 
 
 def _processes(workers: int) -> Executor:
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # fork would copy BLAS's threads and locks
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
-        pool.submit(os.getpid).result()
+        with _deaf_to_ctrl_c():  # which the workers inherit: Ctrl-C is the parent's
+            ready = [pool.submit(os.getpid) for _ in range(workers)]
+        for future in ready:
+            future.result()
     except BrokenExecutor:
         raise GradlabError(
             'worker processes cannot start; in a script, call run() under `if __name__ == "__main__":`, '
             "or give workers=0"
         ) from None
+    except BaseException:
+        _drop(pool, others)
+        raise
     return pool
 
 
+def _drop(executor: Executor, others: set[Any]) -> None:
+    """End an executor and the processes that it started, which are all but ``others``, at once."""
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in set(multiprocessing.active_children()) - others:
+        process.terminate()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say so, and only it is interrupted
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin() -> None:
-    """Leave Ctrl-C to the parent, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent, however it ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

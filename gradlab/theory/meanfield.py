@@ -22,14 +22,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from gradlab.checks import choice, number, positive
 from gradlab.errors import InputError
 
+Array = NDArray[Any]
 #: Scales and variances beyond this square to numbers that float64 does not hold.
 LARGEST = 1e100
 #: Nodes reach to where a factor of the integrand is below 1e-17: 9 standard deviations of a, or 24 of sech's units.
@@ -45,8 +47,9 @@ class MeanField:
     It holds for an RNN without gates. The weights are taken as drawn anew at every step; fixed ones agree as long as
     the state keeps changing. Where it rests (no input, χ < 1) or never matters (identity), all steps have the same
     Jacobian and its exponents are those of one matrix, ``ln|λ_i|``: as H → ∞ the largest is ``rate`` all the same, but
-    ``shift`` is not that of ln ρ(W), which lies *above* its limit. It does **not** hold for gated cells with fixed
-    weights (:func:`~gradlab.theory.gated_exponents`).
+    ``shift`` is not that of ln ρ(W), which lies *above* its limit. Just above tanh's edge without input, 1 < g < 1.4,
+    networks of thousands of units are still far from ``rate``. It does **not** hold for gated cells with fixed weights
+    (:func:`~gradlab.theory.gated_exponents`).
 
     Attributes
     ----------
@@ -61,9 +64,10 @@ class MeanField:
     kurtosis : float
         ``κ = ⟨φ'⁴⟩/⟨φ'²⟩²`` of the slopes; 1 if all are equal.
     shift : float
-        Add it to ``rate`` for a network of ``size`` units, nats per step: ``−(3κ − 1)/4H``, 0 without a size. The
-        log of a mean of H terms lies below the log of its expectation by half its relative variance, ``(3κ − 1)/H``.
-        A mean over networks; each ReLU or logistic network lies further from it than the shift is long.
+        Add it to ``rate`` for a network of ``size`` units, nats per step: about ``−(3κ − 1)/4H``, 0 without a size.
+        The log of a squared norm, a mean of H terms, lies on average below the log of its expectation by half its
+        relative variance ``(3κ − 1)/H``, and the rate takes half of that. It is a mean over networks: a single ReLU or
+        logistic one may lie further from it than the shift is long.
     """
 
     chi: float
@@ -74,7 +78,10 @@ class MeanField:
 
 
 class CriticalScale(NamedTuple):
-    """The ``scale`` g at which ``χ = 1``, and the ``variance`` q of the pre-activations there (as in MeanField)."""
+    """The ``scale`` g at which ``χ = 1``, and the ``variance`` q of the pre-activations there (as in MeanField).
+
+    Under a vanishing input χ is flat: rounding leaves the two uncertain by up to 1e-9 where ``input_var`` < 1e-12.
+    """
 
     scale: float
     variance: float
@@ -92,7 +99,7 @@ class _Moments(NamedTuple):
     linear: bool = False
 
 
-def _nodes(q: float) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(q: float) -> tuple[Array, Array]:
     """Return nodes a and weights of the trapezoidal rule for averages over a ~ N(0, q).
 
     Of a function that is analytic near the real axis and decays, the rule's error falls exponentially with the density
@@ -136,9 +143,7 @@ _MOMENTS = {
 }
 
 
-def mean_field(
-    activation: str = "tanh", *, scale: float, input_var: float = 0.0, size: int | None = None
-) -> MeanField:
+def mean_field(activation: str = "tanh", *, scale: float, input_var: float = 0.0, size: int | None = None) -> MeanField:
     """Return χ, the rate and the variance of an RNN with ``W_ij ~ N(0, scale²/H)``.
 
     Parameters

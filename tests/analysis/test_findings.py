@@ -1,0 +1,106 @@
+"""What the tables say in words, against runs whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from analysis.synthetic import make_frames
+
+from gradlab.analysis import findings, tables
+
+SCALES = {"cell": ["rnn", "lstm"], "length": [10, 40], "scale": [1.0, 2.0]}
+
+
+def told(rates: list[float], **grid: list[object]) -> dict[str, str]:
+    """Return the findings on one seed with these rates, in the order of the grid."""
+    runs, _ = make_frames({"cell": ["rnn"], **grid}, seeds=1)
+    return dict(findings.study_findings(runs.assign(rate=rates)))
+
+
+def test_a_finding_for_each_cell_at_the_longest_length() -> None:
+    runs, _ = make_frames(SCALES, seeds=3)
+    found = dict(findings.study_findings(runs))
+    assert list(found) == ["rnn", "lstm"]
+    assert found["rnn"].startswith("the rate turns positive at scale 1.3")
+    assert found["lstm"].startswith("the gradient decays at every scale studied: −0.5")
+    assert found["lstm"].count("nats/step") == 1
+    short = runs.assign(rate=runs["rate"].where(runs["length"] == 40, 99.0))
+    assert dict(findings.study_findings(short)) == found
+
+
+@pytest.mark.parametrize(
+    ("rates", "text"),
+    [
+        ([-1.0, -0.5], "the gradient decays at every scale studied: −1.00 nats/step at scale 1, −0.500 at scale 2"),
+        ([0.5, 1.0], "the gradient grows at every scale studied: 0.500 nats/step at scale 1, 1.00 at scale 2"),
+        (
+            [0.5, -1.0],
+            "the mean rate never turns positive as scale grows: 0.500 nats/step at scale 1, −1.00 at scale 2",
+        ),
+        ([-1.0, 1.0], "the rate turns positive at scale 1.50: −1.00 nats/step at scale 1, 1.00 at scale 2"),
+        ([np.nan, np.nan], "no run has a rate"),
+    ],
+)
+def test_signs(rates: list[float], text: str) -> None:
+    assert told(rates, scale=[1.0, 2.0]) == {"rnn": text}
+
+
+def test_seeds_that_do_not_cross_are_counted() -> None:
+    runs, _ = make_frames({"cell": ["rnn"], "scale": [1.0, 2.0]}, seeds=3)
+    runs["rate"] = [-1.0, -1.0, -1.0, 1.0, 1.0, -0.5]
+    found = dict(findings.study_findings(runs))["rnn"]
+    assert found.startswith("the mean rate turns positive at scale 1.67 (the rate does in 2 of 3 seeds): −1.00 ")
+    runs["rate"] = [-1.0, -1.0, -1.0, 1.0, -1.0, -0.5]
+    assert dict(findings.study_findings(runs))["rnn"].startswith("the gradient decays at every scale studied")
+
+
+def test_lost_runs_are_counted() -> None:
+    lost = {("rnn", 40, 2.0): "diverged", ("lstm", 40, 1.0): "failed"}
+    found = dict(findings.study_findings(make_frames(SCALES, seeds=1, lost=lost)[0]))
+    assert found["rnn"].endswith("at scale 1 (1 run diverged)")
+    assert found["lstm"].endswith("at scale 2 (1 run failed)")
+
+
+def test_a_study_without_a_number_to_turn() -> None:
+    found = told([-1.0, -2.0], **{"task.order": ["rows", "pixels"]})
+    assert found == {"rnn": "order rows: −1.00 nats/step; order pixels: −2.00 nats/step"}
+
+
+def test_a_single_configuration() -> None:
+    assert told([-1.0]) == {"rnn": "−1.00 nats/step"}
+
+
+def test_a_cell_without_the_key() -> None:
+    runs, _ = make_frames({"cell": ["rnn", "lstm"], "init.forget_bias": [0.0, 1.0]}, seeds=1)
+    runs = runs.assign(**{"init.forget_bias": runs["init.forget_bias"].where(runs["cell"] == "lstm")})
+    found = dict(findings.study_findings(runs.iloc[1:].assign(rate=[-1.0, -2.0, 3.0])))
+    assert found["rnn"] == "−1.00 nats/step, no forget_bias"
+    assert found["lstm"].startswith("the rate turns positive at init.forget_bias 0.400")
+
+
+def test_decay_names_the_extremes() -> None:
+    runs, steps = make_frames(SCALES, seeds=2)
+    text = findings.decay_says(*tables.decay_table(runs, steps))
+    assert "(lstm, scale 1)" in text.split(" and ")[0]
+    assert "(rnn, scale 2)" in text.split(" and ")[1]
+
+
+def test_phase_says_where_and_where_not() -> None:
+    text = findings.phase_says(*tables.phase_table(*make_frames(SCALES, seeds=2)))
+    assert text.startswith("The mean rate turns positive: rnn at scale 1.3")
+    assert text.endswith("; lstm not within scale 1 to 2.")
+
+
+def test_phase_counts_columns_that_do_not_cross() -> None:
+    runs, steps = make_frames({"cell": ["rnn"], "length": [10, 40], "scale": [1.0, 2.0]}, seeds=1)
+    text = findings.phase_says(*tables.phase_table(runs.assign(rate=[-1.0, 1.0, -2.0, -1.0]), steps))
+    assert text == "The mean rate turns positive: rnn at scale 1.50, at 1 of 2 values of length."
+
+
+def test_signs_are_counted_with_their_intervals() -> None:
+    lost = {("rnn", 40, 2.0): "diverged"}
+    runs, steps = make_frames(SCALES, seeds=2, lost=lost)
+    runs.loc[(runs["cell"] == "lstm") & (runs["scale"] == 2.0), "rate"] = [-1.0, 1.0] * 2
+    assert findings.signs_say(*tables.rates_table(runs, steps)) == (
+        "Rates whose whole 95 % interval is negative: 1 of 4; positive: 0; around zero: 2; without an interval: 1."
+    )

@@ -1,0 +1,157 @@
+"""The tables by their values, against sums done by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis.synthetic import make_frames
+from scipy import stats
+
+from gradlab.analysis import tables
+from gradlab.errors import InputError
+
+TINY = {"cell": ["rnn", "lstm"], "length": [10, 40], "scale": [0.5, 1.0, 2.0]}
+
+
+def test_rates_by_what_varies() -> None:
+    runs, _ = make_frames(TINY, seeds=3, lost={("rnn", 40, 2.0): "diverged", ("lstm", 10, 0.5): "failed"})
+    table = tables.rates(runs)
+    assert table.columns.tolist() == [
+        *("cell", "length", "scale", "rate", "rate_low", "rate_high", "seeds", "diverged", "failed")
+    ]
+    assert table["cell"].unique().tolist() == ["rnn", "lstm"]
+    assert len(table) == 12
+    row = table[(table["cell"] == "lstm") & (table["length"] == 40) & (table["scale"] == 1.0)].iloc[0]
+    drawn = runs.query("cell == 'lstm' and length == 40 and scale == 1.0")["rate"]
+    low, high = stats.t.interval(0.95, 2, drawn.mean(), stats.sem(drawn))
+    np.testing.assert_allclose([row["rate"], row["rate_low"], row["rate_high"]], [drawn.mean(), low, high])
+    assert (row["seeds"], row["diverged"], row["failed"]) == (3, 0, 0)
+    lost = table[table["seeds"] == 0]
+    assert lost["rate"].isna().all()
+    assert lost[["cell", "length", "scale", "diverged", "failed"]].to_numpy().tolist() == [
+        ["rnn", 40, 2.0, 3, 0],
+        ["lstm", 10, 0.5, 0, 3],
+    ]
+
+
+def test_rates_of_a_key_that_only_one_cell_has() -> None:
+    runs, _ = make_frames({"cell": ["rnn", "lstm"], "init.forget_bias": [0.0, 1.0]}, seeds=2)
+    runs["init.forget_bias"] = runs["init.forget_bias"].where(runs["cell"] == "lstm")
+    table = tables.rates(runs)
+    assert table["cell"].tolist() == ["rnn", "lstm", "lstm"]
+    assert table["seeds"].tolist() == [4, 2, 2]
+    assert table["init.forget_bias"].isna().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("rate", "where"),
+    [
+        ([-1.0, 1.0, 2.0], 1.5),
+        ([-3.0, -1.0, 1.0], 3.0),
+        ([-1.0, 0.0, 2.0], 2.0),
+        ([-1.0, 1.0, -1.0], 1.5),  # the first of several
+        ([1.0, -1.0, 3.0], 2.5),  # upward only
+        ([-3.0, -2.0, -1.0], np.nan),
+        ([1.0, 2.0, 3.0], np.nan),
+        ([-1.0, np.nan, 2.0], np.nan),  # nothing is known between the two
+    ],
+)
+def test_crossing_is_interpolated(rate: list[float], where: float) -> None:
+    np.testing.assert_equal(tables.crossing([1.0, 2.0, 4.0], rate), where)
+
+
+def test_crossings_are_averaged_over_the_seeds() -> None:
+    runs, _ = make_frames({"cell": ["rnn", "gru"], "scale": [1.0, 2.0]}, seeds=3)
+    runs["rate"] = [-1.0, -1.0, -1.0, 1.0, 3.0, 4.0, *[-1.0] * 3, 1.0, 1.0, -0.5]
+    table = tables.crossings(runs).set_index("cell")
+    at = np.array([1.5, 1.25, 1.2])
+    low, high = stats.t.interval(0.95, 2, at.mean(), stats.sem(at))
+    np.testing.assert_allclose(table.loc["rnn"].tolist(), [at.mean(), low, high, 3, 0])
+    assert table.loc["gru", ["seeds", "excluded"]].tolist() == [2, 1]  # a mean of two would lie too low
+    assert table.loc["gru", ["crossing", "crossing_low", "crossing_high"]].isna().all()
+
+
+def test_crossings_ignore_the_rate_of_a_run_that_diverged() -> None:
+    runs, _ = make_frames({"cell": ["rnn"], "scale": [1.0, 2.0]}, seeds=1)
+    runs["rate"], runs["status"] = [-1.0, 1.0], ["done", "diverged"]
+    assert tables.crossings(runs)["crossing"].isna().all()
+
+
+def test_crossings_need_a_number_to_go_along() -> None:
+    runs, _ = make_frames({"cell": ["rnn", "lstm"], "task.order": ["rows", "pixels"]}, seeds=1)
+    with pytest.raises(InputError, match="expected a number that varies, such as scale"):
+        tables.crossings(runs)
+
+
+def test_excluded_runs_come_with_their_reasons() -> None:
+    runs, _ = make_frames(TINY, seeds=2, lost={("rnn", 40, 2.0): "diverged", ("lstm", 10, 0.5): "failed"})
+    assert tables.excluded(runs).to_numpy().tolist() == [
+        ["rnn", 40, 2.0, "diverged", "the state is not finite from t = 37 on", "0, 1"],
+        ["lstm", 10, 0.5, "failed", "ValueError: <b>told you</b> & so", "0, 1"],
+    ]
+    assert tables.excluded(make_frames(TINY, seeds=1)[0]).empty
+
+
+def test_decay_starts_at_zero_at_lag_one_and_takes_the_longest() -> None:
+    runs, steps = make_frames(TINY, seeds=3)
+    table, layout = tables.decay_table(runs, steps)
+    assert (layout.panel, layout.rows, layout.x, layout.y, layout.hue) == ("cell", (), "lag", "change", "scale")
+    assert table["length"].unique().tolist() == [40]
+    assert table["lag"].min() == 1
+    assert table["lag"].max() == 40
+    first = table[table["lag"] == 1]
+    assert (first[["change", "change_low", "change_high"]] == 0).all(axis=None)
+    ids = runs.query("cell == 'rnn' and length == 40 and scale == 2.0")["id"]
+    logs = steps[steps["id"].isin(ids) & (steps["quantity"] == "last_adjoint")].pivot(
+        index="lag", columns="id", values="mean_log"
+    )
+    change = logs.loc[40] - logs.loc[1]
+    row = table.query("cell == 'rnn' and scale == 2.0 and lag == 40").iloc[0]
+    low, high = stats.t.interval(0.95, 2, change.mean(), stats.sem(change))
+    np.testing.assert_allclose([row["change"], row["change_low"], row["change_high"]], [change.mean(), low, high])
+
+
+def test_decay_draws_few_points_and_both_ends() -> None:
+    runs, steps = make_frames({"cell": ["rnn", "lstm"], "length": [3000], "scale": [0.5, 1.0]}, seeds=1)
+    table, _ = tables.decay_table(runs, steps)
+    lags = table.groupby(["cell", "scale"], observed=True)["lag"]
+    assert lags.min().unique().tolist() == [1]
+    assert lags.max().unique().tolist() == [3000]
+    assert lags.size().unique().tolist() == [tables.POINTS // 4]
+
+
+def test_decay_without_its_quantity_says_which_hook_is_missing() -> None:
+    runs, steps = make_frames(TINY, seeds=1)
+    with pytest.raises(InputError, match=r'no rows of the quantity "last_adjoint"; hooks = \["gradients"\]'):
+        tables.decay_table(runs, steps[steps["quantity"] == "dL/dh"])
+
+
+def test_phase_is_scale_over_length_or_over_what_else_varies() -> None:
+    layout = tables.phase_table(*make_frames(TINY, seeds=1))[1]
+    assert (layout.panel, layout.rows, layout.x, layout.y) == ("cell", (), "length", "scale")
+    grid = {"cell": ["rnn"], "task.order": ["rows", "pixels"], "hidden": [2, 4], "scale": [0.5, 1.0]}
+    layout = tables.phase_table(*make_frames(grid, seeds=1))[1]
+    assert (layout.panel, layout.rows, layout.x, layout.y) == ("cell", ("hidden",), "task.order", "scale")
+    layout = tables.phase_table(*make_frames({"cell": ["rnn", "gru"], "scale": [0.5, 1.0]}, seeds=1))[1]
+    assert (layout.panel, layout.rows, layout.x, layout.y) == ("", (), "cell", "scale")
+
+
+def test_phase_needs_a_plane() -> None:
+    with pytest.raises(InputError, match="nothing varies but the cell and the seed"):
+        tables.phase_table(*make_frames({"cell": ["rnn", "gru"]}, seeds=2))
+
+
+def test_rates_table_takes_the_longest() -> None:
+    runs, steps = make_frames(TINY, seeds=1)
+    table, layout = tables.rates_table(runs.assign(rate=runs["length"]), steps)
+    assert (layout.panel, layout.rows, layout.x, layout.y, layout.hue) == ("", (), "scale", "rate", "cell")
+    assert table["rate"].tolist() == [40] * 6
+
+
+def test_planned_runs_are_no_results() -> None:
+    runs, _ = make_frames(TINY, seeds=2)
+    runs["status"] = "planned"
+    table = tables.rates(runs)
+    assert isinstance(table, pd.DataFrame)
+    assert table[["seeds", "diverged", "failed"]].to_numpy().sum() == 0

@@ -1,0 +1,129 @@
+"""Every cell's jvp and vjp against derivatives that owe nothing to them (TRUTHS E28), saturated cells too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from oracles.compare import assert_normwise
+from oracles.derivatives import by_drive, by_state, central, complex_step
+from oracles.family import FAMILY, columns, make
+
+Array = NDArray[Any]
+D, H, N = 3, 6, 4
+#: Scale 1 and biases of ½ stay unsaturated; at scale 6 with inputs six times as large many units do saturate.
+SETTINGS = {"plain": (1.0, 1.0), "saturated": (6.0, 6.0)}
+cases = pytest.mark.parametrize("name", FAMILY)
+settings = pytest.mark.parametrize("setting", SETTINGS)
+
+
+def prepare(name: str, setting: str) -> tuple[Any, Array, Array]:
+    """Return the cell, inputs as columns ``(D, N)`` and joint states ``(S, N)``."""
+    scale, size = SETTINGS[setting]
+    cell = make(name, D, H, scale=scale)
+    return cell, size * np.random.default_rng(11).standard_normal((D, N)), columns(cell, N)
+
+
+def linearised(cell: Any, x: Array, joint: Array) -> Any:
+    before = cell.split(joint)
+    after, record = cell.step(cell.W_xh @ x + cell.b_h[:, None], before)
+    return cell.linearise(record, before, after)
+
+
+def jacobian(cell: Any, x: Array, joint: Array) -> Array:
+    """Return the cell's own J ``(S, S)`` at one point, by its jvp on unit vectors."""
+    local = linearised(cell, x[:, None], joint[:, None])
+    return np.concatenate(cell.jvp(local, cell.split(np.eye(cell.state_size))))
+
+
+@settings
+@cases
+def test_jvp_is_the_complex_step(name: str, setting: str) -> None:
+    cell, x, joint = prepare(name, setting)
+    for n in range(N):
+        expected = complex_step(by_state(cell, x[:, n]), joint[:, n])
+        found = jacobian(cell, x[:, n], joint[:, n])
+        assert_normwise(found, expected, 1e-13, "J", axis=None)
+        # A GRU's own step forms 1 − z, so that there the oracle, not the Jacobian, loses digits in small rows.
+        assert_normwise(found, expected, 1e-9 if cell.name == "gru" else 1e-12, "rows of J, each by itself")
+
+
+@settings
+@cases
+def test_jvp_is_the_central_difference(name: str, setting: str) -> None:
+    cell, x, joint = prepare(name, setting)
+    for n in range(N):
+        expected = central(by_state(cell, x[:, n]), joint[:, n])
+        tolerance = 1e-8 if setting == "plain" else 1e-7  # third derivatives grow with the weights
+        assert_normwise(jacobian(cell, x[:, n], joint[:, n]), expected, tolerance, "J", axis=None)
+
+
+@settings
+@cases
+def test_vjp_is_the_transpose(name: str, setting: str, rng: np.random.Generator) -> None:
+    """⟨u, J v⟩ = ⟨Jᵀ u, v⟩, an identity: 1e-13 of the product of the norms."""
+    cell, x, joint = prepare(name, setting)
+    local = linearised(cell, x, joint)
+    u, v = rng.standard_normal((2, cell.state_size, N))
+    forward = np.concatenate(cell.jvp(local, cell.split(v)))
+    back = np.concatenate(cell.vjp(local, cell.split(u))[0])
+    size = np.linalg.norm(forward, axis=0) * np.linalg.norm(u, axis=0) + 1e-300
+    assert np.all(np.abs((u * forward).sum(0) - (back * v).sum(0)) <= 1e-13 * size)
+
+
+@settings
+@cases
+def test_pre_activation_and_input_gradients(name: str, setting: str, rng: np.random.Generator) -> None:
+    """Uᵀ ∂s/∂a by the complex step on the pre-activations; the input's is W_xhᵀ of it."""
+    cell, x, joint = prepare(name, setting)
+    u = rng.standard_normal((cell.state_size, N))
+    _, pre_grad = cell.vjp(linearised(cell, x, joint), cell.split(u))
+    for n in range(N):
+        drive = cell.W_xh @ x[:, n] + cell.b_h
+        expected = u[:, n] @ complex_step(by_drive(cell, joint[:, n]), drive)
+        for block, size in _blocks(cell):
+            assert_normwise(pre_grad[block, n], expected[block], 1e-12, f"dL/da rows {block}, {size}")
+        by_input = u[:, n] @ complex_step(lambda c, n=n: by_drive(cell, joint[:, n])(_drive(cell, c)), x[:, n])
+        assert_normwise(cell.input_vjp(pre_grad[:, n : n + 1])[:, 0], by_input, 1e-12, "dL/dx")
+
+
+def _drive(cell: Any, x: Array) -> Array:
+    return cell.W_xh @ x + cell.b_h[:, None]
+
+
+def _blocks(cell: Any) -> list[tuple[slice, str]]:
+    size = cell.hidden_size
+    return [(slice(k * size, (k + 1) * size), name) for k, name in enumerate(cell.block_names)]
+
+
+@cases
+def test_leading_axes_and_columns_do_not_mix(name: str) -> None:
+    """Steps and tangents stacked in front give what each gives alone, the last bit aside (BLAS orders its sums)."""
+    cell, x, joint = prepare(name, "plain")
+    local = linearised(cell, x, joint)
+    tangents = np.random.default_rng(5).standard_normal((3, cell.state_size, N))
+    together = np.concatenate(cell.jvp(local, cell.split(tangents)), axis=-2)
+    back = np.concatenate(cell.vjp(local, cell.split(tangents))[0], axis=-2)
+    for k, tangent in enumerate(tangents):
+        for n in range(N):
+            one = linearised(cell, x[:, n : n + 1], joint[:, n : n + 1])
+            alone = cell.split(tangent[:, n : n + 1])
+            assert_normwise(together[k, :, n], np.concatenate(cell.jvp(one, alone))[:, 0], 1e-14, "J v")
+            assert_normwise(back[k, :, n], np.concatenate(cell.vjp(one, alone)[0])[:, 0], 1e-14, "Jᵀ u")
+
+
+@cases
+def test_step_changes_none_of_its_arguments(name: str) -> None:
+    cell, x, joint = prepare(name, "plain")
+    drive = cell.W_xh @ x + cell.b_h[:, None]
+    given = drive.copy(), joint.copy()
+    after, record = cell.step(drive, cell.split(joint))
+    kept = {key: array.copy() for key, array in record.items()}
+    local = cell.linearise(record, cell.split(joint), after)
+    cell.vjp(local, cell.split(np.ones_like(joint)))
+    np.testing.assert_array_equal(drive, given[0])
+    np.testing.assert_array_equal(joint, given[1])
+    for key, array in record.items():
+        np.testing.assert_array_equal(array, kept[key])

@@ -1,0 +1,35 @@
+"""What every test may use: oracles that may be missing, a generator, hypothesis without a clock."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("gradlab", deadline=None, derandomize=True, database=None, max_examples=60)
+settings.load_profile("gradlab")
+
+
+def oracle(name: str) -> ModuleType:
+    """Return the module; where it is missing skip with the reason, or fail if GRADLAB_REQUIRE_ORACLES=1."""
+    try:
+        return import_module(name)
+    except ImportError as missing:
+        reason = f"the oracle {name} is missing: {missing}"
+    if os.environ.get("GRADLAB_REQUIRE_ORACLES") == "1":
+        pytest.fail(f"{reason}, and GRADLAB_REQUIRE_ORACLES=1", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("torch_oracle"):
+        oracle("torch")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)

@@ -1,0 +1,221 @@
+"""The page opens from disk with all it shows, says what was found and what was lost, and escapes what it quotes."""
+
+from __future__ import annotations
+
+import base64
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis.synthetic import make_frames
+
+from gradlab.report import page, write_report
+
+GRID = {"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5, 1.0, 2.0]}
+LOST = {("rnn", 20, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
+STUDY = {"name": "made_up", "question": "When does it stop vanishing?"}
+PROVENANCE = {
+    "started": "2024-01-01T00:00:00+00:00",
+    "ended": None,
+    "argv": ["gradlab", "run", "x.toml"],
+    "versions": {"gradlab": "0.1.0", "python": "3.11"},
+    "git": {"commit": "abc", "dirty": False},
+    "earlier": [],
+}
+
+
+class Read(HTMLParser):
+    """What a page consists of: start tags with attributes, text, and whether every tag is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def written(folder: Path, runs: pd.DataFrame, steps: pd.DataFrame, **study: Any) -> Read:
+    path = write_report(folder, runs=runs, steps=steps, study=STUDY | study, provenance=PROVENANCE)
+    assert path == folder / "report.html"
+    found = Read(path.read_text(encoding="utf-8"))
+    assert not found.open
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("made_up")
+    written(where, *make_frames(GRID, seeds=3, lost=LOST))
+    return where
+
+
+@pytest.fixture(scope="module")
+def read(folder: Path) -> Read:
+    return Read((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_files(folder: Path) -> None:
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        *(f"figures/{name}.{kind}" for name in ("decay", "phase", "rates") for kind in ("png", "svg")),
+        "report.html",
+        *(f"tables/{name}.{kind}" for name in ("crossings", "excluded", "rates") for kind in ("csv", "md")),
+    ]
+
+
+def test_needs_no_network(read: Read) -> None:
+    addresses = [value for _, attrs in read.tags for key, value in attrs.items() if key in ("src", "href")]
+    assert addresses
+    assert all(value is not None and value.startswith("data:") for value in addresses)
+    assert not {tag for tag, _ in read.tags} & {"script", "link", "iframe", "object"}
+
+
+def test_style_loads_nothing(folder: Path) -> None:
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_pictures_are_inside_and_loads_nothing(folder: Path, read: Read) -> None:
+    pictures = [attrs for tag, attrs in read.tags if tag == "img"]
+    for name, attrs in zip(["decay", "phase", "rates"], pictures, strict=True):
+        kind, _, content = str(attrs["src"]).partition(",")
+        assert kind == "data:image/svg+xml;base64"
+        svg = base64.b64decode(content)
+        assert svg == (folder / "figures" / f"{name}.svg").read_bytes()
+        links = [value for node in ET.fromstring(svg).iter() for key, value in node.items() if key.endswith("href")]
+        assert all(link.startswith(("#", "data:")) for link in links)
+
+
+def test_every_picture_has_its_words(read: Read) -> None:
+    alts = [str(attrs["alt"]) for tag, attrs in read.tags if tag == "img"]
+    assert len(alts) == 3
+    assert "changes by between" in alts[0]
+    assert "The mean rate turns positive" in alts[1]
+    assert "whole 95 % interval" in alts[2]
+
+
+def test_says_what_was_found(read: Read) -> None:
+    for expected in (
+        "When does it stop vanishing?",
+        "at length 20; mean over 3 seeds, 95 % t-interval over them.",
+        "3 diverged, 3 failed of 36 runs, left out of every mean.",
+        "the gradient decays at every scale studied",
+        "task.name sum",
+        "Rates per cell at length 20",
+        "Lazarus et al. 2018",
+        "the first 10 % of each sequence, and 50 steps at most",
+        "gradlab run study.toml --out another_folder",
+        "gradlab run x.toml",
+        "commit abc, dirty False",
+    ):
+        assert expected in read.text
+
+
+def test_unknown_provenance_is_left_out(read: Read) -> None:
+    assert "ended" not in read.text
+    assert "earlier" not in read.text
+
+
+def test_lost_runs_stand_with_their_reasons(read: Read) -> None:
+    assert "the state is not finite from t = 37 on" in read.text
+    assert "ValueError: <b>told you</b> & so" in read.text
+    assert "Traceback" not in read.text
+
+
+def test_quoted_text_is_escaped(tmp_path: Path) -> None:
+    runs, steps = make_frames(GRID, seeds=1, lost=LOST)
+    found = written(tmp_path, runs, steps, name="<i>x</i>", question='<script>alert("&")</script>')
+    assert '<script>alert("&")</script>' in found.text
+    assert "<i>x</i>" in found.text
+    assert "script" not in {tag for tag, _ in found.tags}
+    assert "b" not in {tag for tag, attrs in found.tags if "told" in str(attrs)}
+
+
+def test_written_again_the_bytes_are_the_same(folder: Path, tmp_path: Path) -> None:
+    written(tmp_path, *make_frames(GRID, seeds=3, lost=LOST))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
+
+
+def test_only_the_figures_asked_for(tmp_path: Path) -> None:
+    runs, steps = make_frames(GRID, seeds=1)
+    found = written(tmp_path, runs, steps, report={"figures": ["phase"]})
+    assert [tag for tag, _ in found.tags].count("img") == 1
+    assert not (tmp_path / "figures" / "decay.svg").exists()
+
+
+def test_what_an_earlier_report_drew_is_taken_away(tmp_path: Path) -> None:
+    runs, steps = make_frames(GRID, seeds=1)
+    written(tmp_path, runs, steps)
+    one = runs[(runs["scale"] == 1.0) & (runs["length"] == 20)]
+    written(tmp_path, one, steps)
+    assert sorted(path.name for path in tmp_path.rglob("*.svg")) == ["decay.svg", "rates.svg"]
+    assert sorted(path.name for path in tmp_path.rglob("*.csv")) == ["excluded.csv", "rates.csv"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "seeds", "expected"),
+    [
+        ({"cell": ["rnn"]}, 1, "one seed, so no interval"),
+        ({"cell": ["rnn"], "length": [10], "scale": [0.5, 1.0]}, 2, "the gradient decays at every scale studied"),
+        ({"cell": ["rnn", "lstm"], "task.order": ["rows", "pixels"]}, 2, "order rows: −0."),
+    ],
+)
+def test_small_studies(tmp_path: Path, grid: dict[str, list[Any]], seeds: int, expected: str) -> None:
+    assert expected in written(tmp_path, *make_frames(grid, seeds=seeds)).text
+
+
+def test_a_figure_that_cannot_be_drawn_says_why(tmp_path: Path) -> None:
+    runs, steps = make_frames({"cell": ["rnn", "lstm"]}, seeds=2)
+    assert "phase is not drawn: runs: nothing varies but the cell and the seed" in written(tmp_path, runs, steps).text
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_a_study_of_which_nothing_is_left(tmp_path: Path, status: str) -> None:
+    lost = {(cell, 10, scale): status for cell in ("rnn", "lstm") for scale in (0.5, 1.0)}
+    runs, steps = make_frames({"cell": ["rnn", "lstm"], "length": [10], "scale": [0.5, 1.0]}, seeds=1, lost=lost)
+    found = written(tmp_path, runs, steps)
+    assert "no run has a rate (2 runs " + status in found.text
+    assert "decay is not drawn" in found.text
+
+
+def test_rates_that_are_not_known(tmp_path: Path) -> None:
+    runs, steps = make_frames(GRID, seeds=2)
+    assert "no run has a rate" in written(tmp_path, runs.assign(rate=np.nan), steps).text
+
+
+def test_nothing_has_run_yet(tmp_path: Path) -> None:
+    runs, steps = make_frames(GRID, seeds=1)
+    planned = runs.assign(status="planned", rate=np.nan)
+    assert "12 planned of 12 runs" in written(tmp_path, planned, steps[:0]).text
+
+
+def test_provenance_as_lines() -> None:
+    assert page.provenance_lines(PROVENANCE) == {
+        "started": "2024-01-01T00:00:00+00:00",
+        "argv": "gradlab run x.toml",
+        "versions": "gradlab 0.1.0, python 3.11",
+        "git": "commit abc, dirty False",
+    }

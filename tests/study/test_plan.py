@@ -1,0 +1,135 @@
+"""Ids say what defines rows and nothing else; groups are fixed by the specification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from study.tiny import run, tiny
+
+from gradlab.errors import SpecError
+from gradlab.study import Study
+from gradlab.study.plan import GROUP, NUMERICS, configuration, stem
+
+
+def ids(**changes: Any) -> list[str]:
+    return [c.id for c in tiny(**changes).plan.configurations]
+
+
+#: Rows of the three cells as numerics 1 gives them: id, loss and rate. If a change of gradlab moves one of these
+#: numbers, or an id, raise plan.NUMERICS (which moves every id) and write down what it gives then.
+GOLDEN = {
+    "rnn": ("46f4ac2de688a20d", 3.782574733736103, -0.1767862827043546),
+    "lstm": ("85b85a87ffb8237f", 4.941389067276014, -0.24288810429790514),
+    "gru": ("83efd37a6d0010d7", 4.435844103575666, -0.11236272543331155),
+}
+
+
+@pytest.mark.parametrize("cell", GOLDEN)
+def test_golden_ids_and_numbers_guard_the_version_of_the_numerics(cell: str, tmp_path: Any) -> None:
+    study = tiny(grid={"cell": [cell], "length": [30], "scale": [1.2], "seeds": [7]})
+    row = run(study, tmp_path / "r").frame("runs").iloc[0]
+    name, loss, rate = GOLDEN[cell]
+    assert NUMERICS == 1
+    assert row["id"] == name
+    assert row["loss"] == pytest.approx(loss, rel=1e-9)
+    assert row["rate"] == pytest.approx(rate, rel=1e-9)
+
+
+def test_numbers_spelled_otherwise_are_the_same_configuration() -> None:
+    assert ids(grid={"scale": [1]}) == ids(grid={"scale": [1.0]}) == ids(grid={"scale": [1e0]})
+    assert ids(base={"at": [3, 1]}) == ids(base={"at": [1, 3]})
+    assert ids(init={"forget_bias": -0.0}) == ids(init={"forget_bias": 0})
+
+
+def test_a_default_that_is_spelled_out_is_the_same_configuration() -> None:
+    spelled = {"init": {"recurrent": "gaussian", "input_scale": 1.0}, "rnn": {"activation": "tanh"}}
+    assert ids(base={"at": "last", "layers": 1, "precision": "float64"}, **spelled) == ids()
+
+
+def test_name_question_report_and_the_order_of_hooks_are_not_part_of_it() -> None:
+    assert ids(name="other", question="?", report={"figures": ["phase"]}, full={"seeds": 3}) == ids()
+    assert ids(base={"hooks": ["gates", "gradients"]}) == ids()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base": {"hooks": ["gradients"]}},
+        {"base": {"hidden": 5}},
+        {"base": {"at": "every"}},
+        {"base": {"at": [1, 6]}},
+        {"base": {"layers": 2}},
+        {"base": {"precision": "float32"}},
+        {"init": {"recurrent": "orthogonal"}},
+        {"grid": {"scale": [0.5, 1.5 + 2**-52]}},
+        {"grid": {"seeds": [5, 6]}},
+    ],
+    ids=str,
+)
+def test_what_defines_rows_is_part_of_it(changes: dict[str, Any]) -> None:
+    assert set(ids(**changes)) - set(ids())
+
+
+def test_a_key_goes_only_to_the_cells_that_know_it() -> None:
+    with_bias = tiny(grid={"init.forget_bias": [0.0, 1.0]}).plan.configurations
+    assert [c.values["cell"] for c in with_bias].count("rnn") == 8
+    assert [c.values["cell"] for c in with_bias].count("lstm") == 16
+    assert {c.id for c in with_bias} >= set(ids())
+
+
+def test_a_length_goes_only_to_the_tasks_that_have_none_of_their_own() -> None:
+    plan = tiny(grid={"task.name": ["sum", "digits"], "task.order": ["rows", "pixels"]}, task={}).plan
+    lengths = {(c.values["task.name"], c.values.get("task.order"), c.values["length"]) for c in plan.configurations}
+    assert lengths == {("sum", None, 6), ("sum", None, 9), ("digits", "rows", 8), ("digits", "pixels", 64)}
+    assert len(plan.configurations) == 2 * 2 * 2 * 4
+
+
+def test_configurations_come_in_the_order_of_the_grid_seeds_innermost() -> None:
+    study = Study(
+        name="x",
+        grid={"scale": [2.0, 1.0], "cell": ["lstm", "rnn"], "seeds": [4, 2]},
+        base={"length": 5},
+        task={"name": "sum"},
+    )
+    order = [(c.values["scale"], c.values["cell"], c.values["seed"]) for c in study.plan.configurations]
+    assert order == [(s, c, n) for s in (2.0, 1.0) for c in ("lstm", "rnn") for n in (4, 2)]
+
+
+def test_groups_are_seeds_of_one_combination_and_cover_the_plan_once() -> None:
+    plan = tiny(grid={"seeds": 2 * GROUP + 3}).plan
+    groups = plan.groups()
+    assert [c for group in groups for c in group] == list(plan.configurations)
+    assert sorted({len(group) for group in groups}) == [3, GROUP]
+    for group in groups:
+        assert len({tuple(sorted((c.values | {"seed": 0, "hooks": 0}).items())) for c in group}) == 1
+
+
+def test_what_is_done_leaves_its_group_and_the_others_as_they_were() -> None:
+    plan = tiny().plan
+    done = plan.configurations[0].id
+    assert plan.groups(done=[done])[0] == plan.groups()[0][1:]
+    assert plan.groups(done=[done])[1:] == plan.groups()[1:]
+    assert len({stem(group) for group in plan.groups()}) == len(plan.groups())
+
+
+def test_an_id_is_a_hash_of_canonical_json() -> None:
+    assert configuration({"b": 1, "a": 2.0}).id == configuration({"a": 2.0, "b": 1}).id
+    assert configuration({"a": 1}).id != configuration({"a": 1.0}).id  # so keys must give numbers their types
+
+
+def test_the_table_of_the_plan_has_a_column_for_every_key() -> None:
+    frame = tiny(base={"at": [1, 3]}, rnn={"activation": "relu"}).plan.frame()
+    assert frame.columns[:4].tolist() == ["id", "study", "cell", "length"]
+    assert frame.columns[-2:].tolist() == ["seed", "hooks"]
+    assert frame["at"].unique().tolist() == ["1, 3"]
+    assert frame["hooks"].unique().tolist() == ["gates, gradients"]
+    assert frame.loc[frame["cell"] == "rnn", "rnn.activation"].unique().tolist() == ["relu"]
+    assert frame.loc[frame["cell"] == "lstm", "rnn.activation"].isna().all()
+    assert frame["init.chrono"].dtype == "float64"
+
+
+def test_a_step_beyond_the_shortest_length_is_refused() -> None:
+    assert tiny(base={"at": [6]}).plan
+    with pytest.raises(SpecError, match=r"at: step 8 is beyond the last, 6 \(length\)"):
+        tiny(base={"at": [8]}).plan  # noqa: B018

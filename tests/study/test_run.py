@@ -1,0 +1,263 @@
+"""Bit-identical tables for any number of workers and any interruption; one failure fails alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study.tiny import assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
+
+from gradlab.errors import GradlabError, InputError, SpecError, StoreError
+from gradlab.study import Results, load_results, pools, store
+from gradlab.study import measure as measuring
+from gradlab.study.claim import claimed
+from gradlab.study.progress import Talk, duration
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return run(tiny(), tmp_path_factory.mktemp("reference") / "tiny")
+
+
+def parts(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in sorted((folder / "parts").iterdir())}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tables_are_identical_for_any_number_of_workers(reference: Results, tmp_path: Path, workers: int) -> None:
+    assert_same_tables(run(tiny(), tmp_path / "r", workers), reference)
+
+
+def test_tables_are_identical_on_any_executor(reference: Results, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as executor:
+        assert_same_tables(run(tiny(), tmp_path / "r", None, executor=executor), reference)
+
+
+@pytest.mark.parametrize("writes", range(1, 18, 3))
+def test_tables_are_identical_after_an_interruption_at_any_write(
+    reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    left = iter(range(writes))
+
+    def write_until_killed(path: Path, content: bytes) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(store, "write_whole", write_until_killed)
+        if writes < 16:
+            with pytest.raises(KeyboardInterrupt):
+                run(tiny(), tmp_path / "r")
+        else:
+            run(tiny(), tmp_path / "r")
+    before = load_results(tmp_path / "r").frame("runs")["status"].value_counts().get("done", 0)
+    assert before == 2 * (writes // 2 if writes < 16 else 8)
+    assert_same_tables(run(tiny(), tmp_path / "r"), reference)
+
+
+def test_what_is_done_is_skipped_and_said(
+    reference: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = reference.save(tmp_path / "r")
+    before = parts(folder)
+    run(tiny(), folder)
+    assert parts(folder) == before
+    assert capsys.readouterr().err == "tiny: 16 of 16 already done\n"
+    assert load_results(folder).provenance == reference.provenance
+
+
+def test_an_extended_grid_runs_only_what_is_missing(
+    reference: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = reference.save(tmp_path / "r")
+    before = parts(folder)
+    extended = run(tiny(grid={"scale": [0.5, 1.0, 1.5], "seeds": 3}), folder)
+    after = parts(folder)
+    assert {name: after[name] for name in before} == before
+    assert "16 of 36 already done\ntiny: 20 to run in 12 groups, in this process\n" in capsys.readouterr().err
+    assert set(extended.frame("runs")["status"]) == {"done"}
+    assert (folder / "study.toml").read_text(encoding="utf-8") == extended.plan.spec.toml()
+    assert_same_tables(extended, run(tiny(grid={"scale": [0.5, 1.0, 1.5], "seeds": 3}), tmp_path / "anew"))
+    assert_same_tables(run(tiny(), folder), reference)
+
+
+def test_a_damaged_part_is_said_and_run_again(
+    reference: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = reference.save(tmp_path / "r")
+    path = sorted((folder / "parts").glob("*.steps.parquet"))[3]
+    path.write_bytes(path.read_bytes()[:-5])
+    assert_same_tables(run(tiny(), folder), reference)
+    said = capsys.readouterr().err
+    assert f"parts/{path.name.split('.')[0]} is damaged; its configurations run again\ntiny: 14 of 16 already" in said
+
+
+def test_leftovers_of_a_kill_are_swept_up(reference: Results, tmp_path: Path) -> None:
+    folder = reference.save(tmp_path / "r")
+    (folder / "parts" / ".abc.tmp").write_bytes(b"half")
+    run(tiny(), folder)
+    assert not list((folder / "parts").glob(".*"))
+
+
+def fail_at_large_scales(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = measuring.network
+
+    def network(config: Any) -> Any:
+        if config.values["scale"] > 1 and config.values["seed"] == 1:
+            raise ValueError("too <large>")
+        return whole(config)
+
+    monkeypatch.setattr(measuring, "network", network)
+
+
+def test_a_configuration_that_fails_is_a_row_and_the_others_go_on(
+    reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_at_large_scales(monkeypatch)
+    results = run(tiny(), tmp_path / "r")
+    runs = results.frame("runs")
+    failed = runs[runs["status"] == "failed"]
+    assert failed[["scale", "seed"]].drop_duplicates().to_numpy().tolist() == [[1.5, 1]]
+    assert len(failed) == 4
+    assert failed["error"].str.startswith("ValueError: too <large>\nTraceback").all()
+    assert (failed["seconds"] >= 0).all()
+    assert set(results.frame("steps")["id"]).isdisjoint(failed["id"])
+    whole = runs[runs["status"] == "done"].drop(columns="seconds").reset_index(drop=True)
+    expected = reference.frame("runs")
+    expected = expected[expected["id"].isin(whole["id"])].drop(columns="seconds").reset_index(drop=True)
+    assert whole.equals(expected)
+    assert "16 of 16 done, 0 diverged, 4 failed" in capsys.readouterr().err
+    assert json.loads((tmp_path / "r" / "provenance.json").read_text())["configurations"] == {"done": 12, "failed": 4}
+
+
+def test_what_failed_is_not_tried_again_unasked_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_at_large_scales(monkeypatch)
+    run(tiny(), tmp_path / "r")
+    capsys.readouterr()
+    run(tiny(), tmp_path / "r")
+    assert capsys.readouterr().err == "tiny: 16 of 16 already done, 4 of them failed\n"
+
+
+def test_a_state_that_overflows_is_a_finding_and_no_failure(tmp_path: Path) -> None:
+    changes = {"grid": {"cell": ["rnn"], "length": [600], "scale": [9.0]}, "rnn": {"activation": "identity"}}
+    runs = run(tiny(**changes), tmp_path / "r").frame("runs")
+    assert set(runs["status"]) == {"diverged"}
+    assert (runs["overflow_step"] > 0).all()
+
+
+def test_a_worker_that_is_killed_costs_a_retry(
+    reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "measure", measure_at_second_try)
+    monkeypatch.setenv("GRADLAB_TEST_MARKER", str(tmp_path / "marker"))
+    assert_same_tables(run(tiny(), tmp_path / "r", 2), reference)
+
+
+def test_a_worker_that_is_killed_again_costs_a_row(
+    reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "measure", measure_unless_seed_1)
+    grid = {"cell": ["rnn"], "length": [6]}
+    runs = run(tiny(grid=grid), tmp_path / "r", 2).frame("runs")
+    assert runs.loc[runs["status"] == "failed", "seed"].tolist() == [1, 1]
+    assert runs.loc[runs["status"] == "done", "seed"].tolist() == [0, 0]
+    assert runs.loc[runs["status"] == "failed", "error"].str.startswith("the worker was killed, and again").all()
+
+
+def test_a_second_runner_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path / "r", "tiny"),
+        pytest.raises(StoreError, match=r"held by \S+ on \S+, process \d+, since \d{4}-.*; wait for that run to end"),
+    ):
+        run(tiny(), tmp_path / "r")
+    assert set(run(tiny(), tmp_path / "r").frame("runs")["status"]) == {"done"}
+    assert not (tmp_path / "r" / ".lock.json").exists()
+
+
+def test_a_folder_of_another_study_is_refused(reference: Results, tmp_path: Path) -> None:
+    folder = reference.save(tmp_path / "r")
+    before = (folder / "study.toml").read_text(encoding="utf-8")
+    with pytest.raises(StoreError, match=r'holds the study "tiny", not "other"; choose another --out'):
+        run(tiny(name="other"), folder)
+    assert (folder / "study.toml").read_text(encoding="utf-8") == before
+
+
+def test_a_folder_of_other_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StoreError, match=r"holds no study but other files \(thesis\.tex\)"):
+        run(tiny(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(StoreError, match=r"thesis\.tex: is a file; expected a folder"):
+        run(tiny(), tmp_path / "thesis.tex")
+
+
+def test_committed_figures_are_no_strangers(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    assert set(run(tiny(), tmp_path).frame("runs")["status"]) == {"done"}
+
+
+def test_bad_numbers_of_workers_are_refused(tmp_path: Path) -> None:
+    for workers in (-1, True, 2.0, "2"):
+        with pytest.raises(InputError, match=r"workers must be a whole number of at least 0, got"):
+            run(tiny(), tmp_path / "r", workers)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as executor, pytest.raises(InputError, match=r"give workers or executor, not both"):
+        run(tiny(), tmp_path / "r", 2, executor=executor)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_task_that_cannot_be_drawn_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    study = tiny(grid={"length": [8]}, base={"batch": 1798}, task={"name": "sum"})
+    assert study
+    from study.tiny import tables
+
+    given = tables(task={"name": "digits"}, base={"batch": 1798})
+    del given["grid"]["length"]
+    from gradlab.study import Study
+
+    with pytest.raises(SpecError, match=r"task digits: batch must be at most 1797"):
+        run(Study(**given), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_executor_that_broke_is_said_and_what_was_done_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
+    executor = ThreadPoolExecutor(1, initializer=lambda: 1 / 0)
+    monkeypatch.setattr("logging.Logger.critical", lambda *_, **__: None)
+    with pytest.raises(GradlabError, match=r"the executor stopped working"):
+        run(tiny(), tmp_path / "r", None, executor=executor)
+    executor.shutdown()
+
+
+def test_provenance_says_where_results_came_from(reference: Results, tmp_path: Path) -> None:
+    record = reference.provenance
+    assert record["started"] <= record["ended"]
+    assert {"gradlab", "numpy", "python", "numerics"} <= set(record["versions"])
+    assert record["configurations"] == {"done": 16}
+    folder = reference.save(tmp_path / "r")
+    run(tiny(grid={"seeds": 3}), folder)
+    again = load_results(folder).provenance
+    assert again["earlier"] == [{key: value for key, value in record.items() if key != "earlier"}]
+    shutil.rmtree(folder)
+
+
+def test_without_a_terminal_progress_is_a_line_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 59.0, 61.0, 61.0, 61.0])
+    monkeypatch.setattr("gradlab.study.progress.time.monotonic", lambda: next(clock))
+    with Talk("x").begin(4, 8.0) as talk:
+        talk.advance(["done"], 2.0)
+        assert capsys.readouterr().err == ""
+        talk.advance(["failed"], 2.0)
+    assert capsys.readouterr().err == "x: 2 of 4 done, 0 diverged, 1 failed, 2 remaining, about 1 min 1 s left\n"
+
+
+def test_durations_are_short() -> None:
+    assert [duration(s) for s in (0.4, 59.6, 200, 7500)] == ["0 s", "1 min 0 s", "3 min 20 s", "2 h 5 min"]

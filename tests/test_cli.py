@@ -1,0 +1,268 @@
+"""The command line as it is typed: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study.tiny import assert_same_tables, run, tables, tiny
+
+from gradlab import Study, __version__, cli, load_results
+from gradlab.study import Results
+from gradlab.study import measure as measuring
+
+TINY = tiny().spec.toml()
+#: Long enough to be stopped in the middle.
+LONG = {"grid": {"length": [100, 150], "scale": [1.0], "seeds": 16}, "base": {"hooks": ["gradients"]}}
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Return a function that runs ``gradlab`` here, in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def ends(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gradlab", *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return ends
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
+    return "tiny.toml"
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Results, "report", lambda results: results.folder / "report.html")
+
+
+def test_run_computes_writes_a_report_and_prints_its_path(command: Command, spec: str) -> None:
+    code, out, err = command("run", spec, "--workers", "0")
+    assert (code, out) == (0, "results/tiny/report.html\n")
+    assert err.startswith("tiny: 16 configurations\ntiny: 16 to run in 8 groups, in this process\n")
+    assert "tiny: 16 of 16 done, 0 diverged, 0 failed in " in err
+    assert Path("results/tiny/report.html").stat().st_size > 10_000
+    assert Path("results/tiny/figures").is_dir()
+    assert Path("results/tiny/tables").is_dir()
+
+
+def test_report_writes_it_again_without_running(command: Command, spec: str) -> None:
+    run(tiny(), Path("r"), progress=False)
+    assert command("report", "r") == (0, "r/report.html\n", "")
+    assert Path("r/report.html").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_second_run_skips_everything(command: Command, spec: str) -> None:
+    command("run", spec, "--workers", "0", "--out", "r")
+    assert command("run", spec, "--out", "r") == (0, "r/report.html\n", "tiny: 16 of 16 already done\n")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_full_applies_the_full_table(command: Command, spec: str) -> None:
+    Path(spec).write_text(TINY + "\n[full]\nseeds = 3\n", encoding="utf-8")
+    assert command("run", spec, "--full", "--workers", "0")[0] == 0
+    assert len(load_results("results/tiny").frame("runs")) == 24
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_failed_configuration_is_exit_code_1(command: Command, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def network(config: Any) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(measuring, "network", network)
+    code, out, err = command("run", spec, "--workers", "0")
+    assert (code, out) == (1, "results/tiny/report.html\n")
+    assert "16 of 16 done, 0 diverged, 16 failed" in err
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (TINY.replace("scale", "scal"), 'gradlab: grid.scal: unknown key "scal"; did you mean "scale"? ('),
+        (TINY.replace("gates", "gaets"), 'gradlab: base.hooks[0]: unknown hook "gaets"; did you mean "gates"?'),
+        (TINY.replace("[6, 9]", "6"), "gradlab: grid.length: expected a list, got 6; write grid.length = [6]"),
+        (TINY.replace("[6, 9]", "[6, 9"), "gradlab: tiny.toml: not valid TOML: "),
+        (TINY + "[full]\nseeds = true\n", "gradlab: full.seeds: expected a whole number, at least 1, got true"),
+        (TINY.replace("hidden = 4", "hidden = 1000000"), "gradlab: about "),
+    ],
+    ids=lambda text: text[-20:],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    command: Command, spec: str, verb: str, broken: str, message: str
+) -> None:
+    Path(spec).write_text(broken, encoding="utf-8")
+    code, _, err = command(verb, spec)
+    assert code == 2
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert not Path("results").exists()
+
+
+def test_what_cannot_fit_says_what_would(command: Command, spec: str) -> None:
+    Path(spec).write_text(TINY.replace("batch = 3", "batch = 2000000000"), encoding="utf-8")
+    _, _, err = command("run", spec)
+    assert "GB are needed (cell lstm, length 9, hidden 4, batch 2000000000), and " in err
+    assert " GB are free; batch = " in err
+
+
+@pytest.mark.parametrize("words", [["report", "nowhere"], ["run", "nowhere.toml"], ["list", "hoks"]])
+def test_a_slip_elsewhere_is_one_line_too(command: Command, words: list[str]) -> None:
+    code, out, err = command(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("gradlab: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["rnu"], ["run"], ["run", "x.toml", "--wrokers", "2"], ["run", "x", "--workers", "-1"]]
+)
+def test_words_that_are_no_command_are_exit_code_2(command: Command, words: list[str]) -> None:
+    code, _, err = command(*words)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_a_missing_package_is_one_line(command: Command, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradlab.tasks import digits
+
+    digits.load_digits.cache_clear()
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    study = Study(**tables(grid={"cell": ["rnn"]}, task={"name": "digits"}) | {"grid": {"cell": ["rnn"]}})
+    Path(spec).write_text(study.spec.toml(), encoding="utf-8")
+    code, _, err = command("run", spec)
+    assert code == 2
+    assert err.startswith("gradlab: task digits: the digits come with scikit-learn, which is missing; install it")
+    assert err.count("\n") == 1
+
+
+def test_plan_prints_what_will_run_and_runs_nothing(command: Command, spec: str) -> None:
+    code, out, err = command("plan", spec)
+    assert (code, err) == (0, "")
+    assert "configurations  16 (2 cell x 2 length x 2 scale x 2 seeds)\n" in out
+    assert "groups          8, of at most 2" in out
+    assert "memory          about " in out
+    assert "time            about " in out
+    assert not Path("results").exists()
+
+
+def test_list_names_everything_a_study_may_name(command: Command) -> None:
+    _, out, _ = command("list")
+    for name in ("cells", "lstm", "rnn.activation", "init.forget_bias", "tasks", "task.order", "orthogonal", "gates"):
+        assert name in out
+    assert command("list", "hooks")[1].splitlines()[0] == "hooks"
+    assert "lstm" not in command("list", "hooks")[1]
+
+
+def test_help_teaches_and_version_tells(command: Command) -> None:
+    assert command("--version") == (0, f"gradlab {__version__}\n", "")
+    assert "gradlab run studies/init_scale.toml" in command("--help")[1]
+    assert "gradlab run studies/init_scale.toml --full" in command("run", "--help")[1]
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    code = (
+        "import gradlab.cli, sys; print([m for m in ('numpy', 'pandas', 'matplotlib', 'pydantic') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# --- stopped from outside -----------------------------------------------------------------------------
+
+
+def started(folder: Path, until: str = "parts/*.runs.parquet", count: int = 3) -> subprocess.Popen[str]:
+    """Start a run of the long study on two workers, and come back when its third part is there."""
+    folder.mkdir()
+    (folder / "tiny.toml").write_text(tiny(**LONG).spec.toml(), encoding="utf-8")
+    words = [sys.executable, "-m", "gradlab", "run", "tiny.toml", "--out", "r", "--workers", "2"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob(f"r/{until}"))) < count:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+def assert_group_ends(group: int) -> None:
+    """Check that no process of the group is left, within ten seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("worker processes outlive their parent")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return run(tiny(**LONG), tmp_path_factory.mktemp("whole") / "r")
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_tables(tmp_path: Path, uninterrupted: Results) -> None:
+    process = started(tmp_path / "x")
+    process.kill()
+    process.communicate(timeout=30)  # its workers hold the pipe as long as they live
+    assert_group_ends(process.pid)
+    folder = tmp_path / "x" / "r"
+    status = load_results(folder).frame("runs")["status"].value_counts()
+    assert status["done"] > 0
+    assert status["planned"] > 0
+    assert_same_tables(run(tiny(**LONG), folder), uninterrupted)
+
+
+def test_ctrl_c_drops_what_runs_says_how_to_go_on_and_is_exit_code_130(tmp_path: Path, uninterrupted: Results) -> None:
+    process = started(tmp_path / "x")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "are kept in r, the same command goes on from there" in err
+    assert "Traceback" not in err
+    assert_group_ends(process.pid)
+    folder = tmp_path / "x" / "r"
+    assert not (folder / ".lock.json").exists()
+    assert load_results(folder).frame("runs")["status"].value_counts()["done"] >= 3 * 8
+    assert_same_tables(run(tiny(**LONG), folder), uninterrupted)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.5, 1.0])
+def test_ctrl_c_while_workers_start_is_as_clean(tmp_path: Path, wait: float) -> None:
+    process = started(tmp_path / "x", until="provenance.json", count=1)
+    time.sleep(wait)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "are kept in r, the same command goes on from there" in err
+    assert "Traceback" not in err
+    assert_group_ends(process.pid)
+
+
+def test_a_script_without_a_guard_is_told_to_have_one(tmp_path: Path) -> None:
+    words = tables(name="tiny")
+    (tmp_path / "script.py").write_text(f"import gradlab\ngradlab.Study(**{words!r}).run(workers=2)\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "script.py"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert 'call run() under `if __name__ == "__main__":`, or give workers=0' in done.stderr.splitlines()[-1]
+    assert set(load_results(tmp_path / "results" / "tiny").frame("runs")["status"]) == {"planned"}

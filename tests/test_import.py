@@ -1,0 +1,66 @@
+"""The map: every name loads, the import is light, and a module never takes a function's name."""
+
+import doctest
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import gradlab as gl
+
+HEAVY = ("pandas", "matplotlib", "seaborn", "torch", "pydantic", "scipy", "pyarrow", "typer")
+
+
+def fresh(code: str) -> str:
+    """Return what ``code`` prints in a new interpreter."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_is_light() -> None:
+    assert fresh(f"import sys, gradlab; print(sorted(set({HEAVY!r}) & set(sys.modules)))") == "[]"
+
+
+def test_a_pass_needs_no_plotting_and_no_torch() -> None:
+    code = """
+import sys, numpy as np, gradlab as gl
+trace = gl.trace(gl.RNN.init(1, 2, rng=0), np.zeros((3, 1, 1)), gl.projection(np.ones((1, 2))))
+trace.log_norm("adjoint"), trace.frame(), trace.jacobians.norm(2)
+print(sorted({"matplotlib", "seaborn", "torch", "pydantic"} & set(sys.modules)))
+"""
+    assert fresh(code) == "[]"
+
+
+@pytest.mark.parametrize("name", gl.__all__)
+def test_every_public_name_loads(name: str) -> None:
+    assert getattr(gl, name) is not None
+    assert name in dir(gl)
+
+
+def test_trace_stays_the_function() -> None:
+    code = """
+import gradlab.trace, gradlab.selfcheck
+import gradlab as gl
+from gradlab import trace
+from gradlab.trace import Trace
+assert gl.trace is trace and callable(trace) and callable(gl.selfcheck)
+print(gl.trace.__name__, gl.Trace is Trace, gl.selfcheck.__name__)
+"""
+    assert fresh(code) == "trace True selfcheck"
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="module 'gradlab' has no attribute 'lsmt'"):
+        _ = gl.lsmt
+
+
+MODULES = sorted(module.name for module in pkgutil.walk_packages(gl.__path__, "gradlab."))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "gradlab.__main__"])
+def test_examples_run_as_printed(name: str) -> None:
+    import_module(name)
+    assert doctest.testmod(sys.modules[name]).failed == 0

@@ -1,0 +1,112 @@
+"""Initial weights: what each law says, one Z for every scale, one stream a purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles.family import FAMILY
+
+import gradlab as gl
+from gradlab.initialise import RECURRENT, recurrent_weights, streams
+
+H = 200
+#: Standard deviation times √H at scale 1, or None where the matrix is not drawn entry by entry.
+SPREAD = {"gaussian": 1.0, "uniform": 1 / np.sqrt(3), "glorot": 1.0, "he": np.sqrt(2), "orthogonal": 1.0}
+LARGEST = {"uniform": 1 / np.sqrt(H), "glorot": np.sqrt(3 / H)}
+ids = [name for name, (_, options) in FAMILY.items() if name != "rnn-identity"]
+
+
+def draw(name: str, scale: float = 1.0, blocks: int = 1, size: int = H) -> Any:
+    return recurrent_weights(name, size, blocks, scale, np.random.default_rng(3))
+
+
+def test_every_law_is_tested() -> None:
+    assert set(RECURRENT) == {*SPREAD, "identity"}
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_spread(name: str) -> None:
+    """H² = 40 000 entries: the standard deviation is known to 0.4 %, 4 standard errors are allowed."""
+    W = draw(name)
+    np.testing.assert_allclose(W.std() * np.sqrt(H), SPREAD[name], rtol=4 / np.sqrt(2 * H * H))
+    assert abs(W.mean()) < 4 * SPREAD[name] / H**1.5
+    if name in LARGEST:
+        assert 0.999 * LARGEST[name] < np.abs(W).max() <= LARGEST[name]
+
+
+def test_orthogonal_and_identity() -> None:
+    Q = draw("orthogonal", 1.5)
+    np.testing.assert_allclose(Q.T @ Q, 2.25 * np.eye(H), atol=1e-12)
+    np.testing.assert_array_equal(draw("identity", 0.9), 0.9 * np.eye(H))
+
+
+def test_orthogonal_is_drawn_evenly() -> None:
+    """Haar: a 2×2 turns by an even angle, and is a reflection half of the time (400 draws, 5 standard errors)."""
+    rng = np.random.default_rng(0)
+    drawn = np.stack([recurrent_weights("orthogonal", 2, 1, 1.0, rng) for _ in range(400)])
+    assert abs((np.linalg.det(drawn) > 0).mean() - 0.5) < 5 * 0.5 / 20
+    assert np.all(np.abs(drawn.mean(axis=0)) < 5 * np.sqrt(0.5) / 20)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_one_draw_for_every_scale(name: str) -> None:
+    np.testing.assert_array_equal(draw(name, 3.0), 3.0 * draw(name, 1.0))
+
+
+@pytest.mark.parametrize("name", sorted(set(RECURRENT) - {"identity"}))
+def test_gates_are_drawn_one_by_one(name: str) -> None:
+    blocks = draw(name, blocks=3, size=20).reshape(3, 20, 20)
+    np.testing.assert_array_equal(blocks[0], draw(name, size=20))
+    assert not np.allclose(blocks[0], blocks[1])
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_init_of_every_cell(name: str) -> None:
+    kind, options = FAMILY[name]
+    one, two = (kind.init(3, 6, scale=scale, rng=5, **options) for scale in (1.0, 2.0))
+    np.testing.assert_array_equal(two.W_hh, 2.0 * one.W_hh)
+    np.testing.assert_array_equal(two.W_xh, one.W_xh)
+    wide = kind.init(3, 6, input_scale=4.0, rng=5, **options)
+    np.testing.assert_array_equal(wide.W_xh, 4.0 * one.W_xh)
+    np.testing.assert_array_equal(wide.W_hh, one.W_hh)
+    again = kind.init(3, 6, rng=np.random.default_rng(5), dtype="float32", **options)
+    np.testing.assert_array_equal(again.W_hh, one.W_hh.astype("float32"))
+    assert {array.dtype.name for array in again.parameters.values()} == {"float32"}
+
+
+def test_forget_bias_moves_nothing_else() -> None:
+    plain, open_gate = (gl.LSTM.init(2, 3, forget_bias=bias, rng=0) for bias in (0.0, 5.0))
+    np.testing.assert_array_equal(open_gate.b_h, np.repeat([0.0, 5.0, 0.0, 0.0], 3))
+    np.testing.assert_array_equal(plain.W_hh, open_gate.W_hh)
+
+
+def test_chrono_biases_spread_memory_over_all_lengths() -> None:
+    """E25: E 1/(1 − f) = 1 + T/2, and E f^k = .7225, .3266, .1485 at k = T/10, T/2, T, to 1 %; 20 000 units."""
+    T, size = 400, 20_000
+    lstm = gl.LSTM(np.zeros((4, 1)), np.zeros((4, 1)))
+    assert lstm.b_h.shape == (4,)
+    drawn = gl.initialise.chrono_bias(size, T, np.random.default_rng(1))
+    f = 1 / (1 + np.exp(-drawn))
+    np.testing.assert_allclose(np.mean(1 / (1 - f)), 1 + T / 2, rtol=1e-2)
+    for share, wanted in ((0.1, 0.7225), (0.5, 0.3266), (1.0, 0.1485)):
+        np.testing.assert_allclose(np.mean(f ** (share * T)), wanted, atol=1e-2)
+
+
+def test_chrono_of_lstm_and_gru() -> None:
+    i, f, g, o = gl.LSTM.init(1, 50, chrono=100, rng=0).b_h.reshape(4, 50)
+    np.testing.assert_array_equal(i, -f)
+    assert np.all((f >= 0) & (f <= np.log(99)))
+    assert not np.any([g, o])
+    replace, keep = (gl.GRU.init(1, 50, chrono=100, rng=0, update=u).b_h.reshape(3, 50) for u in ("replace", "keep"))
+    np.testing.assert_array_equal(replace[1], -keep[1])
+    assert np.all(keep[1] >= 0)
+    assert not np.any(keep[[0, 2]])
+
+
+def test_streams_do_not_depend_on_one_another() -> None:
+    one, two = (streams(7, count)[0].standard_normal(3) for count in (1, 4))
+    np.testing.assert_array_equal(one, two)
+    first, second = streams(7, 2)
+    assert not np.array_equal(first.standard_normal(3), second.standard_normal(3))
