@@ -143,7 +143,7 @@ def test_a_missing_package_is_one_line(command: Command, spec: str, monkeypatch:
 
     digits.load_digits.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    study = Study(**tables(grid={"cell": ["rnn"]}, task={"name": "digits"}) | {"grid": {"cell": ["rnn"]}})
+    study = Study(name="x", grid={"cell": ["rnn"]}, task={"name": "digits"})
     Path(spec).write_text(study.spec.toml(), encoding="utf-8")
     code, _, err = command("run", spec)
     assert code == 2
@@ -258,8 +258,7 @@ def test_ctrl_c_while_workers_start_is_as_clean(tmp_path: Path, wait: float) -> 
 
 
 def test_a_script_without_a_guard_is_told_to_have_one(tmp_path: Path) -> None:
-    words = tables(name="tiny")
-    (tmp_path / "script.py").write_text(f"import gradlab\ngradlab.Study(**{words!r}).run(workers=2)\n")
+    (tmp_path / "script.py").write_text(f"import gradlab\ngradlab.Study(**{tables()!r}).run(workers=2)\n")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     words = [sys.executable, "script.py"]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)

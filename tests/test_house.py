@@ -13,7 +13,7 @@ FLOORS = [
     ("cells",),
     ("losses", "network", "tasks"),
     ("bptt",),
-    ("analysis", "theory", "jacobians", "spectra", "propagator", "temporal"),
+    ("analysis", "theory", "lanczos", "jacobians", "spectra", "propagator", "temporal"),
     ("layers", "hooks"),
     ("trace", "selfcheck"),
     ("report",),

@@ -71,6 +71,7 @@ def test_carousel_keeps_its_gradient_where_the_total_of_h_is_zero() -> None:
     np.testing.assert_allclose(alive[0, 0], 0.5 / np.cosh(start["c"][0]) ** 2, rtol=1e-14)
     np.testing.assert_array_equal(alive[-1], 0)
     np.testing.assert_allclose(np.asarray(trace.grad["c"])[-1], alive[0], rtol=1e-14)
+    assert trace.direct["c"].zero.all()
     assert trace.rate().rate == 0.0
     assert trace.rate().zeros == 0
 
@@ -166,6 +167,26 @@ def test_an_infinite_gradient_beside_a_finite_one() -> None:
     assert np.isfinite(layer.param_contributions()["W_xh"]).sum() == 0
     assert np.isnan(layer.log_norm("dL/dW_hh")) or layer.log_norm("dL/dW_hh") == np.inf
     assert not np.isfinite(trace.param_grads["layers.0.W_hh"]).any()
+
+
+def test_infinite_gradients_of_both_directions_may_cancel() -> None:
+    """+inf from one direction and −inf from the other is not a number, and no warning."""
+
+    def loss(y: Any) -> Any:
+        return np.zeros(1), np.broadcast_to([np.inf, -np.inf], y.shape)
+
+    one = gl.RNN(np.ones((1, 1)), np.ones((1, 1)), activation="identity")
+    trace = gl.trace(gl.Network([one, gl.Bidirectional(one, one)]), np.ones((3, 1, 1)), loss)
+    assert np.isnan(trace.layers[0].log_norm("direct")[1:]).all()
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e308])
+def test_loss_gradients_at_the_ends_of_float64(size: float) -> None:
+    """Five times 1e308 is no float64, its logarithm is one."""
+    cell = gl.RNN(np.ones((1, 1)), np.ones((1, 1)), activation="identity")
+    trace = gl.trace(cell, np.zeros((5, 1, 1)), gl.projection(np.full((5, 1, 1), size)))
+    wanted = np.log(size) + np.log([5, 5, 4, 3, 2, 1])
+    np.testing.assert_allclose(trace.log_norm("adjoint")[:, 0], wanted, rtol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["mse", "cross_entropy", "projection", "nll"])

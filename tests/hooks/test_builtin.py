@@ -118,6 +118,14 @@ def test_a_cell_without_gates_shows_its_output() -> None:
     np.testing.assert_allclose(runs.saturation, (np.abs(trace.states["h"][1:]) > 0.8).mean(), rtol=1e-12)
 
 
+def test_activity_that_overflows_warns_no_one() -> None:
+    cell = gl.RNN(np.ones((2, 1)), np.eye(2), activation="identity")
+    trace = gl.trace(cell, np.zeros((2, 1, 1)), state=np.full((1, 2), 1.5e308), hooks=["gates"])
+    runs, steps = trace.measured()
+    assert runs.saturation[0] == 1.0
+    assert steps[steps.quantity == "gate_h"].mean_log.isna().all()
+
+
 def test_saturation_leaves_out_what_lies_beyond_an_end() -> None:
     trace, runs, steps = measured("gates", "rnn-tanh", lengths=ENDS, scale=4.0)
     inside = np.arange(1, T + 1)[:, None] <= ENDS

@@ -12,7 +12,7 @@ import pytest
 from study.tiny import assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import GradlabError, InputError, SpecError, StoreError
-from gradlab.study import Results, load_results, pools, store
+from gradlab.study import Results, Study, load_results, pools, store
 from gradlab.study import measure as measuring
 from gradlab.study.claim import claimed
 from gradlab.study.progress import Talk, duration
@@ -96,6 +96,14 @@ def test_a_damaged_part_is_said_and_run_again(
     assert_same_tables(run(tiny(), folder), reference)
     said = capsys.readouterr().err
     assert f"parts/{path.name.split('.')[0]} is damaged; its configurations run again\ntiny: 14 of 16 already" in said
+
+
+def test_a_damaged_part_does_not_stand_in_the_way_of_a_narrower_study(reference: Results, tmp_path: Path) -> None:
+    folder = reference.save(tmp_path / "r")
+    path = sorted((folder / "parts").glob("*.runs.parquet"))[3]
+    path.write_bytes(path.read_bytes()[:-5])
+    narrowed = run(tiny(grid={"seeds": 1}), folder)
+    assert set(narrowed.frame("runs")["status"]) == {"done"}
 
 
 def test_leftovers_of_a_kill_are_swept_up(reference: Results, tmp_path: Path) -> None:
@@ -214,16 +222,9 @@ def test_bad_numbers_of_workers_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_task_that_cannot_be_drawn_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    study = tiny(grid={"length": [8]}, base={"batch": 1798}, task={"name": "sum"})
-    assert study
-    from study.tiny import tables
-
-    given = tables(task={"name": "digits"}, base={"batch": 1798})
-    del given["grid"]["length"]
-    from gradlab.study import Study
-
+    study = Study(name="x", grid={"cell": ["rnn"]}, base={"batch": 1798}, task={"name": "digits"})
     with pytest.raises(SpecError, match=r"task digits: batch must be at most 1797"):
-        run(Study(**given), tmp_path / "r")
+        run(study, tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
 

@@ -40,7 +40,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown task": ({"task": {"name": "summ"}}, r'^task\.name: unknown task "summ"; did you mean "sum"'),
     "unknown init": ({"init": {"recurrent": "gausian"}}, r'^init\.recurrent: unknown recurrent init .* "gaussian"'),
-    "unknown hook": ({"base": {"hooks": ["gradients", "jacobain"]}}, r'^base\.hooks\[1\]: unknown hook "jacobain"; .* "jacobians"'),
+    "unknown hook": (
+        {"base": {"hooks": ["gradients", "jacobain"]}},
+        r'^base\.hooks\[1\]: unknown hook "jacobain"; .* "jacobians"',
+    ),
     "hook twice": ({"base": {"hooks": ["jacobians", "jacobians:all"]}}, r'^base\.hooks\[1\]: the hook "jacobians" is'),
     "hooks in the grid": ({"grid": {"hooks": ["gates"]}, "base": {}}, r"^base\.hooks: given twice; .*grid\.hooks"),
     "cell without options": ({"lstm": {"activation": "tanh"}}, r"^lstm\.activation: .* lstm has no options"),
@@ -141,7 +144,7 @@ def test_toml_errors_name_file_and_line(tmp_path: Path) -> None:
 
 def test_written_and_read_back_it_is_the_same(tmp_path: Path) -> None:
     spec = tiny(
-        question='Does "ln‖δ‖" grow?\n\\ yes',
+        question='Does "ln‖δ‖" grow?\n\\ yes\x7f\t',
         grid={"init.forget_bias": [0, 1e-5, 2.5], "at": ["last", [1, 4]], "seeds": [3, 1]},
         rnn={"activation": "relu"},
         report={"figures": ["phase"]},
