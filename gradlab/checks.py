@@ -26,7 +26,7 @@ def float_array(name: str, value: object, shape: Sequence[int | str | None]) -> 
     InputError
         naming ``name``, what was expected and what came.
     """
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.name not in FLOATS:
         raise InputError(
             f"{name} must be an array of float64 or float32, got {array.dtype.name}; "
@@ -35,6 +35,14 @@ def float_array(name: str, value: object, shape: Sequence[int | str | None]) -> 
     _check_shape(name, array, shape)
     finite(name, array)
     return array
+
+
+def as_array(name: str, value: object) -> Array:
+    """Return ``value`` as an array; ragged nested lists are refused by name."""
+    try:
+        return np.asarray(value)
+    except ValueError as ragged:
+        raise InputError(f"{name} must be an array, got nested lists of unequal lengths ({ragged})") from ragged
 
 
 def _check_shape(name: str, array: Array, shape: Sequence[int | str | None]) -> None:

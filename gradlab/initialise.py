@@ -61,11 +61,17 @@ RECURRENT = {
     "he": (_he, "N(0, 2·scale²/H) (He et al. 2015)"),
 }
 
+#: name → what W_xh is, and what the biases are.
+INPUT = {"gaussian": "N(0, input_scale²/D)", "uniform": "U(±input_scale/√H), the common libraries' default at 1"}
+BIAS = {"zero": "0", "uniform": "the sum of two draws of U(±1/√H), the common libraries' two biases"}
+
 #: What ``init`` of every cell takes beside its sizes.
 INIT_KEYS = {
     "recurrent": Option(str, "gaussian", choices=tuple(RECURRENT), meaning="how W_hh is drawn, gate by gate"),
     "scale": Option(float, 1.0, minimum=0.0, meaning="factor of W_hh: W = g·Z with one Z for every g"),
-    "input_scale": Option(float, 1.0, minimum=0.0, meaning="W_xh is N(0, input_scale²/D)"),
+    "input": Option(str, "gaussian", choices=tuple(INPUT), meaning="how W_xh is drawn"),
+    "input_scale": Option(float, 1.0, minimum=0.0, meaning="factor of W_xh"),
+    "bias": Option(str, "zero", choices=tuple(BIAS), meaning="how the biases are drawn; forget_bias is added"),
 }
 
 
@@ -87,10 +93,34 @@ def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.r
     return factor * np.concatenate([draw(size, rng) for _ in range(blocks)])
 
 
-def input_weights(rows: int, columns: int, scale: float, rng: np.random.Generator) -> Array:
-    """Return Gaussian weights ``(rows, columns)`` of standard deviation ``scale/√columns``."""
+def input_weights(
+    rows: int, columns: int, scale: float, rng: np.random.Generator, *, name: str = "gaussian", size: int = 1
+) -> Array:
+    """Return weights ``(rows, columns)``: Gaussian of std ``scale/√columns``, or uniform within ``±scale/√size``.
+
+    Raises
+    ------
+    InputError
+        for an unknown name, no column, a scale that is not finite.
+    """
     columns, factor = positive("input_size", columns), number("input_scale", scale)
+    if choice("input init", name, INPUT) == "uniform":
+        return factor * rng.uniform(-1.0, 1.0, (rows, columns)) / np.sqrt(size)
     return np.asarray(factor * rng.standard_normal((rows, columns)) / np.sqrt(columns))
+
+
+def biases(name: str, size: int, blocks: int, rng: np.random.Generator) -> Array:
+    """Return the input's and the recurrence's biases, ``(2, blocks, H)``, which a cell adds up: zeros, or U(±1/√H).
+
+    Raises
+    ------
+    InputError
+        for an unknown name.
+    """
+    shape = (2, blocks, positive("hidden_size", size))
+    if choice("bias init", name, BIAS) == "uniform":
+        return rng.uniform(-1.0, 1.0, shape) / np.sqrt(size)
+    return np.zeros(shape)
 
 
 def chrono_bias(size: int, longest: float, rng: np.random.Generator) -> Array:

@@ -97,7 +97,9 @@ class Propagator:
 
         They stay right where the product itself is noise: QR factors of a backward and of a forward sweep leave a
         graded triangle ``diag(e^d) U`` with d sorted, whose singular values Jacobi rotations find to high *relative*
-        accuracy without ever forming it.
+        accuracy without ever forming it. The error of ln σ is about ε times the condition numbers of the *single*
+        steps, whatever the product's; where one J_t alone loses its digits (10^16, a unit saturated beyond hope), the
+        smallest σ of the product do too.
 
         References
         ----------
@@ -128,8 +130,7 @@ class Propagator:
         product, radius = np.zeros((2, self.tape.x.shape[-1]))
         with np.errstate(all="ignore"):
             for J in _forward(self.tape, self.t0, self.t1):
-                product = product + np.log(np.linalg.norm(J, 2, axis=(-2, -1)))
-                radius = radius + np.log(np.abs(np.linalg.eigvals(J)).max(axis=-1))
+                product, radius = product + _log_norms(J, "2"), radius + _log_radii(J)
         return Bounds(self.log_norm(2), product, radius)
 
     def __repr__(self) -> str:
@@ -187,19 +188,29 @@ def _log_norms(matrices: Array, ord: str) -> NDArray[np.float64]:
     logs = np.full(len(matrices), np.nan)
     kind = 2 if ord == "2" else "fro"
     if finite.any():
-        logs[finite] = np.log(np.linalg.norm(matrices[finite].astype(np.float64), kind, axis=(-2, -1)))  # type: ignore[arg-type]
+        with np.errstate(divide="ignore"):
+            logs[finite] = np.log(np.linalg.norm(matrices[finite].astype(np.float64), kind, axis=(-2, -1)))  # type: ignore[arg-type]
     return logs
 
 
-def product_log_singular_values(tape: Tape, t0: int, t1: int) -> NDArray[np.float64]:
-    """Return ln σ of the product of steps t0+1 … t1, ``(B, S)``, descending."""
+def _log_radii(matrices: Array) -> NDArray[np.float64]:
+    finite = np.isfinite(matrices).all(axis=(-2, -1))
+    logs = np.full(len(matrices), np.nan)
+    if finite.any():
+        logs[finite] = np.log(np.abs(np.linalg.eigvals(matrices[finite])).max(axis=-1))
+    return logs
+
+
+def product_log_singular_values(tape: Tape, t0: int, t1: int, *, transposed: bool = False) -> NDArray[np.float64]:
+    """Return ln σ of the product of steps t0+1 … t1, ``(B, S)``, descending; of its transpose, which has the same."""
+    applied, undone = (_backward, _forward) if transposed else (_forward, _backward)
     S, B = tape.cell.state_size, tape.x.shape[-1]
     Q = np.linalg.qr(np.random.default_rng(0).standard_normal((B, S, S)))[0]
-    for J in _backward(tape, t0, t1):
-        Q, _ = graded_qr(np.swapaxes(J, -1, -2) @ Q)
+    for J in undone(tape, t0, t1):
+        Q, _ = graded_qr((J if transposed else np.swapaxes(J, -1, -2)) @ Q)
     U, d = np.broadcast_to(np.eye(S), (B, S, S)).copy(), np.zeros((B, S))
-    for J in _forward(tape, t0, t1):
-        moved = J @ Q
+    for J in applied(tape, t0, t1):
+        moved = (np.swapaxes(J, -1, -2) if transposed else J) @ Q
         Q, _ = graded_qr(moved)
         U, d = _times(np.swapaxes(Q, -1, -2) @ moved, U, d)
     return _graded_log_singular_values(U, d)

@@ -15,7 +15,9 @@ from gradlab.cells import Cell
 from gradlab.cells.base import State
 from gradlab.errors import GradlabError, InputError
 from gradlab.jacobians import Jacobians
+from gradlab.propagator import Propagator, product_log_singular_values
 from gradlab.scaled import ldexp
+from gradlab.spectra import spectrum
 
 Array = NDArray[Any]
 COMPLEX_STEP = 1e-30
@@ -144,20 +146,26 @@ def _checks(case: _Case) -> Iterator[Check]:
     by_complex = _complex_slopes(one_step, S)
     by_difference = _difference_slopes(one_step, S)
     exact, near = "no cancellation: rounding only", "truncation and rounding of ε^(1/3)"
+    through = "differences through the whole pass"
+    size = max(1.0, float(np.abs(case.tape.states).max()))
     yield Check("complex step", _error(applied, by_complex), 1e-13, exact)
-    yield Check("central differences", _error(applied, by_difference), 1e-8, near)
+    yield Check("central differences", _error(applied, by_difference), 1e-8 * size, near)
     yield Check("dense = J applied to units", _error(dense, applied), 1e-13, "identity: rounding only")
     yield Check("dot test ⟨u, Jv⟩ = ⟨Jᵀu, v⟩", _dot_test(case), 1e-12, "identity: rounding only")
     whole = _whole_map(case)
     product = np.moveaxis(propagator(list(np.moveaxis(applied, 1, -1))), -1, 0)
     chained = _complex_slopes(whole, S)
     if chained is None:
-        yield Check("product order", _error(product, _difference_slopes(whole, S)), 1e-6, near)
+        yield Check("product order", _error(product, _difference_slopes(whole, S)), 1e-5, through)
     else:
         yield Check("product order", _error(product, chained), 1e-12, exact)
-    yield Check("adjoint of the whole loss", _adjoint_error(case), 1e-7, near)
-    yield Check("input gradient", _input_error(case), 1e-7, near)
-    yield Check("parameter gradients", _parameter_error(case), 1e-7, near)
+    whole_propagator = Propagator(case.tape, 0, STEPS)
+    yield Check("propagator = dense product", _error(whole_propagator.dense(), product), 1e-12, "another order")
+    yield Check("ln σ of P and of Pᵀ", _transposed_error(case), 1e-8, "relative accuracy where cond J_t < 1e7")
+    yield Check("Σ λ_i = mean ln|det J|", _sum_rule_error(case), 1e-9, "identity where cond J_t < 1e7")
+    yield Check("adjoint of the whole loss", _adjoint_error(case), 1e-5, through)
+    yield Check("input gradient", _input_error(case), 1e-5, through)
+    yield Check("parameter gradients", _parameter_error(case), 1e-5, through)
     yield Check("batch = stack of singles", _batch_error(case, B), 1e-12, "another order of the same sums")
 
 
@@ -221,6 +229,28 @@ def _dot_test(case: _Case) -> float:
     return float((np.abs(forward_product - backward_product) / np.where(size > 0, size, 1.0)).max())
 
 
+def _transposed_error(case: _Case) -> float:
+    """Return the largest difference of ln σ between the product and its transpose; nan if all J are near-singular."""
+    one, two = (product_log_singular_values(case.tape, 0, STEPS, transposed=flag) for flag in (False, True))
+    return _largest(np.abs(one - two).max(axis=-1)[_regular(case)])
+
+
+def _sum_rule_error(case: _Case) -> float:
+    """Return the largest error of the sum rule, in nats per step; nan if all J are near-singular."""
+    exponents = spectrum(case.tape, case.cell.state_size).per_sequence.sum(axis=-1)
+    return _largest(np.abs(exponents - Jacobians(case.tape).log_abs_det().mean(axis=0))[_regular(case)])
+
+
+def _regular(case: _Case) -> NDArray[np.bool_]:
+    """Return the sequences whose every J_t has a condition number that leaves eight digits to its smallest σ."""
+    values = Jacobians(case.tape).singular_values()
+    return np.asarray((values[..., -1] > 1e-7 * values[..., 0]).all(axis=0))
+
+
+def _largest(errors: Array) -> float:
+    return float(errors.max()) if errors.size else float("nan")
+
+
 def _adjoint_error(case: _Case) -> float:
     found = ldexp(case.gradients.adjoint[0], case.gradients.exponent[0])
     slopes = _difference_slopes(lambda e: case.loss(case.cell, case.initial + e, case.x), case.cell.state_size)
@@ -256,8 +286,14 @@ def _parameter_error(case: _Case) -> float:
             for sign in (1, -1)
         )
         slope = np.asarray((ahead - behind) / (2.0 * DIFFERENCE_STEP))
-        errors.append(_error((ldexp(mantissa, np.asarray(exponent)) * direction).sum(), slope))
+        gradient = ldexp(mantissa, np.asarray(exponent))
+        errors.append(float(np.abs((gradient * direction).sum() - slope) / _size(gradient, slope)))
     return max(errors)
+
+
+def _size(gradient: Array, slope: Array) -> float:
+    """Return what the error of a directional derivative is measured by: a direction may be nearly orthogonal."""
+    return float(max(np.linalg.norm(gradient), np.abs(slope), np.finfo(float).tiny))
 
 
 def _batch_error(case: _Case, batch: int) -> float:

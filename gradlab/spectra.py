@@ -16,6 +16,8 @@ from gradlab.errors import InputError
 Array = NDArray[Any]
 #: The columns may drift apart by this factor between two QRs (in nats): R then keeps twelve digits.
 SPREAD = 9.0
+#: A stretch that drifted further than this is done again: e^12 · eps = 4e-11.
+MOST_SPREAD = 12.0
 #: Most steps between two QRs: growth of e^10 a step then stays within float64.
 MOST_STEPS = 64
 #: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it.
@@ -28,8 +30,8 @@ class Spectrum:
 
     Attributes
     ----------
-    exponents : ``(k,)`` mean over the sequences.
-    per_sequence : ``(B, k)``.
+    exponents : ``(k,)`` mean over the sequences that outlast the warm-up.
+    per_sequence : ``(B, k)``; nan for a sequence of which the warm-up leaves no step.
     stderr : ``(k,)`` standard error of ``exponents`` from blocks in time; nan where there are too few steps.
     history, history_steps : ``(n, k)`` running mean of the exponents, and the steps ``(n,)`` that each rests on.
     kaplan_yorke : dimension j + Σ_{i≤j} λ_i/|λ_{j+1}| where the sum turns negative within the k known, else nan.
@@ -77,14 +79,15 @@ def spectrum(
     S, T = tape.cell.state_size, tape.steps
     if not 1 <= positive("k", k) <= S:
         raise InputError(f"k must be 1 … S = {S}, got {k}")
-    if not 0 <= warmup < T:
-        raise InputError(f"warmup must leave at least one of the {T} steps, got {warmup}")
+    longest = T if adjoint else int(tape.ends.max())
+    if not 0 <= warmup < longest:
+        raise InputError(f"warmup must leave at least one of the {longest} steps, got {warmup}")
     walk = _Walk(tape, k, adjoint, np.random.default_rng(rng))
     with np.errstate(all="ignore"):
         walk.go(warmup, every)
         walk.forget()
         walk.go(T - warmup, every)
-        return _summary(walk, tape, warmup)
+        return _summary(walk)
 
 
 class _Walk:
@@ -103,6 +106,7 @@ class _Walk:
         """Start counting anew."""
         self.growth: list[NDArray[np.float64]] = []
         self.lengths: list[int] = []
+        self.counts: list[NDArray[np.int64]] = []
 
     def go(self, steps: int, every: int | None) -> None:
         """Carry the tangents on by ``steps``."""
@@ -112,13 +116,20 @@ class _Walk:
             moved = self._advance(count)
             frame, logs = graded_qr(_by_sequence(moved, self.k))
             spread = _spread(logs)
-            if every is None and count > 1 and not spread <= 2.0 * SPREAD:
+            if every is None and count > 1 and not spread <= MOST_SPREAD:
                 self.interval = max(1, count // 2)
                 continue
+            self.counts.append(self._live(count))
             self.tangents, self.at = _flat(frame), self.at + count
             self.growth.append(logs)
             self.lengths.append(count)
             self._choose_interval(count, spread)
+
+    def _live(self, count: int) -> NDArray[np.int64]:
+        """Return how many of the next ``count`` steps each sequence really takes, ``(B,)``."""
+        tape = self.tape
+        taken = count - (tape.steps - tape.ends - self.at) if self.adjoint else tape.ends - self.at
+        return np.clip(taken, 0, count)
 
     def _choose_interval(self, count: int, spread: float) -> None:
         allowed = MOST_STEPS if spread == 0 else int(count * SPREAD / spread) if np.isfinite(spread) else 1
@@ -186,34 +197,34 @@ def _by_sequence(columns: Array, k: int) -> Array:
     return np.ascontiguousarray(np.moveaxis(columns.reshape(len(columns), k, -1), -1, 0))
 
 
-def _summary(walk: _Walk, tape: Tape, warmup: int) -> Spectrum:
-    growth, lengths = np.stack(walk.growth), np.asarray(walk.lengths)
-    if walk.adjoint:
-        counted = np.minimum(tape.ends, tape.steps - warmup)
-    else:
-        counted = np.maximum(tape.ends - warmup, 0)
-    per_sequence = growth.sum(axis=0) / counted[:, None]
-    exponents = per_sequence.mean(axis=0)
-    done = np.cumsum(lengths)
+def _summary(walk: _Walk) -> Spectrum:
+    growth, counts = np.stack(walk.growth), np.stack(walk.counts)
+    total, steps = np.cumsum(growth, axis=0), np.cumsum(counts, axis=0)[..., None]
+    running = np.where(steps > 0, total / steps, np.nan)
+    known = steps > 0
+    history = np.where(known, running, 0.0).sum(axis=1) / known.sum(axis=1)
     return Spectrum(
-        exponents=exponents,
-        per_sequence=per_sequence,
-        stderr=_block_errors(growth.mean(axis=1), lengths),
-        history=np.cumsum(growth.mean(axis=1), axis=0) / done[:, None],
-        history_steps=done,
-        kaplan_yorke=kaplan_yorke(exponents),
-        entropy=entropy(exponents, tape.cell.state_size),
-        intervals=(int(lengths.min()), int(lengths.max())),
+        exponents=history[-1],
+        per_sequence=running[-1],
+        stderr=_block_errors(growth.sum(axis=1), counts.sum(axis=1)),
+        history=history,
+        history_steps=np.cumsum(walk.lengths),
+        kaplan_yorke=kaplan_yorke(history[-1]),
+        entropy=entropy(history[-1], walk.tape.cell.state_size),
+        intervals=(min(walk.lengths), max(walk.lengths)),
     )
 
 
-def _block_errors(growth: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return standard errors of the rates ``Σ growth / Σ steps`` from the scatter of :data:`BLOCKS` blocks."""
+def _block_errors(growth: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return standard errors of the rates ``Σ growth / Σ steps`` from the scatter of :data:`BLOCKS` blocks in time.
+
+    ``growth (n, k)`` and the steps ``counts (n,)`` are those of all sequences together.
+    """
     if len(growth) < 2 * BLOCKS:
         return np.full(growth.shape[1], np.nan)
-    edges = np.searchsorted(np.cumsum(lengths), np.linspace(0, lengths.sum(), BLOCKS + 1)[1:-1])
-    parts = zip(np.split(growth, edges), np.split(lengths, edges), strict=True)
-    rates = np.stack([part.sum(axis=0) / steps.sum() for part, steps in parts if steps.size])
+    edges = np.searchsorted(np.cumsum(counts), np.linspace(0, counts.sum(), BLOCKS + 1)[1:-1])
+    parts = zip(np.split(growth, edges), np.split(counts, edges), strict=True)
+    rates = np.stack([part.sum(axis=0) / steps.sum() for part, steps in parts if steps.any()])
     return np.asarray(rates.std(axis=0, ddof=1) / np.sqrt(len(rates)))
 
 

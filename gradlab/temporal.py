@@ -141,7 +141,7 @@ class Truncation(NamedTuple):
     """BPTT(k) against the full gradient of the batch-mean loss, one entry a lag ``k (n,)``.
 
     error : ‖g_k − g‖/‖g‖ over all recurrent parameters together.
-    cosine : of the angle between g_k and g.
+    cosine : of the angle between g_k and g. Both are nan where g is exactly 0, the cosine where g_k is.
     """
 
     k: NDArray[np.int64]
@@ -166,11 +166,10 @@ def truncation(tape: Tape, direct: Columns, lags: Sequence[int] | None = None) -
         raise InputError(f"lags must be steps 1 … T = {T}, got {np.asarray(lags).tolist()!r}")
     with np.errstate(all="ignore"):
         gradients = _truncated_gradients(tape, direct, wanted)
-    full = gradients[-1]
-    size = np.linalg.norm(full)
-    kept = gradients[:-1]
-    error = np.linalg.norm(kept - full, axis=-1) / size
-    cosine = kept @ full / (np.linalg.norm(kept, axis=-1) * size)
+        kept, full = gradients[:-1], gradients[-1]
+        size = np.linalg.norm(full)
+        error = np.linalg.norm(kept - full, axis=-1) / size
+        cosine = kept @ full / (np.linalg.norm(kept, axis=-1) * size)
     return Truncation(wanted.astype(np.int64), error, np.clip(cosine, -1.0, 1.0))
 
 

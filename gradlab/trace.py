@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import schema
 from gradlab.bptt import Gradients, Run, run_backward, run_forward
 from gradlab.cells import Cell
-from gradlab.checks import FLOATS, float_array
-from gradlab.errors import InputError
+from gradlab.checks import FLOATS, as_array, finite, float_array
+from gradlab.errors import InputError, unknown
 from gradlab.hooks import Hook, Info, make_hooks
 from gradlab.layers import LayerTrace
 from gradlab.losses import Loss, LossFunction, evaluate
@@ -73,12 +74,15 @@ def trace(
 
 def _checked_inputs(network: Network, x: Array, lengths: Any) -> tuple[Array, NDArray[np.int64] | None]:
     """Return x as columns ``(T, D, B)``, zero beyond each sequence's end, and the lengths."""
-    given = np.asarray(x)
+    given = as_array("x", x)
     ends = None if lengths is None or given.ndim != 3 else _checked_lengths(lengths, *given.shape[:2])
     if ends is not None and given.dtype.name in FLOATS:
         given = np.where(np.less.outer(np.arange(len(given)), ends)[..., None], given, 0.0)
     checked = float_array("x", given, ("T", "B", network.input_size))
-    return np.ascontiguousarray(checked.swapaxes(1, 2), dtype=network.dtype), ends
+    with np.errstate(over="ignore"):
+        columns = np.ascontiguousarray(checked.swapaxes(1, 2), dtype=network.dtype)
+    finite(f"x in {network.dtype}", columns)
+    return columns, ends
 
 
 def _checked_lengths(lengths: Any, T: int, B: int) -> NDArray[np.int64]:
@@ -276,8 +280,26 @@ class Trace:
 
         return pd.concat([_tidy(one, name) for one in self.passes for name in one.quantities], ignore_index=True)
 
-    def measured(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return what the hooks measured as rows of ``runs`` (one a layer and direction) and of ``steps``."""
+    def measured(self) -> dict[str, pd.DataFrame]:
+        """Return what the hooks measured by table: ``runs`` (one row a layer and direction), ``steps``, ``spectra``.
+
+        Raises
+        ------
+        InputError
+            for a hook whose ``table`` is none of these.
+        """
+        import pandas as pd
+
+        parts: dict[str, list[pd.DataFrame]] = {name: [] for name in schema.TABLES if name != "runs"}
+        for hook in self.hooks:
+            if hook.table not in parts:
+                raise InputError(f"{type(hook).__name__}.table: {unknown('table', hook.table, parts)}")
+            parts[hook.table].append(hook.frame())
+        filled = {name: [frame for frame in frames if len(frame)] for name, frames in parts.items()}
+        joined = {name: pd.concat(f, ignore_index=True) if f else pd.DataFrame() for name, f in filled.items()}
+        return {"runs": self._runs(), **joined}
+
+    def _runs(self) -> pd.DataFrame:
         import pandas as pd
 
         keys = ["layer", "direction"]
@@ -286,8 +308,7 @@ class Trace:
             summary = hook.summary()
             if len(summary):
                 runs = runs.merge(summary, on=keys, how="left")
-        frames = [frame for frame in (hook.frame() for hook in self.hooks) if len(frame)]
-        return runs, pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        return runs
 
     def _run_row(self, one: LayerTrace) -> dict[str, Any]:
         return {

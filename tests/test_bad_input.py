@@ -58,6 +58,11 @@ def check(*cases: tuple[Callable[[], Any], str]) -> Any:
     (lambda: gl.trace(LSTM, X.astype(complex)), "x must be an array of float64 or float32, got complex128"),
     (lambda: gl.trace(LSTM, X.astype("float16")), "x must be an array of float64 or float32, got float16"),
     (lambda: gl.trace(LSTM, "x"), "x must be an array of float64 or float32, got str"),
+    (lambda: gl.trace(LSTM, [[1.0], [1.0, 2.0]]), "x must be an array, got nested lists of unequal lengths"),
+    (
+        lambda: gl.trace(gl.RNN.init(D, H, dtype="float32"), with_value(X, (1, 0, 2), 1e300)),
+        "x in float32 must be finite, got inf",
+    ),
     (lambda: gl.trace(LSTM, None), "x must be an array of float64 or float32, got object"),
     (lambda: gl.trace(LSTM, with_value(X, (4, 1, 2), np.nan)), "x must be finite, got nan at index (4, 1, 2)"),
     (lambda: gl.trace(LSTM, with_value(X, (0, 1, 0), -np.inf)), "x must be finite, got -inf at index (0, 1, 0)"),

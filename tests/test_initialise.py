@@ -15,7 +15,6 @@ H = 200
 #: Standard deviation times √H at scale 1, or None where the matrix is not drawn entry by entry.
 SPREAD = {"gaussian": 1.0, "uniform": 1 / np.sqrt(3), "glorot": 1.0, "he": np.sqrt(2), "orthogonal": 1.0}
 LARGEST = {"uniform": 1 / np.sqrt(H), "glorot": np.sqrt(3 / H)}
-ids = [name for name, (_, options) in FAMILY.items() if name != "rnn-identity"]
 
 
 def draw(name: str, scale: float = 1.0, blocks: int = 1, size: int = H) -> Any:

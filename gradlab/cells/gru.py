@@ -12,7 +12,7 @@ from gradlab.cells.activations import complement, logistic, tanh_derivative
 from gradlab.cells.base import Array, Cell, Pair, Record, State, block, checked_dtype, checked_weights, one_dtype, rows
 from gradlab.checks import choice, float_array
 from gradlab.errors import InputError
-from gradlab.initialise import INIT_KEYS, Option, Seed, chrono_bias, input_weights, recurrent_weights, streams
+from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
 
 
 class Local(NamedTuple):
@@ -102,22 +102,28 @@ class GRU(Cell):
         *,
         recurrent: str = "gaussian",
         scale: float = 1.0,
+        input: str = "gaussian",
         input_scale: float = 1.0,
+        bias: str = "zero",
         chrono: float | None = None,
         reset: str = "before",
         update: str = "replace",
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights, each gate on its own; biases are 0, or ``chrono``'s for the share that is kept."""
-        for_recurrent, for_input, for_bias = streams(rng, 3)
+        """Draw the weights, each gate on its own; ``chrono``'s, for the share that is kept, are added to the biases."""
+        for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 3, scale, for_recurrent)
-        W_xh = input_weights(3 * hidden_size, input_size, input_scale, for_input)
-        bias = np.zeros((3, hidden_size))
+        W_xh = input_weights(3 * hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
+        from_input, inner = biases(bias, hidden_size, 3, for_bias)
+        apart = reset == "after"  # then the recurrence's bias of n stays behind the reset gate, as b_hn
+        b_h = from_input + inner * (np.arange(3)[:, None] < (2 if apart else 3))
         if chrono is not None:
-            bias[1] = (1.0 if update == "keep" else -1.0) * chrono_bias(hidden_size, chrono, for_bias)
+            b_h[1] += (1.0 if update == "keep" else -1.0) * chrono_bias(hidden_size, chrono, for_chrono)
         kind = checked_dtype(dtype)
-        return cls(W_xh.astype(kind), W_hh.astype(kind), bias.ravel().astype(kind), reset=reset, update=update)
+        b_hn = inner[2].astype(kind) if apart else None
+        weights = (array.astype(kind) for array in (W_xh, W_hh, b_h.ravel()))
+        return cls(*weights, b_hn=b_hn, reset=reset, update=update)
 
     @property
     def parameters(self) -> dict[str, Array]:

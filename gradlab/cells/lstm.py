@@ -12,7 +12,7 @@ from gradlab.cells.activations import complement, logistic, tanh_derivative
 from gradlab.cells.base import Array, Cell, Record, State, block, checked_dtype, checked_weights, rows
 from gradlab.checks import number
 from gradlab.errors import InputError
-from gradlab.initialise import INIT_KEYS, Option, Seed, chrono_bias, input_weights, recurrent_weights, streams
+from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
 
 
 class Local(NamedTuple):
@@ -91,25 +91,28 @@ class LSTM(Cell):
         *,
         recurrent: str = "gaussian",
         scale: float = 1.0,
+        input: str = "gaussian",
         input_scale: float = 1.0,
+        bias: str = "zero",
         forget_bias: float = 0.0,
         chrono: float | None = None,
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights, each gate on its own; biases are 0 but the forget gate's, or those of ``chrono``."""
-        for_recurrent, for_input, for_bias = streams(rng, 3)
+        """Draw the weights, each gate on its own; ``forget_bias``, or those of ``chrono``, are added to the biases."""
+        for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 4, scale, for_recurrent)
-        W_xh = input_weights(4 * hidden_size, input_size, input_scale, for_input)
-        bias = np.zeros((4, hidden_size))
-        bias[1] = number("forget_bias", forget_bias)
+        W_xh = input_weights(4 * hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
+        b_h = biases(bias, hidden_size, 4, for_bias).sum(axis=0)
+        b_h[1] += number("forget_bias", forget_bias)
         if chrono is not None:
             if forget_bias != 0.0:
                 raise InputError(f"give forget_bias or chrono, not both; got {forget_bias} and {chrono}")
-            bias[1] = chrono_bias(hidden_size, chrono, for_bias)
-            bias[0] = -bias[1]
+            memory = chrono_bias(hidden_size, chrono, for_chrono)
+            b_h[1] += memory
+            b_h[0] -= memory
         kind = checked_dtype(dtype)
-        return cls(W_xh.astype(kind), W_hh.astype(kind), bias.ravel().astype(kind))
+        return cls(W_xh.astype(kind), W_hh.astype(kind), b_h.ravel().astype(kind))
 
     def step(self, drive: Array, state: State) -> tuple[State, Record]:
         h, c = state

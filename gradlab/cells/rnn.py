@@ -11,7 +11,7 @@ import numpy as np
 from gradlab.cells.activations import ACTIVATIONS
 from gradlab.cells.base import Array, Cell, Record, State, checked_dtype, checked_weights, rows
 from gradlab.checks import choice
-from gradlab.initialise import Option, Seed, input_weights, recurrent_weights, streams
+from gradlab.initialise import Option, Seed, biases, input_weights, recurrent_weights, streams
 
 
 class Local(NamedTuple):
@@ -74,17 +74,20 @@ class RNN(Cell):
         *,
         recurrent: str = "gaussian",
         scale: float = 1.0,
+        input: str = "gaussian",
         input_scale: float = 1.0,
+        bias: str = "zero",
         activation: str = "tanh",
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights (:data:`gradlab.initialise.RECURRENT`); biases are 0; ``rng`` a seed or a Generator."""
-        for_recurrent, for_input = streams(rng, 2)
+        """Draw the weights (:data:`gradlab.initialise.RECURRENT`, ``INPUT``, ``BIAS``); ``rng`` a seed or a Generator."""
+        for_recurrent, for_input, for_bias = streams(rng, 3)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
-        W_xh = input_weights(hidden_size, input_size, input_scale, for_input)
+        W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
+        b_h = biases(bias, hidden_size, 1, for_bias).sum(axis=0).ravel()
         kind = checked_dtype(dtype)
-        return cls(W_xh.astype(kind), W_hh.astype(kind), np.zeros(hidden_size, kind), activation)
+        return cls(W_xh.astype(kind), W_hh.astype(kind), b_h.astype(kind), activation)
 
     def step(self, drive: Array, state: State) -> tuple[State, Record]:
         a = self.W_hh @ state[0]

@@ -31,7 +31,13 @@ BASE: dict[str, Option] = {
     "task.name": Option(str, None, choices=tuple(TASKS), meaning="the task"),
 }
 
-_KINDS = {"name": "task", "figures": "figure", "recurrent": "recurrent init"}
+_KINDS = {
+    "name": "task",
+    "figures": "figure",
+    "recurrent": "recurrent init",
+    "input": "input init",
+    "bias": "bias init",
+}
 _NOUNS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
 
 

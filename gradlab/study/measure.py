@@ -56,13 +56,12 @@ def measure(group: Group) -> Part:
     An overflow is a finding and stands in the row; NumPy's word on it would only tear the progress bar.
     """
     with threadpool_limits(1), np.errstate(all="ignore"):
-        tables = [_rows(config) for config in group]
-    return pack(group, [runs for runs, _ in tables], [steps for _, steps in tables if len(steps)])
+        return pack(group, [_rows(config) for config in group])
 
 
 def failed(group: Group, reason: str) -> Part:
     """Return the part of a group that could not be measured at all."""
-    return pack(group, [_failed_row(config, reason, float("nan")) for config in group], [])
+    return pack(group, [_failed(config, reason, float("nan")) for config in group])
 
 
 def _cell(config: Configuration, input_size: int, layer: int) -> Cell:
@@ -73,21 +72,20 @@ def _cell(config: Configuration, input_size: int, layer: int) -> Cell:
     return found
 
 
-def _rows(config: Configuration) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _rows(config: Configuration) -> dict[str, pd.DataFrame]:
+    """Return the rows of one configuration by table."""
     start = time.perf_counter()
     try:
         x, loss = data(config)
         hooks = [make_hook(name) for name in config.values["hooks"]]
-        runs, steps = trace(network(config), x, loss, hooks=hooks).measured()
+        found = trace(network(config), x, loss, hooks=hooks).measured()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-        return _failed_row(config, reason, time.perf_counter() - start), pd.DataFrame()
-    runs = runs.assign(error="", seconds=time.perf_counter() - start)
-    runs.insert(0, "id", config.id)
-    steps.insert(0, "id", config.id)
-    return runs, steps
+        return _failed(config, reason, time.perf_counter() - start)
+    found["runs"] = found["runs"].assign(error="", seconds=time.perf_counter() - start)
+    return {name: frame.assign(id=config.id) for name, frame in found.items() if len(frame)}
 
 
-def _failed_row(config: Configuration, reason: str, seconds: float) -> pd.DataFrame:
+def _failed(config: Configuration, reason: str, seconds: float) -> dict[str, pd.DataFrame]:
     row = {"id": config.id, "layer": 0, "direction": schema.DIRECTIONS[0], "status": "failed"}
-    return pd.DataFrame([row | {"error": reason, "seconds": seconds}])
+    return {"runs": pd.DataFrame([row | {"error": reason, "seconds": seconds}])}

@@ -1,7 +1,7 @@
 """A results folder: its Parquet parts, written whole or not at all, and the tables that are read from them.
 
-A group of configurations is two files of one stem, ``<stem>.steps.parquet`` and then ``<stem>.runs.parquet``: a stem
-counts once its runs file is there. What the configurations *are* is not repeated in every row: it comes from the plan.
+A group of configurations is one file a table of one stem, ``<stem>.<table>.parquet``, runs last: a stem counts once its
+runs file is there. What the configurations *are* is not repeated in every row: it comes from the plan.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from gradlab.study.plan import NUMERICS, Group, Plan, make_plan, stem
 from gradlab.study.spec import Spec
 
 #: Version of the layout of a part; a reader refuses what is newer.
-STORE = 1
+STORE = 2
+#: The tables in the order in which a part's files are written.
+ORDER = (*(name for name in schema.TABLES if name != "runs"), "runs")
 _TYPES = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 
 
 class Part(NamedTuple):
-    """One group's rows as the bytes of its two files, and the status of each configuration."""
+    """One group's rows as the bytes of its files, one a table, and the status of each configuration."""
 
     stem: str
-    runs: bytes
-    steps: bytes
+    files: dict[str, bytes]
     statuses: tuple[str, ...]
 
 
@@ -47,21 +48,21 @@ class Stored(NamedTuple):
     damaged: list[str]
 
 
-def pack(group: Group, runs: Sequence[pd.DataFrame], steps: Sequence[pd.DataFrame]) -> Part:
-    """Return the part for a group's rows: ``runs`` with id, status, error and seconds, ``steps`` with id."""
+def pack(group: Group, measured: Sequence[Mapping[str, pd.DataFrame]]) -> Part:
+    """Return the part for the rows of a group's configurations by table, each with id; runs with status and error."""
     note = {"store": STORE, "numerics": NUMERICS, "configurations": {c.id: dict(c.values) for c in group}}
-    table = _joined(runs, schema.RUNS)
+    tables = {name: _joined([one[name] for one in measured if name in one], schema.TABLES[name]) for name in ORDER}
     found: dict[str, str] = {}
-    for key, status in zip(table["id"].to_pylist(), table["status"].to_pylist(), strict=True):
+    runs = tables["runs"]
+    for key, status in zip(runs["id"].to_pylist(), runs["status"].to_pylist(), strict=True):
         found[key] = _worst([found.get(key, status), status])
-    files = _parquet(table, note), _parquet(_joined(steps, schema.STEPS), note)
-    return Part(stem(group), *files, tuple(found.values()))
+    return Part(stem(group), {name: _parquet(table, note) for name, table in tables.items()}, tuple(found.values()))
 
 
 def write_part(folder: Path, part: Part) -> None:
     """Write a part, its runs file last."""
-    write_whole(folder / "parts" / f"{part.stem}.steps.parquet", part.steps)
-    write_whole(folder / "parts" / f"{part.stem}.runs.parquet", part.runs)
+    for name in ORDER:
+        write_whole(folder / "parts" / f"{part.stem}.{name}.parquet", part.files[name])
 
 
 def scan(folder: Path) -> Stored:
@@ -71,7 +72,8 @@ def scan(folder: Path) -> Stored:
     for path in _runs_files(folder):
         try:
             runs = _read(path, ["id", "status"])
-            _read(_steps_file(path), ["id"], rows=False)
+            for name in ORDER:
+                _read(_sibling(path, name), ["id"], rows=False)
         except _Damaged:
             damaged.append(path.name.removesuffix(".runs.parquet"))
             continue
@@ -81,9 +83,9 @@ def scan(folder: Path) -> Stored:
 
 
 def drop(folder: Path, stems: Sequence[str]) -> None:
-    """Delete parts, their runs files first, so that a kill leaves no runs without steps."""
+    """Delete parts, their runs files first, so that a kill leaves no runs without the rest."""
     for name in stems:
-        for kind in ("runs", "steps"):
+        for kind in reversed(ORDER):
             (folder / "parts" / f"{name}.{kind}.parquet").unlink(missing_ok=True)
 
 
@@ -106,7 +108,7 @@ def load_results(folder: str | Path) -> Results:
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of a study: one row a planned configuration and layer, and one a step and quantity.
+    """The tables of a study: one row a planned configuration and layer; one a step and quantity; one an exponent.
 
     Examples
     --------
@@ -118,10 +120,11 @@ class Results:
     plan: Plan
 
     def frame(self, name: str = "runs") -> pd.DataFrame:
-        """Return a copy of the table ``runs`` or ``steps`` (:mod:`gradlab.schema`), in the order of the plan."""
-        if name not in ("runs", "steps"):
-            raise StoreError(unknown("table", name, ("runs", "steps")))
-        return (self._runs if name == "runs" else self._steps).copy()
+        """Return a copy of the table ``runs``, ``steps`` or ``spectra`` (:mod:`gradlab.schema`), as the plan orders."""
+        if name not in schema.TABLES:
+            raise StoreError(unknown("table", name, schema.TABLES))
+        frame: pd.DataFrame = getattr(self, f"_{name}")
+        return frame.copy()
 
     def verdict(self) -> str:
         """Return one line a cell: how many of its runs got which word."""
@@ -137,15 +140,17 @@ class Results:
 
         study = self.plan.spec.tables()
         provenance = {key: value for key, value in self.provenance.items() if key != "earlier"}
-        runs, steps = self.frame("runs"), self.frame("steps")
-        return write_report(self.folder, runs=runs, steps=steps, study=study, provenance=provenance)
+        return write_report(self.folder, frames=self._frames(), study=study, provenance=provenance)
 
     def plot(self, figure: str | None = None) -> Any:
         """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
         from gradlab.analysis.figures import FIGURES, draw
 
         name = figure or next(iter(self.plan.spec.figures or FIGURES))
-        return draw(name, self.frame("runs"), self.frame("steps"))
+        return draw(name, self._frames())
+
+    def _frames(self) -> dict[str, pd.DataFrame]:
+        return {name: self.frame(name) for name in schema.TABLES}
 
     def save(self, path: str | Path) -> Path:
         """Copy study, provenance and parts to a new folder, which :func:`load_results` opens; return its path."""
@@ -174,15 +179,18 @@ class Results:
     def _steps(self) -> pd.DataFrame:
         return _in_order(self._table("steps"), self.plan)
 
+    @cached_property
+    def _spectra(self) -> pd.DataFrame:
+        return _in_order(self._table("spectra"), self.plan)
+
     def _table(self, kind: str) -> pa.Table:
         """Return the rows of the plan's ids, each id from the first part that holds it."""
         wanted = {c.id for c in self.plan.configurations}
-        columns = schema.RUNS if kind == "runs" else schema.STEPS
-        tables = [_empty(columns)]
+        tables = [_empty(schema.TABLES[kind])]
         for path in _runs_files(self.folder):
             try:
                 ids = wanted.intersection(_read(path, ["id"])["id"].to_pylist())
-                table = _read(path if kind == "runs" else _steps_file(path))
+                table = _read(_sibling(path, kind))
             except _Damaged as damage:
                 raise StoreError(f"{damage}; run the study again, which redoes what it held") from None
             wanted -= ids
@@ -198,8 +206,8 @@ def _runs_files(folder: Path) -> list[Path]:
     return sorted((folder / "parts").glob("*.runs.parquet"))
 
 
-def _steps_file(path: Path) -> Path:
-    return path.with_name(path.name.replace(".runs.", ".steps."))
+def _sibling(path: Path, kind: str) -> Path:
+    return path.with_name(path.name.replace(".runs.", f".{kind}."))
 
 
 def _worst(statuses: Sequence[str]) -> str:

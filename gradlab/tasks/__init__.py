@@ -2,8 +2,9 @@
 
 from gradlab.tasks.base import Task
 from gradlab.tasks.digits import Digits
+from gradlab.tasks.noise import Noise
 from gradlab.tasks.sum import Sum
 
-TASKS: dict[str, type[Task]] = {"sum": Sum, "digits": Digits}
+TASKS: dict[str, type[Task]] = {"sum": Sum, "digits": Digits, "noise": Noise}
 
-__all__ = ["TASKS", "Digits", "Sum", "Task"]
+__all__ = ["TASKS", "Digits", "Noise", "Sum", "Task"]

@@ -1,0 +1,60 @@
+"""Noise, or one kick: what the theory of random networks is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import number, positive
+from gradlab.errors import InputError
+from gradlab.initialise import Option
+from gradlab.losses import At, Loss, projection, step_mask
+from gradlab.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Noise(Task):
+    """Inputs i.i.d. N(0, std²), and nothing to learn: for what mean-field theory says of random networks.
+
+    With W_xh from N(0, input_scale²/D) a pre-activation gets noise of variance ``s² = std² · input_scale²``, the
+    ``input_var`` of :func:`gradlab.theory.mean_field`; that it is independent from unit to unit, as there, comes with
+    D → ∞. ``kick=True`` gives input at the first step alone: from there on the network runs on its own,
+    ``a_t = W_hh φ(a_{t−1})``. The loss is the sum of the outputs at the steps read, so that dL/dy = 1 there.
+
+    References
+    ----------
+    Sompolinsky, Crisanti & Sommers 1988 (no input); Molgedey, Schuchhardt & Schuster 1992 (noise).
+    """
+
+    input_size: int = 1
+    std: float = 1.0
+    kick: bool = False
+
+    name: ClassVar[str] = "noise"
+    output_size: int = 1
+    KEYS: ClassVar[Mapping[str, Option]] = {
+        "input_size": Option(int, 1, minimum=1, meaning="D, inputs at a step"),
+        "std": Option(float, 1.0, minimum=0.0, meaning="standard deviation of the inputs"),
+        "kick": Option(bool, False, meaning="input at the first step alone, zeros after it"),
+    }
+
+    def __post_init__(self) -> None:
+        positive("input_size", self.input_size)
+        if number("std", self.std) < 0.0:
+            raise InputError(f"std is a standard deviation and must be at least 0, got {self.std}")
+        if not isinstance(self.kick, bool):
+            raise InputError(f"kick must be true or false, got {self.kick!r}")
+
+    def sample(
+        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
+    ) -> tuple[NDArray[Any], Loss]:
+        """Return ``x (T, B, D)`` and the sum of the outputs at the steps that ``at`` names."""
+        shape = (positive("length", length), positive("batch", batch), self.input_size)
+        x = self.std * rng.standard_normal(shape)
+        if self.kick:
+            x[1:] = 0.0
+        return x, projection(step_mask(at, length, batch)[..., None].astype(np.float64))
