@@ -105,7 +105,7 @@ def input_weights(
     """
     columns, factor = positive("input_size", columns), number("input_scale", scale)
     if choice("input init", name, INPUT) == "uniform":
-        return factor * rng.uniform(-1.0, 1.0, (rows, columns)) / np.sqrt(size)
+        return np.asarray(factor * rng.uniform(-1.0, 1.0, (rows, columns)) / np.sqrt(size))
     return np.asarray(factor * rng.standard_normal((rows, columns)) / np.sqrt(columns))
 
 
@@ -119,7 +119,7 @@ def biases(name: str, size: int, blocks: int, rng: np.random.Generator) -> Array
     """
     shape = (2, blocks, positive("hidden_size", size))
     if choice("bias init", name, BIAS) == "uniform":
-        return rng.uniform(-1.0, 1.0, shape) / np.sqrt(size)
+        return np.asarray(rng.uniform(-1.0, 1.0, shape) / np.sqrt(size))
     return np.zeros(shape)
 
 

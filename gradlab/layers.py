@@ -27,6 +27,7 @@ from gradlab.spectra import Spectrum, spectrum
 from gradlab.temporal import Paths, Sensitivity, Truncation, paths, sensitivity, temporal, truncation
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 Array = NDArray[Any]
@@ -250,16 +251,32 @@ class LayerTrace:
         return where | step_rows(quantity, logs, self.t[indices], self.lag[indices])
 
     def plot(self, *quantities: str, ax: Axes | None = None) -> Axes:
-        """Draw the norms of some quantities over the lag (the adjoint's unless named), a band for the sequences."""
+        """Draw the norms of some quantities over the lag (the adjoint's unless named), a band for the sequences.
+
+        ``"temporal"``, which stands alone, is the map of :meth:`temporal`: who teaches whom, mean over the sequences.
+        """
         import pandas as pd
 
-        from gradlab.analysis.figures import profile
+        from gradlab.analysis import figures
 
+        if quantities == ("temporal",):
+            return figures.temporal(self._temporal_table(), ax=ax)
         tables = []
         for name in quantities or ("adjoint",):
             logs = self.log_norm(name)
             tables.append(pd.DataFrame(self.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :])))
-        return profile(pd.concat(tables, ignore_index=True), ax=ax)
+        return figures.profile(pd.concat(tables, ignore_index=True), ax=ax)
+
+    def _temporal_table(self) -> pd.DataFrame:
+        """Return :meth:`temporal` as rows: loss_t, s (as the cell ran), mean_log over the sequences not zero."""
+        import pandas as pd
+
+        logs = self.temporal()
+        known = np.isfinite(logs)
+        with np.errstate(invalid="ignore"):
+            mean = np.where(known, logs, 0.0).sum(axis=-1) / known.sum(axis=-1)
+        t, s = np.indices(mean.shape)
+        return pd.DataFrame({"loss_t": t.ravel() + 1, "s": s.ravel(), "mean_log": mean.ravel()})
 
     # --- how arrays are named ----------------------------------------------------------------------
 

@@ -59,6 +59,7 @@ KEYS: dict[str, Column] = {
     "length": Column("int64", "steps", "T, the steps of a sequence", "length T"),
     "scale": Column("float64", "", "factor of W_hh as it is drawn", "init scale g"),
     "hidden": Column("int64", "", "H, the units of a layer", "hidden size H"),
+    "init.forget_bias": Column("float64", "", "b_f, what is added to the forget gate's bias", "forget bias b_f"),
     "batch": Column("int64", "", "B, the sequences of a batch", "batch size B"),
 }
 
@@ -81,6 +82,14 @@ DERIVED: dict[str, Column] = {
     "crossing": Column(
         "float64", "", "value of the control at which the rate turns positive, interpolated", "rate turns positive at"
     ),
+    "lyapunov_1": Column("float64", "nats/step", "largest Lyapunov exponent", "λ₁"),
+    "index_share": Column("float64", "", "rank of an exponent over H, the units of a layer", "index i / H"),
+    "travelled": Column("float64", "nats", "mean of a path's ln norm less that of all paths at lag 0", "ln‖path‖"),
+    "loss_t": Column("int64", "steps", "step at which the loss is read", "loss step t"),
+    "s": Column("int64", "steps", "step of the state that it teaches", "state step s"),
+    "setup": Column("string", "", "the runs that a published number is set beside", "set-up"),
+    "published": Column("float64", "", "the number as published", "published"),
+    "measured": Column("float64", "", "mean over the seeds of what the study measured", "measured"),
     "seeds": Column("int64", "", "runs that the mean is over"),
     "diverged": Column("int64", "", "runs that diverged, left out of the mean"),
     "failed": Column("int64", "", "runs that failed, left out of the mean"),
@@ -116,7 +125,7 @@ QUANTITIES: dict[str, str] = {
 
 def axis_label(column: str) -> str:
     """Return ``label (unit)`` for an axis; columns that the schema does not know label themselves."""
-    found = {**KEYS, **DERIVED, **STEPS, **RUNS}.get(column)
+    found = {**KEYS, **DERIVED, **SPECTRA, **STEPS, **RUNS}.get(column)
     if found is None:
         return column.replace("_", " ")
     name = found.label or column.replace("_", " ")

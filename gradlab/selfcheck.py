@@ -293,7 +293,7 @@ def _parameter_error(case: _Case) -> float:
 
 def _size(gradient: Array, slope: Array) -> float:
     """Return what the error of a directional derivative is measured by: a direction may be nearly orthogonal."""
-    return float(max(np.linalg.norm(gradient), np.abs(slope), np.finfo(float).tiny))
+    return max(float(np.linalg.norm(gradient)), abs(float(slope)), float(np.finfo(float).tiny))
 
 
 def _batch_error(case: _Case, batch: int) -> float:

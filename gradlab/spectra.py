@@ -70,7 +70,7 @@ def spectrum(
     Raises
     ------
     InputError
-        for k outside 1 … S, or a warm-up that leaves no step.
+        for k outside 1 … S, a warm-up that leaves no step, or ``every`` below 1.
 
     References
     ----------
@@ -79,6 +79,8 @@ def spectrum(
     S, T = tape.cell.state_size, tape.steps
     if not 1 <= positive("k", k) <= S:
         raise InputError(f"k must be 1 … S = {S}, got {k}")
+    if every is not None:
+        positive("every", every)
     longest = T if adjoint else int(tape.ends.max())
     if not 0 <= warmup < longest:
         raise InputError(f"warmup must leave at least one of the {longest} steps, got {warmup}")

@@ -165,16 +165,16 @@ def truncation(tape: Tape, direct: Columns, lags: Sequence[int] | None = None) -
     if wanted.ndim != 1 or wanted.size == 0 or wanted.min() < 1 or wanted.max() > T:
         raise InputError(f"lags must be steps 1 … T = {T}, got {np.asarray(lags).tolist()!r}")
     with np.errstate(all="ignore"):
-        gradients = _truncated_gradients(tape, direct, wanted)
-        kept, full = gradients[:-1], gradients[-1]
-        size = np.linalg.norm(full)
-        error = np.linalg.norm(kept - full, axis=-1) / size
-        cosine = kept @ full / (np.linalg.norm(kept, axis=-1) * size)
+        mantissas, exponents = _truncated_gradients(tape, direct, wanted)
+        gradients = ldexp(mantissas, (exponents - exponents.max())[:, None])
+        error = np.linalg.norm(gradients[:-1] - gradients[-1], axis=-1) / np.linalg.norm(gradients[-1])
+        unit = mantissas / np.linalg.norm(mantissas, axis=-1, keepdims=True)
+        cosine = unit[:-1] @ unit[-1]
     return Truncation(wanted.astype(np.int64), error, np.clip(cosine, -1.0, 1.0))
 
 
-def _truncated_gradients(tape: Tape, direct: Columns, lags: NDArray[np.int64]) -> Array:
-    """Return the flat parameter gradients of each lag and, last, of no truncation, ``(n + 1, P)``, on one exponent."""
+def _truncated_gradients(tape: Tape, direct: Columns, lags: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    """Return the flat parameter gradients of each lag and, last, of no truncation: ``(n + 1, P)``, exponents."""
     cuts = [*lags.tolist(), tape.steps]
     pre_grads: list[Array] = [np.empty(0)] * len(cuts)
     exponents = np.zeros((tape.steps, tape.x.shape[-1]), np.int64)
@@ -190,7 +190,8 @@ def _truncated_gradients(tape: Tape, direct: Columns, lags: NDArray[np.int64]) -
             if not pre_grads[place].size:
                 pre_grads[place] = np.zeros((tape.steps, *at_step.shape), at_step.dtype)
             pre_grads[place][s - 1] = at_step
-    return _on_one_exponent([_parameter_gradients(tape, grads, exponents) for grads in pre_grads])
+    vectors, levels = zip(*(_flat(_parameter_gradients(tape, grads, exponents)) for grads in pre_grads), strict=True)
+    return np.stack(vectors), np.array(levels)
 
 
 def _parameter_gradients(tape: Tape, pre_grad: Array, exponent: NDArray[np.int64]) -> list[tuple[Array, int]]:
@@ -199,11 +200,10 @@ def _parameter_gradients(tape: Tape, pre_grad: Array, exponent: NDArray[np.int64
     return [parameter_gradient(found, exponent) for found in pairs.values()]
 
 
-def _on_one_exponent(gradients: list[list[tuple[Array, int]]]) -> Array:
-    highest = max(exponent for parts in gradients for _, exponent in parts)
-    return np.stack(
-        [np.concatenate([ldexp(m, np.asarray(e - highest)).ravel() for m, e in parts]) for parts in gradients]
-    )
+def _flat(gradients: list[tuple[Array, int]]) -> tuple[Array, int]:
+    """Return all parameters' gradients in one vector, with its exponent."""
+    highest = max(exponent for _, exponent in gradients)
+    return np.concatenate([ldexp(m, np.asarray(e - highest)).ravel() for m, e in gradients]), highest
 
 
 class Paths(NamedTuple):

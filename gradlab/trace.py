@@ -310,18 +310,23 @@ class Trace:
                 runs = runs.merge(summary, on=keys, how="left")
         return runs
 
+    @property
+    def _mean_loss(self) -> float:
+        with np.errstate(all="ignore"):
+            return float("nan") if self.loss is None else float(self.loss.astype(np.float64).mean())
+
     def _run_row(self, one: LayerTrace) -> dict[str, Any]:
         return {
             "layer": one.layer,
             "direction": one.direction,
             "status": "diverged" if self.overflow_step else "done",
-            "loss": np.nan if self.loss is None else float(self.loss.astype(np.float64).mean()),
+            "loss": self._mean_loss,
             "overflow_step": self.overflow_step,
         }
 
     def __repr__(self) -> str:
         T, O, B = self._run.y.shape
-        said = "no loss" if self.loss is None else f"mean loss {float(np.mean(self.loss)):.4g}"
+        said = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
         lines = [f"Trace: T {T}, B {B}, O {O}, {said}", *(f"  {one!r}" for one in self.passes)]
         return "\n".join(lines)
 

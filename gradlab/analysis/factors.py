@@ -13,6 +13,8 @@ from gradlab.errors import InputError
 
 #: Keys of a run that are not its study's choice but its rows'.
 PLACES = ("layer", "direction")
+#: A column that says in words all that varies, for figures that give each combination its panel.
+SETTING = "setting"
 #: Runs that differ in nothing else are repetitions.
 SEED = "seed"
 
@@ -103,7 +105,7 @@ def named(key: str, value: Any) -> str:
     if pd.isna(value):
         return f"no {short}"
     text = plain(float(value)) if isinstance(value, float | int | np.number) else str(value)
-    return text if key == "cell" else f"{short} {text}"
+    return text if key in ("cell", SETTING) else f"{short} {text}"
 
 
 def _distinct(runs: pd.DataFrame, name: str) -> int:

@@ -50,6 +50,8 @@ STYLE = {
 }
 LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "v", "P", "X", "*")
 MARKED = 6
+#: Panels in a line where many are to be broken into several lines.
+ACROSS = 3
 
 
 class Picture(NamedTuple):
@@ -65,32 +67,71 @@ class Picture(NamedTuple):
 def decay(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
     """Draw ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag, a line for each level of the hue, its interval as a band."""
     ax = ax if ax is not None else _axes()
-    for line, look in _lines(table, layout, whole):
-        ax.fill_between(line["lag"], line["change_low"], line["change_high"], color=look["color"], alpha=0.2, lw=0)
-        ax.plot(line["lag"], line["change"], markevery=_every(len(line), look["zorder"]), **look)
+    _bands(ax, table, layout, whole)
     ax.axhline(0, color="0.3", lw=0.6, zorder=1)
-    ax.set(xlabel=axis_label("lag"), ylabel=axis_label("change"))
     return ax
 
 
 def rates(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the rate with its interval over the control, a line for each level of the hue."""
+    """Draw the layout's y, a rate, with its interval over the control, a line for each level of the hue."""
     ax = ax if ax is not None else _axes()
     places = _places(table if whole is None else whole, layout.x)
+    value, low, high = layout.y, f"{layout.y}_low", f"{layout.y}_high"
     for line, look in _lines(table, layout, whole):
-        error = np.stack([line["rate"] - line["rate_low"], line["rate_high"] - line["rate"]])
+        error = np.stack([line[value] - line[low], line[high] - line[value]])
         at = line[layout.x].map(places).astype("float64")
-        ax.errorbar(at, line["rate"], yerr=error, elinewidth=0.8, capsize=1.5, **look)
+        ax.errorbar(at, line[value], yerr=error, elinewidth=0.8, capsize=1.5, **look)
         for _, free in line[line[layout.x].isna()].iterrows():  # a cell that has no such key
-            ax.axhspan(free["rate_low"], free["rate_high"], color=look["color"], alpha=0.15, lw=0)
-            ax.axhline(free["rate"], color=look["color"], ls=look["ls"])
+            ax.axhspan(free[low], free[high], color=look["color"], alpha=0.15, lw=0)
+            ax.axhline(free[value], color=look["color"], ls=look["ls"])
         for lost in at[line["seeds"] == 0]:
             ax.plot(lost, 1, transform=ax.get_xaxis_transform(), clip_on=False, marker="x", c=look["color"])
     ax.axhline(0, color="0.3", lw=0.6, zorder=1)
-    ax.set(xlabel=axis_label(layout.x), ylabel=axis_label("rate"))
+    ax.set(xlabel=axis_label(layout.x), ylabel=axis_label(layout.y))
     if not pd.api.types.is_numeric_dtype(table[layout.x]):
         ax.set_xticks(list(places.values()), list(places))
         ax.set_xlim(-0.5, len(places) - 0.5)
+    return ax
+
+
+def lyapunov(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
+    """Draw λ₁ with its interval over the control, and theory's line, the rows that have a number in ``theory``."""
+    measured = table[table["theory"].isna()]
+    ax = rates(measured, layout, ax=ax, whole=measured if whole is None else whole[whole["theory"].isna()])
+    line = table[table["theory"].notna()].sort_values(layout.x)
+    if len(line):
+        ax.plot(line[layout.x], line["theory"], color="black", lw=0.8, zorder=1.5, label="mean field, H → ∞")
+    return ax
+
+
+def spectrum(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
+    """Draw the exponents over their rank per unit, a line for each level of the hue, its interval as a band."""
+    ax = ax if ax is not None else _axes()
+    _bands(ax, table, layout, whole)
+    ax.axhline(0, color="0.3", lw=0.6, zorder=1)
+    return ax
+
+
+def paths(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
+    """Draw the ln norm of what travels on each path over the lag, its interval as a band."""
+    ax = ax if ax is not None else _axes()
+    _bands(ax, table, layout, whole)
+    return ax
+
+
+def temporal(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw who teaches whom as a map: ln‖∂L_t/∂s_s‖ over the state's step s and the loss step t.
+
+    ``table`` has the columns loss_t, s and mean_log; what is −inf or not there (s > t) stays blank.
+    """
+    ax = ax if ax is not None else _axes()
+    grid = table.pivot(index="loss_t", columns="s", values="mean_log")
+    with matplotlib.rc_context(STYLE):
+        shown = np.ma.masked_invalid(grid.to_numpy(dtype=np.float64))
+        mesh = ax.pcolormesh(grid.columns, grid.index, shown, cmap="viridis", rasterized=True)
+        ax.figure.colorbar(mesh, ax=ax, label="ln‖∂L_t/∂s_s‖ (nats)", pad=0.02)
+        ax.set(xlabel=axis_label("s"), ylabel=axis_label("loss_t"))
+        ax.grid(False)
     return ax
 
 
@@ -155,11 +196,35 @@ FIGURES: dict[str, Picture] = {
         "a cross on the upper edge: no run has a rate",
         lambda table, layout: 2.2,
     ),
+    "lyapunov": Picture(
+        tables.lyapunov_table,
+        lyapunov,
+        findings.lyapunov_says,
+        "Largest Lyapunov exponent of the states, for the longest sequences; bars: 95 % t-intervals over the seeds. "
+        "Theory has no line for gated cells: a one-step χ does not predict weights that are the same at every step",
+        lambda table, layout: 2.2,
+    ),
+    "spectrum": Picture(
+        tables.spectrum_table,
+        spectrum,
+        findings.spectrum_says,
+        "Lyapunov exponents against their rank over H, for the longest sequences; where the lines of several sizes "
+        "agree the spectrum is extensive; bands: 95 % t-intervals over the seeds",
+        lambda table, layout: 2.1,
+    ),
+    "paths": Picture(
+        tables.paths_table,
+        paths,
+        findings.paths_say,
+        "Logarithm of the gradient's norm on the additive path alone (∏f, ∏ of what a GRU keeps), of what went through "
+        "a gate at least once, and of their sum, less that of all at lag 0; bands: 95 % t-intervals over the seeds",
+        lambda table, layout: 1.5,
+    ),
 }
 
 
-def draw(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
-    """Return the figure ``name`` of a study, all of its panels.
+def draw(name: str, frames: tables.Frames) -> Figure:
+    """Return the figure ``name`` of a study, all of its panels, from its tables by name.
 
     Raises
     ------
@@ -169,21 +234,20 @@ def draw(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
     if name not in FIGURES:
         raise InputError(unknown("figure", name, FIGURES))
     picture = FIGURES[name]
-    return facets(picture, *picture.table(runs, steps))
+    return facets(picture, *picture.table(frames))
 
 
 def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
     """Return a figure with a panel for each value of the layout's panel and each combination of its rows."""
-    columns = _combinations(table, (layout.panel,) if layout.panel else ())
-    rows = _combinations(table, layout.rows)
+    places = _grid(table, layout)
     with matplotlib.rc_context(STYLE):
-        size = (SINGLE if len(columns) == 1 else DOUBLE, 0.6 + len(rows) * picture.height(table, layout))
+        size = (SINGLE if len(places[0]) == 1 else DOUBLE, 0.6 + len(places) * picture.height(table, layout))
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(len(rows), len(columns), sharex="row", sharey="row", squeeze=False)
+        axes = figure.subplots(len(places), len(places[0]), sharex="row", sharey="row", squeeze=False)
         for (i, j), ax in np.ndenumerate(axes):
-            place = columns[j] | rows[i]
-            part = _where(table, place)
-            if part.empty:
+            place = places[i][j]
+            part = table[:0] if place is None else _where(table, place)
+            if place is None or part.empty:
                 ax.set_axis_off()
                 continue
             picture.draw(part, layout, ax=ax, whole=table)
@@ -208,6 +272,15 @@ def _bytes(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
+
+
+def _bands(ax: Axes, table: pd.DataFrame, layout: Layout, whole: pd.DataFrame | None) -> None:
+    """Draw the layout's y over its x, a line for each level of the hue, its interval as a band; name the axes."""
+    x, y = layout.x, layout.y
+    for line, look in _lines(table, layout, whole):
+        ax.fill_between(line[x], line[f"{y}_low"], line[f"{y}_high"], color=look["color"], alpha=0.2, lw=0)
+        ax.plot(line[x], line[y], markevery=_every(len(line), look["zorder"]), **look)
+    ax.set(xlabel=axis_label(x), ylabel=axis_label(y))
 
 
 def _axes() -> Axes:
@@ -259,6 +332,15 @@ def _places(table: pd.DataFrame, column: str) -> dict[Any, float]:
     if pd.api.types.is_numeric_dtype(table[column]):
         return {level: float(level) for level in levels}
     return {level: float(i) for i, level in enumerate(levels)}
+
+
+def _grid(table: pd.DataFrame, layout: Layout) -> list[list[dict[str, Any] | None]]:
+    """Return where each panel stands; many panels and no rows are broken into lines of ACROSS, None to fill up."""
+    columns = _combinations(table, (layout.panel,) if layout.panel else ())
+    if layout.rows or len(columns) <= ACROSS + 1:
+        return [[column | row for column in columns] for row in _combinations(table, layout.rows)]
+    filled = [*columns, *[None] * (-len(columns) % ACROSS)]
+    return [filled[i : i + ACROSS] for i in range(0, len(filled), ACROSS)]
 
 
 def _combinations(table: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -314,8 +396,9 @@ def _text(level: Any) -> str:
 
 
 def _outer_labels_only(axes: np.ndarray[Any, np.dtype[Any]]) -> None:
-    for ax in axes[:-1].flat:
-        ax.set_xlabel("")
+    for column in axes.T:
+        for ax in [ax for ax in column if ax.axison][:-1]:
+            ax.set_xlabel("")
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
 

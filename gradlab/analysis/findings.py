@@ -49,10 +49,46 @@ def phase_says(table: pd.DataFrame, layout: Layout) -> str:
 
 def signs_say(table: pd.DataFrame, layout: Layout) -> str:
     """Return how many rates are negative or positive beyond their intervals."""
-    below, above = int((table["rate_high"] < 0).sum()), int((table["rate_low"] > 0).sum())
-    known = int(table["rate_low"].notna().sum())
+    return _signs(table, "rate", "Rates")
+
+
+def lyapunov_says(table: pd.DataFrame, layout: Layout) -> str:
+    """Return how many exponents are negative or positive, and where theory's line is drawn."""
+    signs = _signs(table[table["theory"].isna()], "lyapunov_1", "Largest exponents")
+    if table["theory"].notna().any():
+        return f"{signs} The line is mean-field theory's ½ ln χ for infinitely wide RNNs without gates."
+    return f"{signs} There is no theory's line: it speaks of Gaussian RNNs without gates on noise, along the scale."
+
+
+def spectrum_says(table: pd.DataFrame, layout: Layout) -> str:
+    """Return the range of the largest and of the smallest exponents."""
+    lines = table.dropna(subset="exponent").groupby(["cell", *_of(layout)], observed=True, dropna=False)["exponent"]
+    if not lines.ngroups:
+        return "No exponent is known."
+    top, bottom = (f"{compact(ends.min())} to {compact(ends.max())}" for ends in (lines.max(), lines.min()))
+    return f"Largest exponents {top} nats/step, the last ones known {bottom}."
+
+
+def paths_say(table: pd.DataFrame, layout: Layout) -> str:
+    """Return where the additive path alone carries most of the gradient at the last lag, and where the least."""
+    ends = table[table["lag"] == table.groupby(layout.panel, observed=True)["lag"].transform("max")]
+    wide = ends.pivot(index=layout.panel, columns="path", values="travelled").astype("float64")
+    short = (wide["all paths"] - wide["additive path alone"]).dropna().sort_values()
+    if short.empty:
+        return "No gradient reaches the last lag on both."
+    told = [f"e^{compact(-short.iloc[i])} of the whole gradient's norm ({short.index[i]})" for i in (0, -1)]
+    return f"At the last lag the additive path alone has between {told[1]} and {told[0]}."
+
+
+def _of(layout: Layout) -> list[str]:
+    return [name for name in (layout.panel, *layout.rows, layout.hue) if name and name != "cell"]
+
+
+def _signs(table: pd.DataFrame, value: str, noun: str) -> str:
+    below, above = int((table[f"{value}_high"] < 0).sum()), int((table[f"{value}_low"] > 0).sum())
+    known = int(table[f"{value}_low"].notna().sum())
     return (
-        f"Rates whose whole 95 % interval is negative: {below} of {len(table)}; positive: {above}; "
+        f"{noun} whose whole 95 % interval is negative: {below} of {len(table)}; positive: {above}; "
         f"around zero: {known - below - above}; without an interval: {len(table) - known}."
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 
 from gradlab.analysis.factors import (
     SEED,
+    SETTING,
     Layout,
     arranged,
     control,
     longest,
+    named,
     numeric_control,
     others,
     varying,
@@ -21,12 +23,22 @@ from gradlab.analysis.factors import (
 from gradlab.analysis.rates import FIRST_LAG, across_seeds
 from gradlab.errors import InputError
 
-#: From ``runs`` and ``steps``, the table of one figure and what its columns are in it.
-Table = Callable[[pd.DataFrame, pd.DataFrame], tuple[pd.DataFrame, Layout]]
+#: A study's tables by name (`schema.TABLES`), and ``theory``, which may be missing: the lines that theory adds.
+Frames = Mapping[str, pd.DataFrame]
+#: From these, the table of one figure and what its columns are in it.
+Table = Callable[[Frames], tuple[pd.DataFrame, Layout]]
+#: What a row of ``steps`` or ``spectra`` belongs to.
+OF = ["id", "layer", "direction"]
 #: The quantity whose increments the rate is the mean of.
 QUANTITY = "last_adjoint"
 #: Points that all lines of a picture share, and the fewest for one line: smooth at print size, and small.
 POINTS, FEWEST_POINTS = 1500, 20
+#: The paths of a gradient through a gated cell, as ``steps`` has them and as a figure names them.
+PATHS = {"path_all": "all paths", "path_gates": "through a gate at least once", "path_additive": "additive path alone"}
+
+
+class NotRecorded(InputError):
+    """What a figure shows was not measured, for want of a hook."""
 
 
 def rates(runs: pd.DataFrame) -> pd.DataFrame:
@@ -100,21 +112,21 @@ def excluded(runs: pd.DataFrame) -> pd.DataFrame:
     return told.groupby(by, dropna=False, observed=True)["seeds"].agg(", ".join).reset_index()
 
 
-def decay_table(runs: pd.DataFrame, steps: pd.DataFrame) -> tuple[pd.DataFrame, Layout]:
+def decay_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag at the longest length, with its 95 % interval over seeds."""
+    runs, steps = frames["runs"], frames["steps"]
     layout = Layout("cell", others(runs, "cell", "length", control(runs)), "lag", "change", control(runs))
-    of = ["id", "layer", "direction"]
-    kept = arranged(longest(runs))
-    walks = steps.loc[(steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*of, "lag", "mean_log"]]
-    joined = walks.merge(kept[[*of, "status", *_by(runs)]].drop_duplicates(of), on=of)
+    walks = steps.loc[(steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*OF, "lag", "mean_log"]]
+    joined = _joined(longest(runs), walks)
     if joined.empty:
         raise InputError(f'steps: no rows of the quantity "{QUANTITY}"; hooks = ["gradients"] records them')
-    joined["change"] = joined["mean_log"] - joined.sort_values("lag").groupby(of)["mean_log"].transform("first")
+    joined["change"] = joined["mean_log"] - joined.sort_values("lag").groupby(OF)["mean_log"].transform("first")
     return across_seeds(joined[_drawn(joined, _by(runs))], [*_by(runs), "lag"], "change"), layout
 
 
-def phase_table(runs: pd.DataFrame, steps: pd.DataFrame) -> tuple[pd.DataFrame, Layout]:
+def phase_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return the rate over the control and the length (or, for a task of one length, another key)."""
+    runs = frames["runs"]
     turned = control(runs)
     if turned is None:
         raise InputError("runs: nothing varies but the cell and the seed; there is no plane to draw")
@@ -125,11 +137,78 @@ def phase_table(runs: pd.DataFrame, steps: pd.DataFrame) -> tuple[pd.DataFrame, 
     return table, Layout(panel, tuple(name for name in rest if name != across), across, turned)
 
 
-def rates_table(runs: pd.DataFrame, steps: pd.DataFrame) -> tuple[pd.DataFrame, Layout]:
+def rates_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return the rate over the control, a line a cell, at the longest length."""
+    runs = frames["runs"]
     turned = control(runs)
     rest = others(runs, "cell", "length", turned)
     return rates(longest(runs)), Layout(rest[0] if rest else "", rest[1:], turned or "cell", "rate", "cell")
+
+
+def lyapunov_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
+    """Return λ₁ over the control at the longest length, a line a cell (of one cell a line a size), and theory's line.
+
+    Rows of theory have a number in ``theory`` and none in ``lyapunov_1``.
+    """
+    runs = frames["runs"]
+    if "lyapunov_1" not in runs or runs["lyapunov_1"].isna().all():
+        raise NotRecorded('runs: no column "lyapunov_1"; hooks = ["lyapunov:1"] records it')
+    turned = control(runs)
+    sized = turned != "hidden" and "hidden" in varying(runs) and "cell" not in varying(runs)
+    hue = "hidden" if sized else "cell"
+    rest = others(runs, hue, "cell", "length", turned)
+    table = across_seeds(arranged(longest(runs)), _by(runs), "lyapunov_1").assign(theory=np.nan)
+    lines = frames.get("theory", pd.DataFrame())
+    if turned == "scale" and len(lines):
+        kinds = {name: kind for name, kind in table.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+        lines = lines.astype({name: kind for name, kind in kinds.items() if name in lines})
+        table = pd.concat([table, lines[[name for name in lines if name in table]]], ignore_index=True)
+    return table, Layout(rest[0] if rest else "", rest[1:], turned or "cell", "lyapunov_1", hue)
+
+
+def spectrum_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
+    """Return the exponents over their rank per unit at the longest length, a line a size, with intervals over seeds."""
+    runs, spectra = frames["runs"], frames["spectra"]
+    hue = "hidden" if "hidden" in varying(runs) else control(runs)
+    rest = others(runs, hue, "length")
+    panel = "cell" if "cell" in rest else next(iter(rest), "")
+    joined = _joined(longest(runs), spectra)
+    if joined.empty:
+        raise NotRecorded('spectra: no rows; hooks = ["lyapunov:k"] records k exponents')
+    shares = joined.assign(index_share=joined["index"] / joined["hidden"])
+    drawn = shares[_drawn(shares, _by(runs), "index")]
+    table = across_seeds(drawn, list(dict.fromkeys([*_by(runs), "hidden", "index_share"])), "exponent")
+    return table, Layout(panel, tuple(name for name in rest if name != panel), "index_share", "exponent", hue)
+
+
+def paths_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
+    """Return what travels on the additive path, through gates and in all, over the lag, for each gated combination."""
+    runs, steps = frames["runs"], frames["steps"]
+    joined = _joined(longest(runs), steps[steps["quantity"].isin(PATHS)])
+    if joined.empty:
+        raise NotRecorded('steps: no rows of "path_all"; hooks = ["paths"] records them, of cells with gates')
+    whole = joined[joined["quantity"] == "path_all"].sort_values("lag").groupby(OF)["mean_log"].first()
+    joined["travelled"] = joined["mean_log"] - joined[OF].merge(whole.rename("whole"), on=OF, how="left")["whole"]
+    joined["path"] = joined["quantity"].map(PATHS).astype(pd.CategoricalDtype(list(PATHS.values())))
+    joined[SETTING] = _settings(joined, _by(runs))
+    drawn = joined[_drawn(joined, [SETTING, "path"])]
+    table = across_seeds(drawn, [SETTING, "path", "lag"], "travelled")
+    return table, Layout(SETTING, (), "lag", "travelled", "path")
+
+
+def _joined(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of ``steps`` or ``spectra`` with the keys and the status of their runs."""
+    placed = arranged(runs)
+    names = list(dict.fromkeys([*OF, "status", "hidden", *_by(placed)]))
+    return rows.merge(placed[names].drop_duplicates(OF), on=OF)
+
+
+def _settings(table: pd.DataFrame, by: list[str]) -> pd.Series:
+    """Return what varies in words, ``lstm, forget_bias 1``, as categories in the order in which they come."""
+    words = {}
+    for key, *values in table.drop_duplicates("id")[["id", *by]].itertuples(index=False):
+        words[key] = ", ".join(named(*pair) for pair in zip(by, values, strict=True) if not pd.isna(pair[1]))
+    return table["id"].map(words).astype(pd.CategoricalDtype(list(dict.fromkeys(words.values()))))
 
 
 def _by(runs: pd.DataFrame) -> list[str]:
@@ -137,9 +216,9 @@ def _by(runs: pd.DataFrame) -> list[str]:
     return names if "cell" in names else ["cell", *names]
 
 
-def _drawn(walks: pd.DataFrame, by: list[str]) -> pd.Series:
+def _drawn(walks: pd.DataFrame, by: list[str], along: str = "lag") -> pd.Series:
     """Return which rows are drawn: of each line the first lag, the last, and evenly spaced ones between."""
-    lines = walks.groupby(by, observed=True, dropna=False)["lag"]
+    lines = walks.groupby(by, observed=True, dropna=False)[along]
     count = max(POINTS // lines.ngroups, FEWEST_POINTS)
     return lines.transform(lambda lags: lags.isin(np.linspace(lags.min(), lags.max(), count).round()).astype(bool))
 

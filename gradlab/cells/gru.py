@@ -122,8 +122,7 @@ class GRU(Cell):
             b_h[1] += (1.0 if update == "keep" else -1.0) * chrono_bias(hidden_size, chrono, for_chrono)
         kind = checked_dtype(dtype)
         b_hn = inner[2].astype(kind) if apart else None
-        weights = (array.astype(kind) for array in (W_xh, W_hh, b_h.ravel()))
-        return cls(*weights, b_hn=b_hn, reset=reset, update=update)
+        return cls(W_xh.astype(kind), W_hh.astype(kind), b_h.ravel().astype(kind), b_hn, reset, update)
 
     @property
     def parameters(self) -> dict[str, Array]:

@@ -81,7 +81,7 @@ class RNN(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights (:data:`gradlab.initialise.RECURRENT`, ``INPUT``, ``BIAS``); ``rng`` a seed or a Generator."""
+        """Draw the weights and biases (the tables of :mod:`gradlab.initialise`); ``rng`` a seed or a Generator."""
         for_recurrent, for_input, for_bias = streams(rng, 3)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)

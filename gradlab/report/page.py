@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +13,13 @@ import pandas as pd
 
 from gradlab.analysis import figures, findings, rates, tables
 from gradlab.analysis.factors import SEED, constants, longest, numeric_control, varying
+from gradlab.analysis.published import beside
 from gradlab.errors import InputError
 from gradlab.files import write_whole
 from gradlab.report import tabular
 
 #: Names of the tables that a report may write.
-TABLES = ("rates", "crossings", "excluded")
+TABLES = ("rates", "crossings", "excluded", "published")
 
 
 class Shown(NamedTuple):
@@ -45,8 +46,7 @@ class Shown(NamedTuple):
 def write_report(
     folder: Path,
     *,
-    runs: pd.DataFrame,
-    steps: pd.DataFrame,
+    frames: tables.Frames,
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> Path:
@@ -58,10 +58,12 @@ def write_report(
     ----------
     folder : Path
         The study's results folder.
-    runs, steps : DataFrame
-        The tables of `gradlab.schema`; the keys of the study stand in ``runs`` between ``study`` and ``layer``.
+    frames : mapping
+        The tables of `gradlab.schema` by name, and ``theory``, the lines that theory adds to figures, if there are
+        any; the keys of the study stand in ``runs`` between ``study`` and ``layer``.
     study : mapping
-        The tables of the specification: ``name``, ``question``, and ``report.figures``, all if that is missing.
+        The tables of the specification: ``name``, ``question``, ``published``, and ``report.figures``, all that the
+        study's hooks recorded if that is missing.
     provenance : mapping
         Versions, git, command line, machine and times, as far as they are known.
 
@@ -71,9 +73,10 @@ def write_report(
         The page.
     """
     folder = Path(folder)
-    made = made_tables(runs)
-    wanted = study.get("report", {}).get("figures") or figures.FIGURES
-    shown = [_shown(name, runs, steps) for name in wanted]
+    runs = frames["runs"]
+    made = made_tables(runs, study.get("published", []))
+    asked = study.get("report", {}).get("figures")
+    shown = [found for name in asked or figures.FIGURES if (found := _shown(name, frames, asked=bool(asked)))]
     files = _files(made, shown)
     for path in _every_file() - set(files):
         (folder / path).unlink(missing_ok=True)  # what an earlier report showed and this one does not
@@ -83,10 +86,15 @@ def write_report(
     return folder / "report.html"
 
 
-def made_tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the tables of a study by name (`TABLES`); ``crossings`` only where a number varies."""
+def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study by name (`TABLES`).
+
+    ``crossings`` is there only where a number varies, ``published`` where the study has published numbers, ``entries``.
+    """
     found = {"rates": tables.rates(runs), "excluded": tables.excluded(runs)}
-    return found if numeric_control(runs) is None else found | {"crossings": tables.crossings(runs)}
+    if numeric_control(runs) is not None:
+        found["crossings"] = tables.crossings(runs)
+    return found | {"published": beside(runs, entries)} if entries else found
 
 
 def _files(made: Mapping[str, pd.DataFrame], shown: list[Shown]) -> dict[str, bytes]:
@@ -104,11 +112,14 @@ def _every_file() -> set[str]:
     return tabled | {f"figures/{name}.{kind}" for name in figures.FIGURES for kind in ("svg", "png")}
 
 
-def _shown(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Shown:
+def _shown(name: str, frames: tables.Frames, *, asked: bool) -> Shown | None:
+    """Return the figure or why it is missing; None for one that nobody asked for and no hook recorded."""
     picture = figures.FIGURES[name]
     try:
-        table, layout = picture.table(runs, steps)
+        table, layout = picture.table(frames)
     except InputError as error:
+        if isinstance(error, tables.NotRecorded) and not asked:
+            return None
         return Shown(name, missing=str(error))
     drawn = figures.facets(picture, table, layout)
     return Shown(name, picture.says(table, layout), picture.shows, figures.svg(drawn), figures.png(drawn))

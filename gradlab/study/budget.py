@@ -38,6 +38,8 @@ COSTS = {
 }
 #: Seconds a configuration takes whatever its size, and one Jacobian; floating-point operations a second.
 _START, _ONE, _FLOPS = 0.05, 20e-6, 1e10
+#: Seconds a step that carries tangents takes whatever their number.
+_QR = 150e-6
 #: Bytes of a worker that does nothing, and of a row of ``steps`` on its way; rows a step.
 _IDLE, _ROW, _ROWS = 250e6, 150, 24
 #: Numbers that a stretch of dense Jacobians may hold (one step's at least); copies of it and of weights at the peak.
@@ -61,7 +63,8 @@ def seconds(config: Configuration) -> float:
     products = 6 * cost.blocks * v["hidden"] ** 2 * v["batch"] / _FLOPS
     touched = 2e-9 * cost.arrays * v["batch"] * v["hidden"]
     jacobians = _sampled(config) * v["batch"] * (_ONE + cost.jacobian * (cost.states * v["hidden"]) ** 3)
-    return float(_START + v["layers"] * (v["length"] * (cost.step + touched + products) + jacobians))
+    tangents = v["length"] * _tangents(config)
+    return float(_START + v["layers"] * (v["length"] * (cost.step + touched + products) + jacobians + tangents))
 
 
 def work(configs: Iterable[Configuration]) -> float:
@@ -143,11 +146,25 @@ def _remedy(config: Configuration, free: float) -> str:
     return "no smaller batch, length or hidden would fit either"
 
 
+def _tangents(config: Configuration) -> float:
+    """Return the seconds a step that the hook ``lyapunov`` takes: its product, and the QR of one step in two."""
+    v, cost, found = config.values, _cost(config), _argument(config, "lyapunov")
+    if found is None:
+        return 0.0
+    size = cost.states * v["hidden"]
+    count = min(int(found or 1), size)
+    operations = 2 * cost.blocks * v["hidden"] ** 2 * count + 2 * size * count**2
+    return float(_QR + v["batch"] * operations / _FLOPS)
+
+
 def _sampled(config: Configuration) -> int:
     """Return at how many steps the hook ``jacobians`` looks."""
-    for name in config.values["hooks"]:
-        kind, _, argument = name.partition(":")
-        if kind == "jacobians":
-            length = int(config.values["length"])
-            return length if argument == "all" else min(int(argument or 32), length)
-    return 0
+    argument, length = _argument(config, "jacobians"), int(config.values["length"])
+    if argument is None:
+        return 0
+    return length if argument == "all" else min(int(argument or 32), length)
+
+
+def _argument(config: Configuration, hook: str) -> str | None:
+    """Return what stands behind the colon of ``hook``; None where a configuration has no such hook."""
+    return {kind: argument for kind, _, argument in (name.partition(":") for name in config.values["hooks"])}.get(hook)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from gradlab.errors import InputError, SpecError
 from gradlab.study.keys import checked, every_key, keys_of
+from gradlab.study.published import refuse_unmatched
 from gradlab.study.spec import Spec
 from gradlab.tasks import TASKS
 
@@ -78,7 +79,8 @@ def make_plan(spec: Spec) -> Plan:
     Raises
     ------
     SpecError
-        for a combination that no run could have, such as a loss at a step beyond the last.
+        for a combination that no run could have, such as a loss at a step beyond the last, and for a published number
+        that no run, or no one set-up, stands beside.
     """
     found: dict[str, Configuration] = {}
     for combination in itertools.product(*spec.grid.values()):
@@ -86,6 +88,7 @@ def make_plan(spec: Spec) -> Plan:
         for seed in spec.seeds:
             config = configuration({**values, "seed": seed, "hooks": list(spec.hooks)})
             found.setdefault(config.id, config)
+    refuse_unmatched(spec.published, (config.values for config in found.values()))
     return Plan(spec, tuple(found.values()))
 
 

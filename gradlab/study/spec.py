@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
@@ -16,6 +16,7 @@ from gradlab.errors import InputError, SpecError, unknown
 from gradlab.hooks import make_hook
 from gradlab.initialise import Option
 from gradlab.study.keys import BASE, checked, checked_list, every_key, keys_of, owners, shown
+from gradlab.study.published import Published, flat, published
 from gradlab.study.toml import to_toml
 
 Table = dict[str, Any]
@@ -43,6 +44,7 @@ class _Tables(BaseModel):
     grid: Annotated[Table, Field(min_length=1)]
     base: Table = {}
     report: _Report = _Report()
+    published: list[Table] = []
     full: Table = {}
 
 
@@ -68,6 +70,7 @@ class Spec:
     seeds : the seeds of every combination.
     hooks : the hooks of every trace, in the order of their names.
     figures : what the report shows; empty for all.
+    published : numbers that the report puts beside the study's own.
     full : the ``[full]`` table, as given; empty once it has been applied.
     """
 
@@ -78,6 +81,7 @@ class Spec:
     seeds: tuple[int, ...]
     hooks: tuple[str, ...]
     figures: tuple[str, ...]
+    published: tuple[Published, ...]
     full: Mapping[str, Any]
 
     @classmethod
@@ -102,8 +106,9 @@ class Spec:
         grid, fixed = _values(entries)
         _check_owners({**grid, **{key: (value,) for key, value in fixed.items()}}, entries)
         figures = _figures(top.report.figures)
-        kept = {} if full else dict(_flat(top.full))
-        spec = cls(top.name, top.question, grid, fixed, seeds, hooks, figures, kept)
+        kept = {} if full else dict(flat(top.full))
+        beside = published(top.published, hooks)
+        spec = cls(top.name, top.question, grid, fixed, seeds, hooks, figures, beside, kept)
         if spec.size > MOST:
             raise SpecError(f"grid: {spec.size} configurations are more than {MOST}; take values out")
         return spec
@@ -123,7 +128,8 @@ class Spec:
         found["grid"] = {key: list(values) for key, values in self.grid.items()} | {"seeds": seeds}
         found |= {"base": base | {"hooks": list(self.hooks)}, **sections}
         found |= {"report": {"figures": list(self.figures)} if self.figures else {}, "full": dict(self.full)}
-        return {name: value for name, value in found.items() if value != {}}
+        found |= {"published": [entry.table() for entry in self.published]}
+        return {name: value for name, value in found.items() if value not in ({}, [])}
 
     def toml(self) -> str:
         """Return the specification as the text of a TOML file."""
@@ -183,24 +189,15 @@ def _entries(top: _Tables, *, full: bool) -> dict[str, _Entry]:
     """Return every key as given, once each; with ``full``, [full]'s in the place of the others."""
     found: dict[str, _Entry] = {}
     for section in ("grid", "base", *SECTIONS):
-        for key, value in _flat(getattr(top, section)):
+        for key, value in flat(getattr(top, section)):
             whole = key if section in ("grid", "base") else f"{section}.{key}"
             entry = _Entry(f"{section}.{key}", value, section == "grid")
             if whole in found:
                 raise SpecError(f"{entry.path}: given twice; it stands in {found[whole].path} too")
             found[whole] = entry
     if full:
-        found |= {key: _Entry(f"full.{key}", value, _varies(key, value)) for key, value in _flat(top.full)}
+        found |= {key: _Entry(f"full.{key}", value, _varies(key, value)) for key, value in flat(top.full)}
     return found
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield ``init.forget_bias`` for a nested table as for the quoted key."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _varies(key: str, value: object) -> bool:

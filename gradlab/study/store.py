@@ -25,6 +25,7 @@ from gradlab.errors import SpecError, StoreError, unknown
 from gradlab.files import write_whole
 from gradlab.study.plan import NUMERICS, Group, Plan, make_plan, stem
 from gradlab.study.spec import Spec
+from gradlab.theory.lines import mean_field_lines
 
 #: Version of the layout of a part; a reader refuses what is newer.
 STORE = 2
@@ -150,7 +151,8 @@ class Results:
         return draw(name, self._frames())
 
     def _frames(self) -> dict[str, pd.DataFrame]:
-        return {name: self.frame(name) for name in schema.TABLES}
+        frames = {name: self.frame(name) for name in schema.TABLES}
+        return frames | {"theory": mean_field_lines(frames["runs"])}
 
     def save(self, path: str | Path) -> Path:
         """Copy study, provenance and parts to a new folder, which :func:`load_results` opens; return its path."""
