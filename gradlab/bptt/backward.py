@@ -123,7 +123,7 @@ def _arrive(h: Array, joint: Array, exponent: Exponent, direct: Columns, t: int,
 def parameter_gradient(pairs: list[Pair], exponent: Exponent) -> tuple[Array, int]:
     """Return mantissa and exponent of a parameter's gradient of the batch-mean loss, one product for each pair."""
     peaks = [common_exponent(left, exponent, (0, 1)) for left, _ in pairs]
-    highest = max(int(peak.max()) for _, peak in peaks)
+    highest = max((int(peak.max()) for left, peak in peaks if left.any()), default=0)
     blocks = []
     with np.errstate(all="ignore"):
         for (left, peak), (_, right) in zip(peaks, pairs, strict=True):

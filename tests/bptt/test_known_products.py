@@ -14,6 +14,7 @@ from oracles.derivatives import exact_tanh_derivative
 from oracles.family import FAMILY, make, states
 
 import gradlab as gl
+from gradlab.bptt import parameter_gradient
 
 Array = NDArray[Any]
 EPS = np.finfo(float).eps
@@ -163,7 +164,7 @@ def test_dead_units_are_exact_zeros_and_are_counted(rng: np.random.Generator) ->
     assert np.isfinite(logs[:, 0]).all()
     np.testing.assert_array_equal(np.isneginf(logs[:, 1]), np.arange(7) < 3)
     np.testing.assert_array_equal(trace.grad["h"].zero, np.isneginf(logs))
-    _, steps = trace.measured()
+    steps = trace.measured()["steps"]
     of_h = steps[steps.quantity == "adjoint"].set_index("t")
     np.testing.assert_array_equal(of_h.zeros, [1, 1, 1, 0, 0, 0, 0])
     np.testing.assert_allclose(of_h.mean_log.loc[:2], logs[:3, 0], rtol=1e-14)
@@ -225,3 +226,11 @@ def test_determinant_of_the_lstm(scale: float) -> None:
     exact = (ln_f + ln_o + np.log(np.abs(np.tanh(trace.states["c"][1:, 0])))).sum(axis=1)
     wanted = exact + np.linalg.slogdet(cell.W_hh[3 * H :])[1]
     np.testing.assert_allclose(trace.jacobians.log_abs_det()[:, 0], wanted, atol=1e-9)
+
+
+def test_a_block_of_zeros_does_not_sink_the_others() -> None:
+    """One block of a parameter's rows gets no gradient at all, the other 2^-5000: it must not go down with it."""
+    live, dead, h = np.ones((3, 2, 1)), np.zeros((3, 2, 1)), np.ones((3, 2, 1))
+    mantissa, exponent = parameter_gradient([(dead, h), (live, h)], np.full((3, 1), -5000))
+    assert exponent == -5000
+    assert np.array_equal(mantissa, [[0, 0], [0, 0], [3, 3], [3, 3]])

@@ -147,7 +147,7 @@ def test_a_state_that_overflows_is_a_finding_with_its_step(activation: str, at: 
     np.testing.assert_array_equal(trace.layers[0].overflow_step, [103, 0])
     assert not np.isfinite(trace.loss[0])
     assert trace.loss[1] == 0
-    runs, _ = trace.measured()
+    runs = trace.measured()["runs"]
     assert (runs.status[0], runs.overflow_step[0]) == ("diverged", 103)
     told = gl.trace(cell, x, gl.projection(np.ones((2, 1))), state=start)
     np.testing.assert_allclose(told.log_norm("adjoint")[0, 0], 400 * np.log(1e3), rtol=1e-12)

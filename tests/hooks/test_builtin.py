@@ -19,7 +19,8 @@ def measured(hook: str, name: str = "lstm", lengths: Any = None, scale: float = 
     rng = np.random.default_rng(0)
     x, v = rng.standard_normal((T, B, D)), rng.standard_normal((B, H))
     trace = gl.trace(make(name, D, H, scale=scale), x, gl.projection(v), lengths=lengths, hooks=[hook])
-    return trace, *trace.measured()
+    found = trace.measured()
+    return trace, found["runs"], found["steps"]
 
 
 def statistics(logs: Any) -> list[Any]:
@@ -88,7 +89,7 @@ def test_singular_jacobians_are_counted() -> None:
     """A dead ReLU layer: ‖J‖ is an exact zero, its logarithm in no average, its condition not a number."""
     cell = gl.RNN(np.ones((2, 1)), np.eye(2), activation="relu")
     trace = gl.trace(cell, np.full((3, 2, 1), -1.0), hooks=["jacobians"])
-    runs, steps = trace.measured()
+    runs, steps, _ = trace.measured().values()
     zeros = steps.set_index("quantity").zeros
     assert zeros["jac_norm2"].tolist() == zeros["jac_fro"].tolist() == [2, 2, 2]
     assert runs.jac_norm2_median[0] == 0.0
@@ -121,7 +122,7 @@ def test_a_cell_without_gates_shows_its_output() -> None:
 def test_activity_that_overflows_warns_no_one() -> None:
     cell = gl.RNN(np.ones((2, 1)), np.eye(2), activation="identity")
     trace = gl.trace(cell, np.zeros((2, 1, 1)), state=np.full((1, 2), 1.5e308), hooks=["gates"])
-    runs, steps = trace.measured()
+    runs, steps, _ = trace.measured().values()
     assert runs.saturation[0] == 1.0
     assert steps[steps.quantity == "gate_h"].mean_log.isna().all()
 

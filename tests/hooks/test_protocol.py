@@ -121,12 +121,12 @@ def test_hooks_measure_a_pass_without_a_loss() -> None:
 def test_a_hook_may_be_used_again() -> None:
     hook = make_hook("gradients")
     first, second = run(hook).measured(), run(hook).measured()
-    for one, two in zip(first, second, strict=True):
+    for one, two in zip(first.values(), second.values(), strict=True):
         pd.testing.assert_frame_equal(one, two)
 
 
 def test_a_hook_that_measures_nothing_adds_nothing() -> None:
-    runs, steps = run(Recorder()).measured()
+    runs, steps, _ = run(Recorder()).measured().values()
     assert len(runs) == 3
     assert steps.empty
 

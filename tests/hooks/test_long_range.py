@@ -1,0 +1,147 @@
+"""The hooks of what reaches far: lyapunov:k, paths, contributions, against the trace's own answers and the schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles.family import FAMILY, make
+
+import gradlab as gl
+from gradlab import schema
+from gradlab.errors import GradlabError
+
+T, B, D, H = 40, 4, 2, 5
+ENDS = np.array([40, 25, 10, 1])
+HOOKS = ("lyapunov:3", "paths", "contributions")
+cases = pytest.mark.parametrize("name", FAMILY)
+
+
+def measured(hook: str, name: str = "lstm", lengths: Any = None) -> tuple[gl.Trace, Any, Any]:
+    rng = np.random.default_rng(0)
+    x, v = rng.standard_normal((T, B, D)), rng.standard_normal((B, H))
+    trace = gl.trace(make(name, D, H), x, gl.projection(v), lengths=lengths, hooks=[hook])
+    found = trace.measured()
+    return trace, found["runs"], found["steps"]
+
+
+@pytest.mark.parametrize("lengths", [None, ENDS], ids=["equal", "lengths"])
+@pytest.mark.parametrize("hook", HOOKS)
+@cases
+def test_columns_and_quantities_are_the_schemas(hook: str, name: str, lengths: Any) -> None:
+    trace, runs, steps = measured(hook, name, lengths)
+    numbered = {f"lyapunov_{i}" for i in range(1, 4)}
+    assert set(runs.columns) - numbered <= set(schema.RUNS)
+    parameters = {f"contribution_{key}" for key in trace.layers[0].cell.parameters}
+    quantities = {
+        "lyapunov:3": set(),
+        "paths": set() if name.startswith("rnn") else {"path_additive", "path_gates", "path_all"},
+        "contributions": parameters,
+    }[hook]
+    assert set(steps.get("quantity", [])) == quantities
+    if quantities:
+        assert set(steps.columns) == set(schema.STEPS) - {"id"}
+        assert not steps.duplicated(["layer", "direction", "quantity", "t", "lag"]).any()
+        assert (steps.lag >= 0).all()
+
+
+# --- exponents ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", ["lyapunov", "lyapunov:1", "lyapunov:3"])
+@cases
+def test_lyapunov(hook: str, name: str) -> None:
+    """A tenth of the steps is warm-up."""
+    trace, runs, _ = measured(hook, name)
+    count = int(hook.partition(":")[2] or 1)
+    found = trace.spectrum(count, warmup=4)
+    assert f"lyapunov_{count + 1}" not in runs
+    for i in range(count):
+        assert runs[f"lyapunov_{i + 1}"][0] == found.exponents[i]
+    for column in ("kaplan_yorke", "entropy"):
+        np.testing.assert_array_equal(runs[column][0], getattr(found, column))
+
+
+def test_rows_of_spectra() -> None:
+    trace = gl.trace(make("lstm", D, H), np.zeros((400, B, D)), hooks=["lyapunov:3"])
+    rows = trace.measured()["spectra"]
+    assert set(rows.columns) == set(schema.SPECTRA) - {"id"}
+    found = trace.spectrum(3, warmup=40)
+    assert rows["index"].tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(rows.exponent, found.exponents)
+    np.testing.assert_array_equal(rows.stderr, found.stderr)
+
+
+def test_a_small_state_has_all_its_exponents() -> None:
+    trace = gl.trace(make("rnn-tanh", D, 2), np.zeros((T, B, D)), hooks=["lyapunov:8"])
+    runs = trace.measured()["runs"]
+    assert {"lyapunov_1", "lyapunov_2"} <= set(runs.columns)
+    assert "lyapunov_3" not in runs
+
+
+def test_short_sequences_do_not_spoil_the_others() -> None:
+    """One of a single step lies within the warm-up: it is left out, the exponents are finite."""
+    trace, runs, _ = measured("lyapunov:3", lengths=ENDS)
+    longer = trace.spectrum(3, warmup=4).per_sequence[:3]
+    np.testing.assert_allclose(runs.lyapunov_1[0], longer[:, 0].mean(), rtol=1e-14)
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two", "1.5"])
+def test_a_count_that_is_none(count: str) -> None:
+    with pytest.raises(GradlabError, match=f'lyapunov:{count}: expected a number .* of at least 1, got "{count}"'):
+        gl.trace(make("lstm", D, H), np.zeros((T, B, D)), hooks=[f"lyapunov:{count}"])
+
+
+# --- paths ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [None, ENDS], ids=["equal", "lengths"])
+@pytest.mark.parametrize("name", [name for name in FAMILY if not name.startswith("rnn")])
+def test_paths(name: str, lengths: Any) -> None:
+    trace, runs, steps = measured("paths", name, lengths)
+    found = trace.paths()
+    ends = np.full(B, T) if lengths is None else lengths
+    for quantity, logs in (
+        ("path_additive", found.additive),
+        ("path_gates", found.gates),
+        ("path_all", found.everything),
+    ):
+        rows = steps[(steps.quantity == quantity) & (steps.t == 0)].set_index("lag")
+        for lag in set(ends):
+            at = logs[0, ends == lag]
+            exact_zero = name == "lstm" and quantity == "path_gates" and lag == 1  # c_0 reaches h_1 through f alone
+            np.testing.assert_allclose(rows.mean_log[lag], np.nan if exact_zero else at.mean(), rtol=1e-12)
+            assert rows.zeros[lag] == exact_zero
+    np.testing.assert_allclose(runs.path_share[0], found.share[0].mean(), rtol=1e-14)
+    assert 0.0 < runs.path_share[0] < 1.0
+
+
+def test_a_vanilla_cell_has_no_paths() -> None:
+    _, runs, steps = measured("paths", "rnn-tanh")
+    assert np.isnan(runs.path_share[0])
+    assert steps.empty
+
+
+# --- contributions --------------------------------------------------------------------------------------
+
+
+@cases
+def test_contributions(name: str) -> None:
+    trace, _, steps = measured("contributions", name)
+    for parameter, logs in trace.param_contributions().items():
+        rows = steps[steps.quantity == f"contribution_{parameter}"].set_index("t")
+        assert len(rows) == T
+        np.testing.assert_array_equal(rows.index + rows.lag, T)
+        finite = np.isfinite(logs)
+        np.testing.assert_allclose(rows.mean_log.loc[np.arange(1, T + 1)[finite]], logs[finite], rtol=1e-13)
+        np.testing.assert_array_equal(rows.zeros.loc[1:T], np.isneginf(logs))
+
+
+def test_contributions_add_up() -> None:
+    """Of a positive linear chain all parts of the bias gradient have one sign: their norms add up to its norm."""
+    cell = gl.RNN(np.ones((1, 1)), np.array([[0.9]]), activation="identity")
+    trace = gl.trace(cell, np.ones((T, B, 1)), gl.projection(np.ones((B, 1))), hooks=["contributions"])
+    steps = trace.measured()["steps"]
+    parts = np.exp(steps[steps.quantity == "contribution_b_h"].mean_log)
+    np.testing.assert_allclose(parts.sum(), trace.param_grads["b_h"][0], rtol=1e-12)
