@@ -77,7 +77,10 @@ INIT_KEYS = {
 
 def streams(rng: Seed, count: int) -> list[np.random.Generator]:
     """Return ``count`` independent generators, one a purpose, so that one draw never shifts another."""
-    return list(np.random.default_rng(rng).spawn(count))
+    try:
+        return list(np.random.default_rng(rng).spawn(count))
+    except (TypeError, ValueError) as refused:
+        raise InputError(f"rng must be a seed, 0 or more, or a numpy Generator, got {rng!r}") from refused
 
 
 def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.random.Generator) -> Array:

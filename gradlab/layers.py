@@ -22,7 +22,7 @@ from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
 from gradlab.jacobians import Jacobians
 from gradlab.propagator import Propagator, propagator_norms
-from gradlab.scaled import Scaled, ldexp, log_norm, reader
+from gradlab.scaled import Scaled, ldexp, log_norm, reader, sequences_first
 from gradlab.spectra import Spectrum, spectrum
 from gradlab.temporal import Paths, Sensitivity, Truncation, paths, sensitivity, temporal, truncation
 
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[Any]
+
+
+class _Names(dict[str, Any]):
+    """Arrays by name; a name that is not there is told apart from the ones that are."""
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError(unknown("name", name, self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +68,7 @@ class LayerTrace:
     @cached_property
     def states(self) -> dict[str, Array]:
         """The states by name, ``(T+1, B, H)``; beyond a sequence's own end a state stands still."""
-        return self._named(self.cell.state_names, _sequences, self.cell.split(self.tape.states))
+        return self._named(self.cell.state_names, sequences_first, self.cell.split(self.tape.states))
 
     @cached_property
     def gates(self) -> dict[str, Array]:
@@ -282,7 +289,7 @@ class LayerTrace:
 
     @staticmethod
     def _named(names: Iterable[str], make: Callable[[Array], Any], parts: Iterable[Array]) -> dict[str, Any]:
-        return {name: make(part) for name, part in zip(names, parts, strict=True)}
+        return _Names((name, make(part)) for name, part in zip(names, parts, strict=True))
 
     def _states_of(self, joint: Array) -> dict[str, Scaled]:
         exponent = self._backward.exponent
@@ -290,13 +297,8 @@ class LayerTrace:
 
     def _blocks(self, names: tuple[str, ...], stacked: Array) -> dict[str, Array]:
         size = stacked.shape[-2] // len(names)
-        return {name: _sequences(block(stacked, index, size)) for index, name in enumerate(names)}
+        return _Names((name, sequences_first(block(stacked, index, size))) for index, name in enumerate(names))
 
     def __repr__(self) -> str:
         T, B = self.tape.steps, self.tape.x.shape[-1]
         return f"LayerTrace: layer {self.layer}, {self.direction}, {self.cell!r}, T {T}, B {B}"
-
-
-def _sequences(columns: Array) -> Array:
-    """Return columns ``(…, F, B)`` as ``(…, B, F)``, a view."""
-    return np.swapaxes(columns, -1, -2)

@@ -208,4 +208,22 @@ def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tu
             f"a loss must return value (B,) = {y.shape[1:2]} and dL/dy (T, B, O) = {y.shape}, "
             f"got {value.shape} and {grad.shape}"
         )
+    for name, array in (("value", value), ("dL/dy", grad)):
+        if np.isnan(array).any() and np.isfinite(y).all():
+            place = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
+            raise InputError(f"the loss returned nan in its {name} at index {place}, for outputs that are all finite")
+    _nothing_beyond(grad, lengths)
     return value, grad.astype(y.dtype, copy=False)
+
+
+def _nothing_beyond(grad: Array, lengths: Lengths | None) -> None:
+    """Raise where dL/dy is not zero beyond a sequence's own end: the loss counted what is not there."""
+    if lengths is None:
+        return
+    beyond = (np.arange(len(grad))[:, None] >= lengths) & (grad != 0).any(axis=-1)
+    if beyond.any():
+        t, b = (int(i) for i in np.argwhere(beyond)[0])
+        raise InputError(
+            f"dL/dy must be zero beyond a sequence's own end, but is not at step {t + 1} of sequence {b}, which has "
+            f"length {lengths[b]}; leave those steps out of the loss with a mask"
+        )

@@ -116,6 +116,8 @@ class Network:
     readout: Readout | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layers, list | tuple):
+            raise InputError(f"layers must be a list of cells, got {type(self.layers).__name__}; write Network([cell])")
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise InputError("a network needs at least one layer, got none")

@@ -55,8 +55,15 @@ class Scaled:
 
 
 def reader(columns: Array, exponent: NDArray[np.int64]) -> Scaled:
-    """Return columns ``(…, F, B)`` as a :class:`Scaled` ``(…, B, F)``; nothing is copied."""
-    return Scaled(np.swapaxes(columns, -1, -2), exponent)
+    """Return columns ``(…, F, B)`` as a :class:`Scaled` ``(…, B, F)``: nothing copied, nothing to be written."""
+    return Scaled(sequences_first(columns), exponent)
+
+
+def sequences_first(columns: Array) -> Array:
+    """Return columns ``(…, F, B)`` as ``(…, B, F)``, a view that cannot be written to: it is the tape itself."""
+    view = np.swapaxes(columns, -1, -2)
+    view.flags.writeable = False
+    return view
 
 
 def ldexp(mantissa: Array, exponent: Array) -> Array:

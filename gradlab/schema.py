@@ -99,7 +99,7 @@ DERIVED: dict[str, Column] = {
 SPECTRA: dict[str, Column] = {
     **_IDENTITY,
     "index": Column("int64", "", "rank of the exponent, 1 the largest", "index i"),
-    "exponent": Column("float64", "nats/step", "Lyapunov exponent, mean over the sequences", "exponent λ_i"),
+    "exponent": Column("float64", "nats/step", "Lyapunov exponent, mean over the sequences", "exponent λᵢ"),
     "stderr": Column("float64", "nats/step", "its standard error, from blocks in time"),
 }
 

@@ -18,7 +18,7 @@ from gradlab.hooks import Hook, Info, make_hooks
 from gradlab.layers import LayerTrace
 from gradlab.losses import Loss, LossFunction, evaluate
 from gradlab.network import Layer, Network, cells_of
-from gradlab.scaled import log_norm
+from gradlab.scaled import log_norm, sequences_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +43,8 @@ def trace(
     ----------
     model : a cell, or a :class:`~gradlab.network.Network`
     x : ``(T, B, D)``
-    loss : of :mod:`gradlab.losses`, or a function ``y (T, B, O) -> (value (B,), dL/dy)``; of a bare cell y is h.
-        None: forward and Jacobians only.
+    loss : of :mod:`gradlab.losses`, or a function ``y (T, B, O) -> (value (B,), dL/dy)``; of a bare cell y is h. y is
+        zero beyond a sequence's own end, and dL/dy must be too. None: forward and Jacobians only.
     state : the initial state, zeros unless given: of a bare cell ``{"h": (B, H), "c": (B, H)}`` (a plain array where
         there is one state); of a network a list, one such entry (or None) a layer, a pair for two directions.
     lengths : each sequence's own length ``(B,)``, 1 … T; what lies beyond it is not read.
@@ -106,7 +106,9 @@ def _checked_state(network: Network, state: StateLike, B: int) -> list[list[Arra
         raise InputError(
             f"state must be one entry a layer, {len(network.layers)} in a list, got {type(state).__name__}"
         )
-    return [_layer_state(f"state[{i}]", *pair, B) for i, pair in enumerate(zip(network.layers, given, strict=True))]
+    names = ["state"] if len(given) == 1 else [f"state[{i}]" for i in range(len(given))]
+    entries = zip(names, network.layers, given, strict=True)
+    return [_layer_state(name, layer, entry, B) for name, layer, entry in entries]
 
 
 def _layer_state(name: str, layer: Layer, given: Any, B: int) -> list[Array]:
@@ -166,8 +168,6 @@ class Trace:
 
     def _backward(self, loss: Loss | LossFunction) -> None:
         self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
-        if self._run.lengths is not None:
-            grad = np.where((np.arange(len(grad))[:, None] < self._run.lengths)[..., None], grad, 0.0)
         self._loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
         self._gradients, self._readout_grad = run_backward(self._run, self._loss_grad)
 
@@ -213,8 +213,8 @@ class Trace:
 
     @property
     def outputs(self) -> Array:
-        """y_t of all steps, ``(T, B, O)``; of a bare cell h_t."""
-        return np.swapaxes(self._run.y, 1, 2)
+        """y_t of all steps, ``(T, B, O)``, zero beyond a sequence's own end, of a bare cell h_t; not to be written to."""
+        return sequences_first(self._run.y)
 
     @property
     def overflow_step(self) -> int:

@@ -63,6 +63,22 @@ def check(*cases: tuple[Callable[[], Any], str]) -> Any:
         lambda: gl.trace(gl.RNN.init(D, H, dtype="float32"), with_value(X, (1, 0, 2), 1e300)),
         "x in float32 must be finite, got inf",
     ),
+    (lambda: gl.trace(RNN, X, hooks="gates"), 'hooks must be a list, got "gates"; write hooks=["gates"]'),
+    (lambda: gl.Network(RNN), "layers must be a list of cells, got RNN; write Network([cell])"),
+    (lambda: gl.RNN.init(2, 3, rng="a"), "rng must be a seed, 0 or more, or a numpy Generator, got 'a'"),
+    (lambda: gl.trace(LSTM, X).gates["x"], 'unknown name "x"; (i, f, g, o)'),
+    (
+        lambda: gl.trace(RNN, X, lambda y: (np.full(B, np.nan), 0 * y)),
+        "the loss returned nan in its value at index (0,), for outputs that are all finite",
+    ),
+    (
+        lambda: gl.trace(RNN, X, lambda y: (y.sum((0, 2)), 0 * y + np.nan)),
+        "the loss returned nan in its dL/dy at index (0, 0, 0)",
+    ),
+    (
+        lambda: gl.trace(RNN, X, lambda y: (((y - 1) ** 2).sum((0, 2)), 2 * (y - 1)), lengths=[6, 4]),
+        "dL/dy must be zero beyond a sequence's own end, but is not at step 5 of sequence 1, which has length 4",
+    ),
     (lambda: gl.trace(LSTM, None), "x must be an array of float64 or float32, got object"),
     (lambda: gl.trace(LSTM, with_value(X, (4, 1, 2), np.nan)), "x must be finite, got nan at index (4, 1, 2)"),
     (lambda: gl.trace(LSTM, with_value(X, (0, 1, 0), -np.inf)), "x must be finite, got -inf at index (0, 1, 0)"),
@@ -94,12 +110,12 @@ def test_lengths(attempt: Any, said: str) -> None:
 
 
 @check(
-    (lambda: gl.trace(LSTM, X, state=np.zeros((B, H))), "state[0] must name its arrays, ['h', 'c'], got ndarray"),
-    (lambda: gl.trace(LSTM, X, state={"k": np.zeros((B, H))}), "state[0] has no \"k\"; its states are ['h', 'c']"),
-    (lambda: gl.trace(RNN, X, state={"c": np.zeros((B, H))}), "state[0] has no \"c\"; its states are ['h']"),
-    (lambda: gl.trace(RNN, X, state=np.zeros((H, B))), 'state[0]["h"] must have shape (2, 4), got (4, 2): axis 0 is 4'),
-    (lambda: gl.trace(RNN, X, state=np.zeros((B, H), int)), 'state[0]["h"] must be an array of float64 or float32'),
-    (lambda: gl.trace(RNN, X, state=np.full((B, H), np.nan)), 'state[0]["h"] must be finite, got nan at index (0, 0)'),
+    (lambda: gl.trace(LSTM, X, state=np.zeros((B, H))), "state must name its arrays, ['h', 'c'], got ndarray"),
+    (lambda: gl.trace(LSTM, X, state={"k": np.zeros((B, H))}), "state has no \"k\"; its states are ['h', 'c']"),
+    (lambda: gl.trace(RNN, X, state={"c": np.zeros((B, H))}), "state has no \"c\"; its states are ['h']"),
+    (lambda: gl.trace(RNN, X, state=np.zeros((H, B))), 'state["h"] must have shape (2, 4), got (4, 2): axis 0 is 4'),
+    (lambda: gl.trace(RNN, X, state=np.zeros((B, H), int)), 'state["h"] must be an array of float64 or float32'),
+    (lambda: gl.trace(RNN, X, state=np.full((B, H), np.nan)), 'state["h"] must be finite, got nan at index (0, 0)'),
     (lambda: gl.trace(RNN, X, state=3.0), "state must be one entry a layer, 1 in a list, got float"),
     (lambda: gl.trace(BOTH, X, state=[None]), "state must be one entry a layer, 2 in a list, got list"),
     (

@@ -81,6 +81,52 @@ def test_forget_bias_moves_nothing_else() -> None:
     np.testing.assert_array_equal(plain.W_hh, open_gate.W_hh)
 
 
+DEFAULTS = {"recurrent": "uniform", "input": "uniform", "bias": "uniform"}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_common_libraries_default(name: str) -> None:
+    """W_xh within ±1/√H and U's variance 1/3H; biases the sum of two such draws, or one and b_hn; 5 standard errors."""
+    kind, options = FAMILY[name]
+    cell = kind.init(50, H, rng=2, **DEFAULTS, **options)
+    assert 0.999 < np.abs(cell.W_xh).max() * np.sqrt(H) <= 1
+    np.testing.assert_allclose(cell.W_xh.var() * 3 * H, 1.0, rtol=5 * np.sqrt(0.8 / cell.W_xh.size))
+    wanted = np.full(len(cell.b_h), 2.0)
+    if options.get("reset") == "after":
+        wanted[2 * H :] = 1.0
+        assert 0.98 < np.abs(cell.b_hn).max() * np.sqrt(H) <= 1
+    scatter = 3 * H * cell.b_h**2 / wanted
+    np.testing.assert_allclose(scatter.mean(), 1.0, atol=5 * scatter.std() / np.sqrt(len(scatter)))
+    assert (np.abs(cell.b_h) * np.sqrt(H) <= wanted).all()
+    assert np.abs(cell.b_h).max() * np.sqrt(H) > 1.5
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_laws_of_inputs_and_biases_shift_no_other_draw(name: str) -> None:
+    kind, options = FAMILY[name]
+    plain = kind.init(3, 6, rng=5, **options)
+    for change in ({"input": "uniform"}, {"bias": "uniform"}):
+        other = kind.init(3, 6, rng=5, **change, **options)
+        np.testing.assert_array_equal(other.W_hh, plain.W_hh)
+        assert np.array_equal(other.W_xh, plain.W_xh) == ("bias" in change)
+        assert np.array_equal(other.b_h, plain.b_h) == ("input" in change)
+
+
+def test_forget_bias_and_chrono_are_added_to_drawn_biases() -> None:
+    for options in ({"forget_bias": 2.0}, {"chrono": 50.0}):
+        both, drawn, alone = (
+            gl.LSTM.init(1, 4, rng=3, **chosen).b_h
+            for chosen in ({"bias": "uniform", **options}, {"bias": "uniform"}, options)
+        )
+        np.testing.assert_allclose(both, drawn + alone, rtol=1e-15)
+
+
+@pytest.mark.parametrize(("key", "kind"), [("input", "input init"), ("bias", "bias init")])
+def test_laws_that_there_are_not(key: str, kind: str) -> None:
+    with pytest.raises(gl.InputError, match=rf'unknown {kind} "unifrm"; did you mean "uniform"\?'):
+        gl.RNN.init(1, 2, rng=0, **{key: "unifrm"})
+
+
 def test_chrono_biases_spread_memory_over_all_lengths() -> None:
     """E25: E 1/(1 − f) = 1 + T/2, and E f^k = .7225, .3266, .1485 at k = T/10, T/2, T, to 1 %; 20 000 units."""
     T, size = 400, 20_000

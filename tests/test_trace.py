@@ -366,7 +366,7 @@ def test_measured_is_runs_and_steps(lengths: Any) -> None:
     cell = gl.Network([make("lstm", D, H), make("gru-before-replace", H, H)])
     hooks = ("gradients", "jacobians", "gates")
     trace = gl.trace(cell, inputs(), gl.mse(targets()), lengths=lengths, hooks=hooks)
-    runs, steps = trace.measured()
+    runs, steps, _ = trace.measured().values()
     assert runs[["layer", "direction"]].to_numpy().tolist() == [[0, "forward"], [1, "forward"]]
     assert set(runs.status) == {"done"}
     np.testing.assert_allclose(runs.loss, trace.loss.mean())
@@ -392,7 +392,7 @@ def test_one_step_is_a_sequence_too(name: str) -> None:
     cell = make(name, D, H)
     hooks = ("gradients", "jacobians", "gates")
     trace = gl.trace(cell, inputs()[:1], gl.mse(targets()[:1]), hooks=hooks)
-    runs, _ = trace.measured()
+    runs = trace.measured()["runs"]
     assert np.isnan(runs.rate[0])
     assert runs.window[0] == 0
     assert trace.frame().t.tolist()
@@ -411,3 +411,41 @@ def test_repr() -> None:
     assert text.startswith("Trace: T 8, B 4, O 2, mean loss ")
     assert "LayerTrace: layer 0, reverse, GRU(" in text
     assert len(text.splitlines()) == 4
+
+
+# --- what is shown is the tape itself, and cannot be written to --------------------------------------------
+
+
+@pytest.mark.parametrize("model", [make("rnn-tanh", 3, 4), gl.Network([make("lstm", 3, 4)])])
+def test_a_loss_or_hook_that_writes_in_place_is_stopped(model: Any) -> None:
+    def shifts(y: Any) -> Any:
+        y -= 1.0
+        return (y**2).sum(axis=(0, 2)), 2.0 * y
+
+    class Clears(gl.Hook):
+        def step(self, step: Any) -> None:
+            step.state["h"][:] = 0.0
+
+    x = np.ones((5, 2, 3))
+    with pytest.raises(ValueError, match="read-only"):
+        gl.trace(model, x, shifts)
+    with pytest.raises(ValueError, match="read-only"):
+        gl.trace(model, x, gl.projection(np.ones((2, 4))), hooks=[Clears()])
+
+
+def test_a_users_loss_under_unequal_lengths_is_the_one_whose_gradient_is_taken() -> None:
+    """y is zero beyond a sequence's end, so that Σ y³ reads nothing there; its slope by central differences."""
+    cell, x = make("rnn-tanh", 3, 4), np.random.default_rng(0).standard_normal((9, 3, 3))
+
+    def mean_loss(W: Any) -> float:
+        shifted = gl.RNN(W_xh=cell.W_xh, W_hh=W, b_h=cell.b_h)
+        return float(gl.trace(shifted, x, cubed, lengths=[9, 4, 6]).loss.mean())
+
+    def cubed(y: Any) -> Any:
+        return (y**3).sum(axis=(0, 2)), 3.0 * y**2
+
+    step = np.zeros_like(cell.W_hh)
+    step[1, 2] = 1e-6
+    slope = (mean_loss(cell.W_hh + step) - mean_loss(cell.W_hh - step)) / 2e-6
+    found = gl.trace(cell, x, cubed, lengths=[9, 4, 6]).param_grads["W_hh"][1, 2]
+    assert abs(found - slope) < 1e-7 * max(1.0, abs(slope))

@@ -129,7 +129,7 @@ def temporal(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     with matplotlib.rc_context(STYLE):
         shown = np.ma.masked_invalid(grid.to_numpy(dtype=np.float64))
         mesh = ax.pcolormesh(grid.columns, grid.index, shown, cmap="viridis", rasterized=True)
-        ax.figure.colorbar(mesh, ax=ax, label="ln‖∂L_t/∂s_s‖ (nats)", pad=0.02)
+        ax.figure.colorbar(mesh, ax=ax, label="ln‖∂Lₜ/∂sₛ‖ (nats)", pad=0.02)
         ax.set(xlabel=axis_label("s"), ylabel=axis_label("loss_t"))
         ax.grid(False)
     return ax

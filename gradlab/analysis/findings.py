@@ -26,13 +26,14 @@ def study_findings(runs: pd.DataFrame) -> list[tuple[str, str]]:
 
 def decay_says(table: pd.DataFrame, layout: Layout) -> str:
     """Return how much is lost or won over all lags, at the two extremes."""
-    lines = table.groupby(["cell", *layout.rows], observed=True, dropna=False)["lag"]
+    by = list(dict.fromkeys(["cell", layout.panel, *layout.rows]))
+    lines = table.groupby(by, observed=True, dropna=False)["lag"]
     ends = table[table["lag"] == lines.transform("max")].dropna(subset="change")
     if ends.empty:
         return "No run has a gradient to follow."
     ordered = ends.sort_values("change")
     told = [
-        f"{compact(end['change'])} nats ({_place(end, ('cell', *layout.rows, layout.hue))})"
+        f"{compact(end['change'])} nats ({_place(end, (*by, layout.hue))})"
         for end in (ordered.iloc[0], ordered.iloc[-1])
     ]
     return f"From lag 1 to the last, ln‖δ‖ changes by between {told[0]} and {told[1]}."

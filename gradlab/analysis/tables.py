@@ -115,9 +115,11 @@ def excluded(runs: pd.DataFrame) -> pd.DataFrame:
 def decay_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag at the longest length, with its 95 % interval over seeds."""
     runs, steps = frames["runs"], frames["steps"]
-    layout = Layout("cell", others(runs, "cell", "length", control(runs)), "lag", "change", control(runs))
+    rest = others(runs, "length", control(runs))
+    panel = "cell" if "cell" in rest else next(iter(rest), "cell")
+    layout = Layout(panel, tuple(name for name in rest if name != panel), "lag", "change", control(runs))
     walks = steps.loc[(steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*OF, "lag", "mean_log"]]
-    joined = _joined(longest(runs), walks)
+    joined = _joined(runs, walks)
     if joined.empty:
         raise InputError(f'steps: no rows of the quantity "{QUANTITY}"; hooks = ["gradients"] records them')
     joined["change"] = joined["mean_log"] - joined.sort_values("lag").groupby(OF)["mean_log"].transform("first")
@@ -172,7 +174,7 @@ def spectrum_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     hue = "hidden" if "hidden" in varying(runs) else control(runs)
     rest = others(runs, hue, "length")
     panel = "cell" if "cell" in rest else next(iter(rest), "")
-    joined = _joined(longest(runs), spectra)
+    joined = _joined(runs, spectra)
     if joined.empty:
         raise NotRecorded('spectra: no rows; hooks = ["lyapunov:k"] records k exponents')
     shares = joined.assign(index_share=joined["index"] / joined["hidden"])
@@ -184,23 +186,22 @@ def spectrum_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 def paths_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return what travels on the additive path, through gates and in all, over the lag, for each gated combination."""
     runs, steps = frames["runs"], frames["steps"]
-    joined = _joined(longest(runs), steps[steps["quantity"].isin(PATHS)])
+    joined = _joined(runs, steps[steps["quantity"].isin(PATHS)])
     if joined.empty:
         raise NotRecorded('steps: no rows of "path_all"; hooks = ["paths"] records them, of cells with gates')
     whole = joined[joined["quantity"] == "path_all"].sort_values("lag").groupby(OF)["mean_log"].first()
     joined["travelled"] = joined["mean_log"] - joined[OF].merge(whole.rename("whole"), on=OF, how="left")["whole"]
     joined["path"] = joined["quantity"].map(PATHS).astype(pd.CategoricalDtype(list(PATHS.values())))
-    joined[SETTING] = _settings(joined, _by(runs))
+    joined[SETTING] = _settings(joined, [name for name in _by(runs) if name != "length"])
     drawn = joined[_drawn(joined, [SETTING, "path"])]
     table = across_seeds(drawn, [SETTING, "path", "lag"], "travelled")
     return table, Layout(SETTING, (), "lag", "travelled", "path")
 
 
 def _joined(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of ``steps`` or ``spectra`` with the keys and the status of their runs."""
-    placed = arranged(runs)
-    names = list(dict.fromkeys([*OF, "status", "hidden", *_by(placed)]))
-    return rows.merge(placed[names].drop_duplicates(OF), on=OF)
+    """Return rows of ``steps`` or ``spectra`` with what varies and the status of their runs, the longest ones."""
+    names = list(dict.fromkeys([*OF, "status", "hidden", *_by(runs)]))
+    return rows.merge(arranged(longest(runs))[names].drop_duplicates(OF), on=OF)
 
 
 def _settings(table: pd.DataFrame, by: list[str]) -> pd.Series:

@@ -39,10 +39,17 @@ def run_forward(network: Network, x: Array, initial: Sequence[Sequence[Array]], 
         tapes.append(tuple(pair))
         sequence = _output(pair, lengths)
     if network.readout is None:
-        return Run(network, lengths, tapes, sequence, None, sequence)
+        return Run(network, lengths, tapes, sequence, None, _ended(sequence, lengths))
     with np.errstate(all="ignore"):
         a, y = network.readout.forward(sequence)
-    return Run(network, lengths, tapes, sequence, a, y)
+    return Run(network, lengths, tapes, sequence, a, _ended(y, lengths))
+
+
+def _ended(y: Array, lengths: Lengths) -> Array:
+    """Return ``y (T, O, B)`` with zeros beyond each sequence's end."""
+    if lengths is None:
+        return y
+    return np.where((np.arange(len(y))[:, None] < lengths)[:, None], y, 0.0).astype(y.dtype)
 
 
 def _output(pair: Sequence[Tape], lengths: Lengths) -> Array:

@@ -41,6 +41,8 @@ def make_hook(name: str) -> Hook:
 
 def make_hooks(hooks: Iterable[Hook | str]) -> list[Hook]:
     """Return hooks given as objects or by name, as objects."""
+    if isinstance(hooks, str):
+        raise InputError(f'hooks must be a list, got "{hooks}"; write hooks=["{hooks}"]')
     made = [make_hook(hook) if isinstance(hook, str) else hook for hook in hooks]
     for hook in made:
         if not isinstance(hook, Hook):

@@ -12,8 +12,8 @@ import jinja2
 import pandas as pd
 
 from gradlab.analysis import figures, findings, rates, tables
+from gradlab.analysis.beside import beside
 from gradlab.analysis.factors import SEED, constants, longest, numeric_control, varying
-from gradlab.analysis.published import beside
 from gradlab.errors import InputError
 from gradlab.files import write_whole
 from gradlab.report import tabular

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.numerals import UNKNOWN, estimate
+from gradlab.analysis.numerals import UNKNOWN, estimate, plain
 from gradlab.schema import DERIVED, KEYS, RUNS, STEPS, axis_label
 
 #: Columns that are shown only where they have something to say.
@@ -56,7 +56,7 @@ def _with_unit(name: str) -> str:
 
 def _word(value: object) -> str:
     if isinstance(value, float | np.floating):
-        return UNKNOWN if np.isnan(value) else f"{value:g}"
+        return UNKNOWN if np.isnan(value) else plain(float(value))
     return UNKNOWN if value is None or value is pd.NA else str(value)
 
 

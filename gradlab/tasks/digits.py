@@ -88,7 +88,7 @@ def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         from sklearn import datasets
     except ImportError as missing:
         raise InputError(
-            "the digits come with scikit-learn, which is missing; install it with pip install 'gradlab[data]'"
+            "the digits come with scikit-learn, which is missing; install it with pip install scikit-learn"
         ) from missing
     data = datasets.load_digits()
     return np.asarray(data.data, float) / 16.0, np.asarray(data.target, np.int64)

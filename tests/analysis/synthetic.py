@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.schema import RUNS, STEPS
+from gradlab.schema import RUNS, SPECTRA, STEPS
 
 #: Drift in nats/step of each cell at scale g: the first turns positive at g = 1.3, the others nowhere near.
 DRIFTS = {
@@ -51,6 +51,31 @@ def make_frames(
     order = ["id", "study", *grid, "seed", *base, *list(RUNS)[2:]]
     every = pd.concat(steps, ignore_index=True) if steps else pd.DataFrame(columns=list(STEPS))
     return pd.DataFrame(runs)[list(dict.fromkeys(order))], every
+
+
+def frames(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study without exponents by name."""
+    return {"runs": runs, "steps": steps, "spectra": pd.DataFrame(columns=list(SPECTRA))}
+
+
+def with_long_range(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return all tables of a study whose hooks measured exponents and, of gated cells, paths too."""
+    known = runs[runs["status"] == "done"]
+    spectra = [_spectrum(run) for _, run in known.iterrows()]
+    walks = steps[(steps["quantity"] == "last_adjoint") & ~steps["id"].isin(runs.loc[runs["cell"] == "rnn", "id"])]
+    lost = {"path_all": 0.0, "path_gates": 0.01, "path_additive": 0.2}
+    paths = [walks.assign(quantity=name, mean_log=walks["mean_log"] - r * walks["lag"]) for name, r in lost.items()]
+    return {
+        "runs": runs.assign(lyapunov_1=runs["rate"], lyapunov_2=runs["rate"] - 0.1),
+        "steps": pd.concat([steps, *paths], ignore_index=True),
+        "spectra": pd.concat(spectra, ignore_index=True) if spectra else pd.DataFrame(columns=list(SPECTRA)),
+    }
+
+
+def _spectrum(run: pd.Series) -> pd.DataFrame:
+    index = np.arange(1, 9)
+    table = pd.DataFrame({"index": index, "exponent": run["rate"] - 0.1 * (index - 1), "stderr": 0.01})
+    return table.assign(id=run["id"], layer=0, direction="forward")[list(SPECTRA)]
 
 
 def _run(keys: Mapping[str, Any], status: str, name: str) -> dict[str, Any]:

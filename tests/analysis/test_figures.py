@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from analysis.synthetic import make_frames
+from analysis.synthetic import make_frames, with_long_range
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.contour import ContourSet
@@ -18,8 +19,13 @@ from gradlab.errors import InputError
 
 GRID = {"cell": ["rnn", "lstm"], "length": [10, 20, 40], "scale": [0.5, 1.0, 1.5, 2.0]}
 FRAMES = make_frames(GRID, seeds=3)
+STUDY = with_long_range(*FRAMES)
 LOST = {("rnn", 40, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
 IMAGES = {"cell": ["rnn", "lstm"], "task.order": ["rows", "pixels"], "scale": [0.5, 1.5]}
+
+
+def draw(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
+    return figures.draw(name, with_long_range(runs, steps))
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -44,7 +50,7 @@ def legend(figure: Figure) -> list[str]:
 
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_every_figure_fits_a_journal_and_is_small(name: str) -> None:
-    figure = figures.draw(name, *FRAMES)
+    figure = draw(name, *FRAMES)
     assert figure.get_size_inches()[0] in (figures.SINGLE, figures.DOUBLE)
     assert figure.get_size_inches()[1] < 9
     assert len(figures.svg(figure)) < 200_000
@@ -55,7 +61,7 @@ def test_every_figure_fits_a_journal_and_is_small(name: str) -> None:
 @pytest.mark.parametrize("name", figures.FIGURES)
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_drawn_again_the_bytes_are_the_same(name: str, kind: str) -> None:
-    first, again = (getattr(figures, kind)(figures.draw(name, *FRAMES)) for _ in range(2))
+    first, again = (getattr(figures, kind)(draw(name, *FRAMES)) for _ in range(2))
     assert first == again
 
 
@@ -74,17 +80,20 @@ def test_every_figure_of_every_kind_of_study(name: str, grid: dict[str, list[Any
     runs, steps = make_frames(grid, seeds=seeds)
     if name == "phase" and "scale" in grid and len(grid["scale"]) == 1:
         with pytest.raises(InputError, match="no plane to draw"):
-            figures.draw(name, runs, steps)
+            draw(name, runs, steps)
+    elif name == "paths" and grid["cell"] == ["rnn"]:
+        with pytest.raises(tables.NotRecorded, match=r'hooks = \["paths"\] records them, of cells with gates'):
+            draw(name, runs, steps)
     else:
-        figures.svg(figures.draw(name, runs, steps))
+        figures.svg(draw(name, runs, steps))
 
 
 def test_every_figure_where_one_cell_lacks_the_key() -> None:
     runs, steps = make_frames({"cell": ["rnn", "lstm"], "length": [10, 20], "init.forget_bias": [0.0, 5.0]}, seeds=2)
     runs["init.forget_bias"] = runs["init.forget_bias"].where(runs["cell"] == "lstm")
-    assert legend(figures.draw("decay", runs, steps)) == ["no forget_bias", "0", "5"]
-    assert [ax.get_title() for ax in panels(figures.draw("phase", runs, steps))] == ["lstm"]
-    (ax,) = panels(figures.draw("rates", runs, steps))
+    assert legend(draw("decay", runs, steps)) == ["no forget_bias", "0", "5"]
+    assert [ax.get_title() for ax in panels(draw("phase", runs, steps))] == ["lstm"]
+    (ax,) = panels(draw("rates", runs, steps))
     rate = tables.rates(runs[runs["length"] == 20]).iloc[0]["rate"]
     assert any(np.allclose(np.asarray(found.get_ydata(), dtype=float), rate) for found in ax.lines)
 
@@ -93,27 +102,27 @@ def test_every_figure_where_every_run_is_lost() -> None:
     grid = {"cell": ["rnn"], "length": [10, 20], "scale": [0.5, 1.5]}
     lost = {("rnn", length, scale): "diverged" for length in (10, 20) for scale in (0.5, 1.5)}
     runs, steps = make_frames(grid, seeds=1, lost=lost)
-    figures.svg(figures.draw("phase", runs, steps))
-    figures.svg(figures.draw("rates", runs, steps))
+    figures.svg(draw("phase", runs, steps))
+    figures.svg(draw("rates", runs, steps))
     with pytest.raises(InputError, match="no rows"):
-        figures.draw("decay", runs, steps)
+        draw("decay", runs, steps)
 
 
 def test_unknown_figure() -> None:
     with pytest.raises(InputError, match='unknown figure "fase"; did you mean "phase"'):
-        figures.draw("fase", *FRAMES)
+        draw("fase", *FRAMES)
 
 
 def test_a_panel_without_data_is_not_drawn() -> None:
     runs, steps = make_frames({"cell": ["rnn", "lstm"], "hidden": [8, 16], "scale": [0.5, 1.5]}, seeds=1)
     kept = runs[(runs["cell"] == "rnn") | (runs["hidden"] == 8)]
-    figure = figures.draw("decay", kept, steps)
+    figure = draw("decay", kept, steps)
     assert [ax.axison for ax in figure.axes] == [True, True, True, False]
 
 
 def test_decay_draws_its_table() -> None:
-    table, layout = tables.decay_table(*FRAMES)
-    figure = figures.draw("decay", *FRAMES)
+    table, layout = tables.decay_table(STUDY)
+    figure = draw("decay", *FRAMES)
     assert [ax.get_title() for ax in panels(figure)] == ["rnn", "lstm"]
     assert panels(figure)[0].get_ylabel() == "ln‖δₖ‖ − ln‖δ₁‖ (nats)"
     assert panels(figure)[1].get_ylabel() == ""
@@ -131,7 +140,7 @@ def test_decay_draws_its_table() -> None:
 
 
 def test_decay_reads_in_grey() -> None:
-    (ax, _) = panels(figures.draw("decay", *FRAMES))
+    (ax, _) = panels(draw("decay", *FRAMES))
     looks = [line(ax, label) for label in ("0.5", "1", "1.5", "2")]
     luma = [float(np.dot([0.2126, 0.7152, 0.0722], to_rgb(look.get_color()))) for look in looks]
     assert luma == sorted(luma)
@@ -142,14 +151,14 @@ def test_decay_reads_in_grey() -> None:
 def test_levels_look_the_same_in_every_panel() -> None:
     """A level that one panel lacks does not shift the colours of the others."""
     runs, steps = make_frames(GRID, seeds=1, lost={("rnn", 40, 0.5): "diverged"})
-    ax, other = panels(figures.draw("decay", runs, steps))
+    ax, other = panels(draw("decay", runs, steps))
     assert to_rgb(line(ax, "1").get_color()) == to_rgb(line(other, "1").get_color())
     assert line(ax, "1").get_marker() == line(other, "1").get_marker()
 
 
 def test_phase_shows_every_rate_as_a_number() -> None:
-    figure = figures.draw("phase", *FRAMES)
-    table, _ = tables.phase_table(*FRAMES)
+    figure = draw("phase", *FRAMES)
+    table, _ = tables.phase_table(STUDY)
     for ax, cell in zip(panels(figure), ["rnn", "lstm"], strict=True):
         assert (ax.get_xlabel(), ax.get_title()) == ("length T (steps)", cell)
         assert [text.get_text() for text in ax.get_xticklabels()] == ["10", "20", "40"]
@@ -165,14 +174,14 @@ def test_phase_shows_every_rate_as_a_number() -> None:
 
 
 def test_phase_colours_are_centred_at_zero_and_shared() -> None:
-    norms = [ax.collections[0].norm for ax in panels(figures.draw("phase", *FRAMES))]
+    norms = [ax.collections[0].norm for ax in panels(draw("phase", *FRAMES))]
     greatest = tables.rates(FRAMES[0])["rate"].abs().max()
     assert [(norm.vmin, norm.vmax) for norm in norms] == [(-greatest, greatest)] * 2
 
 
 def test_phase_draws_zero_where_the_rate_is_zero() -> None:
     runs, steps = FRAMES
-    rnn, lstm = panels(figures.draw("phase", runs, steps))
+    rnn, lstm = panels(draw("phase", runs, steps))
     assert not contours(lstm)
     (zero,) = contours(rnn)
     (path,) = zero.get_paths()
@@ -186,17 +195,17 @@ def test_phase_draws_zero_where_the_rate_is_zero() -> None:
 
 
 def test_phase_does_not_join_what_has_no_order() -> None:
-    rnn, _ = panels(figures.draw("phase", *make_frames(IMAGES, seeds=1)))
+    rnn, _ = panels(draw("phase", *make_frames(IMAGES, seeds=1)))
     assert len(contours(rnn)) == 2
 
 
 def test_phase_has_a_zero_line_for_a_single_length() -> None:
-    (ax,) = panels(figures.draw("phase", *make_frames({"cell": ["rnn"], "length": [10], "scale": [1.0, 2.0]}, seeds=1)))
+    (ax,) = panels(draw("phase", *make_frames({"cell": ["rnn"], "length": [10], "scale": [1.0, 2.0]}, seeds=1)))
     assert len(contours(ax)) == 1
 
 
 def test_phase_hatches_what_was_lost_and_leaves_no_hole() -> None:
-    rnn, lstm = panels(figures.draw("phase", *make_frames(GRID, seeds=2, lost=LOST)))
+    rnn, lstm = panels(draw("phase", *make_frames(GRID, seeds=2, lost=LOST)))
     for ax, word, corner in ((rnn, "div.", (2, 3)), (lstm, "fail", (0, 0))):
         (patch,) = [found for found in ax.patches if isinstance(found, Rectangle)]
         assert patch.get_hatch()
@@ -210,14 +219,14 @@ def test_phase_hatches_over_the_rate_where_only_some_seeds_diverged() -> None:
     runs, steps = make_frames(GRID, seeds=3)
     at = (runs["cell"] == "rnn") & (runs["length"] == 10) & (runs["scale"] == 0.5) & (runs["seed"] == 1)
     runs.loc[at, "status"] = "diverged"
-    rnn, _ = panels(figures.draw("phase", runs, steps))
+    rnn, _ = panels(draw("phase", runs, steps))
     (patch,) = rnn.patches
     assert patch.get_facecolor()[3] == 0
     assert "div." not in texts(rnn)
 
 
 def test_numbers_stand_out_from_their_cells() -> None:
-    for ax in panels(figures.draw("phase", *FRAMES)):
+    for ax in panels(draw("phase", *FRAMES)):
         for text in ax.texts:
             face = text.get_bbox_patch().get_facecolor()[:3]
             ink, ground = (float(np.dot([0.2126, 0.7152, 0.0722], to_rgb(c))) for c in (text.get_color(), face))
@@ -225,8 +234,8 @@ def test_numbers_stand_out_from_their_cells() -> None:
 
 
 def test_rates_draws_its_table_with_bars() -> None:
-    table, _ = tables.rates_table(*FRAMES)
-    figure = figures.draw("rates", *FRAMES)
+    table, _ = tables.rates_table(STUDY)
+    figure = draw("rates", *FRAMES)
     (ax,) = panels(figure)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("init scale g", "rate of ln‖δ‖ (nats/step)")
     assert legend(figure) == ["rnn", "lstm"]
@@ -238,21 +247,22 @@ def test_rates_draws_its_table_with_bars() -> None:
 
 
 def test_rates_marks_what_has_no_rate_on_the_edge() -> None:
-    (ax,) = panels(figures.draw("rates", *make_frames(GRID, seeds=2, lost=LOST)))
+    (ax,) = panels(draw("rates", *make_frames(GRID, seeds=2, lost=LOST)))
     (cross,) = [found for found in ax.lines if found.get_marker() == "x"]
     assert cross.get_xdata() == [2.0]
     assert cross.get_transform() != ax.transData
 
 
 def test_a_single_line_needs_no_key() -> None:
-    figure = figures.draw("rates", *make_frames({"cell": ["rnn"], "scale": [0.5, 1.0]}, seeds=1))
+    figure = draw("rates", *make_frames({"cell": ["rnn"], "scale": [0.5, 1.0]}, seeds=1))
     assert not figure.legends
 
 
 def test_one_panel_into_the_users_own_axes() -> None:
     ax = Figure().subplots()
     for name in figures.FIGURES:
-        table, layout = figures.FIGURES[name].table(*FRAMES)
-        assert figures.FIGURES[name].draw(table[table["cell"] == "rnn"], layout, ax=ax) is ax
-        own = figures.FIGURES[name].draw(table[table["cell"] == "rnn"], layout)
+        table, layout = figures.FIGURES[name].table(STUDY)
+        part = table[table[layout.panel or "cell"] == table[layout.panel or "cell"].iloc[0]]
+        assert figures.FIGURES[name].draw(part, layout, ax=ax) is ax
+        own = figures.FIGURES[name].draw(part, layout)
         assert own is not ax

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.synthetic import make_frames
+from analysis.synthetic import frames, make_frames
 
 from gradlab.report import page, write_report
 
@@ -56,7 +56,7 @@ class Read(HTMLParser):
 
 
 def written(folder: Path, runs: pd.DataFrame, steps: pd.DataFrame, **study: Any) -> Read:
-    path = write_report(folder, runs=runs, steps=steps, study=STUDY | study, provenance=PROVENANCE)
+    path = write_report(folder, frames=frames(runs, steps), study=STUDY | study, provenance=PROVENANCE)
     assert path == folder / "report.html"
     found = Read(path.read_text(encoding="utf-8"))
     assert not found.open

@@ -73,5 +73,5 @@ def test_side_by_side_of_a_key_that_one_cell_lacks() -> None:
     runs, _ = make_frames({"cell": ["rnn", "lstm"], "init.forget_bias": [0.0, 1.0]}, seeds=1)
     runs["init.forget_bias"] = runs["init.forget_bias"].where(runs["cell"] == "lstm")
     wide = tabular.side_by_side(tables.rates(runs), "cell")
-    assert sorted(wide["init.forget bias"]) == ["0", "1", "—"]
+    assert sorted(wide["forget bias b_f"]) == ["0", "1", "—"]
     assert (wide == "—").sum().tolist() == [1, 2, 1]

@@ -16,12 +16,12 @@ def ids(**changes: Any) -> list[str]:
     return [c.id for c in tiny(**changes).plan.configurations]
 
 
-#: Rows of the three cells as numerics 1 gives them: id, loss and rate. If a change of gradlab moves one of these
-#: numbers, or an id, raise plan.NUMERICS (which moves every id) and write down what it gives then.
+#: Rows of the three cells as numerics 1 gives them: id, loss, rate and lyapunov_1. If a change of gradlab moves one of
+#: these numbers, or an id, raise plan.NUMERICS (which moves every id) and write down what it gives then.
 GOLDEN = {
-    "rnn": ("46f4ac2de688a20d", 3.782574733736103, -0.1767862827043546),
-    "lstm": ("85b85a87ffb8237f", 4.941389067276014, -0.24288810429790514),
-    "gru": ("83efd37a6d0010d7", 4.435844103575666, -0.11236272543331155),
+    "rnn": ("b698a9fd06ced17e", 3.782574733736103, -0.1767862827043546, -0.15825945943237732),
+    "lstm": ("a949699cf111fcd8", 4.941389067276014, -0.24288810429790514, -0.20647486266198364),
+    "gru": ("c578b3bcb97ee85c", 4.435844103575666, -0.11236272543331155, -0.10973146816771522),
 }
 
 
@@ -29,11 +29,12 @@ GOLDEN = {
 def test_golden_ids_and_numbers_guard_the_version_of_the_numerics(cell: str, tmp_path: Any) -> None:
     study = tiny(grid={"cell": [cell], "length": [30], "scale": [1.2], "seeds": [7]})
     row = run(study, tmp_path / "r").frame("runs").iloc[0]
-    name, loss, rate = GOLDEN[cell]
+    name, loss, rate, exponent = GOLDEN[cell]
     assert NUMERICS == 1
     assert row["id"] == name
     assert row["loss"] == pytest.approx(loss, rel=1e-9)
     assert row["rate"] == pytest.approx(rate, rel=1e-9)
+    assert row["lyapunov_1"] == pytest.approx(exponent, rel=1e-9)
 
 
 def test_numbers_spelled_otherwise_are_the_same_configuration() -> None:
@@ -43,13 +44,14 @@ def test_numbers_spelled_otherwise_are_the_same_configuration() -> None:
 
 
 def test_a_default_that_is_spelled_out_is_the_same_configuration() -> None:
-    spelled = {"init": {"recurrent": "gaussian", "input_scale": 1.0}, "rnn": {"activation": "tanh"}}
+    init = {"recurrent": "gaussian", "input": "gaussian", "input_scale": 1.0, "bias": "zero"}
+    spelled = {"init": init, "rnn": {"activation": "tanh"}}
     assert ids(base={"at": "last", "layers": 1, "precision": "float64"}, **spelled) == ids()
 
 
 def test_name_question_report_and_the_order_of_hooks_are_not_part_of_it() -> None:
     assert ids(name="other", question="?", report={"figures": ["phase"]}, full={"seeds": 3}) == ids()
-    assert ids(base={"hooks": ["gates", "gradients"]}) == ids()
+    assert ids(base={"hooks": ["lyapunov:2", "gates", "gradients"]}) == ids()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_the_table_of_the_plan_has_a_column_for_every_key() -> None:
     assert frame.columns[:4].tolist() == ["id", "study", "cell", "length"]
     assert frame.columns[-2:].tolist() == ["seed", "hooks"]
     assert frame["at"].unique().tolist() == ["1, 3"]
-    assert frame["hooks"].unique().tolist() == ["gates, gradients"]
+    assert frame["hooks"].unique().tolist() == ["gates, gradients, lyapunov:2"]
     assert frame.loc[frame["cell"] == "rnn", "rnn.activation"].unique().tolist() == ["relu"]
     assert frame.loc[frame["cell"] == "lstm", "rnn.activation"].isna().all()
     assert frame["init.chrono"].dtype == "float64"

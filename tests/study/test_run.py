@@ -37,7 +37,7 @@ def test_tables_are_identical_on_any_executor(reference: Results, tmp_path: Path
         assert_same_tables(run(tiny(), tmp_path / "r", None, executor=executor), reference)
 
 
-@pytest.mark.parametrize("writes", range(1, 18, 3))
+@pytest.mark.parametrize("writes", range(1, 26, 4))
 def test_tables_are_identical_after_an_interruption_at_any_write(
     reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
@@ -51,13 +51,13 @@ def test_tables_are_identical_after_an_interruption_at_any_write(
 
     with monkeypatch.context() as killed:
         killed.setattr(store, "write_whole", write_until_killed)
-        if writes < 16:
+        if writes < 24:
             with pytest.raises(KeyboardInterrupt):
                 run(tiny(), tmp_path / "r")
         else:
             run(tiny(), tmp_path / "r")
     before = load_results(tmp_path / "r").frame("runs")["status"].value_counts().get("done", 0)
-    assert before == 2 * (writes // 2 if writes < 16 else 8)
+    assert before == 2 * (writes // 3 if writes < 24 else 8)
     assert_same_tables(run(tiny(), tmp_path / "r"), reference)
 
 

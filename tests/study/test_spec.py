@@ -22,7 +22,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown base key": ({"base": {"hiden": 8}}, r'^base\.hiden: unknown key "hiden"; did you mean "hidden"\?'),
     "unknown init key": (
         {"init": {"forget_bais": 1.0}},
-        r'^init\.forget_bais: unknown key "forget_bais"; did you mean "forget_bias"\? \(recurrent, input_scale, ',
+        r'^init\.forget_bais: unknown key "forget_bais"; did you mean "forget_bias"\? \(recurrent, input, ',
     ),
     "unknown dotted key": (
         {"grid": {"init.recurent": ["gaussian"]}},
@@ -40,6 +40,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown task": ({"task": {"name": "summ"}}, r'^task\.name: unknown task "summ"; did you mean "sum"'),
     "unknown init": ({"init": {"recurrent": "gausian"}}, r'^init\.recurrent: unknown recurrent init .* "gaussian"'),
+    "unknown input init": ({"init": {"input": "unifrm"}}, r'^init\.input: unknown input init .* "uniform"'),
+    "unknown bias init": ({"init": {"bias": "zeros"}}, r'^init\.bias: unknown bias init .* "zero"'),
+    "text for true": (
+        {"task": {"name": "noise", "kick": "yes"}},
+        r'^task\.kick: expected true or false, got "yes"',
+    ),
     "unknown hook": (
         {"base": {"hooks": ["gradients", "jacobain"]}},
         r'^base\.hooks\[1\]: unknown hook "jacobain"; .* "jacobians"',
@@ -83,7 +89,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "key of an absent task": ({"task": {"name": "sum", "order": "rows"}}, r'^task\.order: task "sum" .*; digits would'),
     "length of a fixed task": (
         {"task": {"name": "digits"}},
-        r'^grid\.length: task "digits" has no such key; sum would',
+        r'^grid\.length: task "digits" has no such key; sum and noise would',
     ),
     "wrong at": ({"base": {"at": "frist"}}, r'^base\.at: expected "last", "every" or a list of steps.*got "frist"'),
     "a step twice": ({"base": {"at": [3, 3]}}, r"^base\.at: a step stands twice"),

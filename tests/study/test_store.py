@@ -30,15 +30,16 @@ def folder(results: Results, tmp_path: Path) -> Path:
 
 
 def test_tables_have_the_columns_of_the_schema_in_the_order_of_the_plan(results: Results) -> None:
-    runs, steps = results.frame("runs"), results.frame("steps")
+    runs, steps, spectra = (results.frame(name) for name in schema.TABLES)
     assert runs["id"].tolist() == [c.id for c in results.plan.configurations]
-    assert steps["id"].drop_duplicates().tolist() == runs["id"].tolist()
-    assert steps.columns.tolist() == list(schema.STEPS)
+    for name, table in (("steps", steps), ("spectra", spectra)):
+        assert table["id"].drop_duplicates().tolist() == runs["id"].tolist()
+        assert table.columns.tolist() == list(schema.TABLES[name])
     names = runs.columns.tolist()
     assert [name for name in names if name in schema.RUNS] == list(schema.RUNS)
     assert names.index("study") < names.index("cell") < names.index("seed") < names.index("layer")
-    for table, columns in ((runs, schema.RUNS), (steps, schema.STEPS)):
-        for name, column in columns.items():
+    for kind, table in zip(schema.TABLES, (runs, steps, spectra), strict=True):
+        for name, column in schema.TABLES[kind].items():
             assert (
                 pd.api.types.is_string_dtype(table[name])
                 if column.dtype == "string"
@@ -80,6 +81,7 @@ def test_what_has_not_run_is_a_planned_row(folder: Path) -> None:
     assert set(runs["error"]) == {""}
     assert runs["layer"].tolist() == [0] * 16
     assert load_results(folder).frame("steps").empty
+    assert load_results(folder).frame("spectra").columns.tolist() == list(schema.SPECTRA)
     assert load_results(folder).verdict() == "rnn: planned 8 of 8\nlstm: planned 8 of 8"
 
 
@@ -105,7 +107,7 @@ def test_steps_without_runs_do_not_count(folder: Path) -> None:
     assert load_results(folder).frame("runs")["status"].value_counts().to_dict() == {"done": 14, "planned": 2}
 
 
-@pytest.mark.parametrize("kind", ["runs", "steps"])
+@pytest.mark.parametrize("kind", schema.TABLES)
 @pytest.mark.parametrize("left", [0, 4, 0.5, 0.99])
 def test_a_truncated_part_is_damaged(folder: Path, kind: str, left: float) -> None:
     path = sorted((folder / "parts").glob(f"*.{kind}.parquet"))[0]
@@ -116,8 +118,9 @@ def test_a_truncated_part_is_damaged(folder: Path, kind: str, left: float) -> No
         load_results(folder).frame(kind)
 
 
-def test_runs_whose_steps_are_gone_are_damaged(folder: Path) -> None:
-    path = sorted((folder / "parts").glob("*.steps.parquet"))[0]
+@pytest.mark.parametrize("kind", ["steps", "spectra"])
+def test_runs_whose_other_tables_are_gone_are_damaged(folder: Path, kind: str) -> None:
+    path = sorted((folder / "parts").glob(f"*.{kind}.parquet"))[0]
     path.unlink()
     assert scan(folder).damaged == [path.name.split(".")[0]]
 
@@ -158,7 +161,7 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
 def test_numbers_survive_to_the_last_bit(results: Results) -> None:
     group = results.plan.groups()[0]
     part = measure(group)
-    direct = pq.read_table(pa.BufferReader(part.steps)).to_pandas()
+    direct = pq.read_table(pa.BufferReader(part.files["steps"])).to_pandas()
     stored = results.frame("steps")
     stored = stored[stored["id"].isin([c.id for c in group])].reset_index(drop=True)
     assert np.array_equal(direct["mean_log"], stored["mean_log"], equal_nan=True)

@@ -12,9 +12,11 @@ from gradlab.tasks import TASKS
 from gradlab.tasks.digits import ORDERS
 
 #: Each task in each variant, and a length that it can have.
-VARIANTS = {"sum": (TASKS["sum"](), 12)} | {
-    f"digits-{order}": (TASKS["digits"](order=order), 8 if order == "rows" else 64) for order in ORDERS
-}
+VARIANTS = {
+    "sum": (TASKS["sum"](), 12),
+    "noise-driven": (TASKS["noise"](input_size=3, std=2.0), 12),
+    "noise-kick": (TASKS["noise"](kick=True), 12),
+} | {f"digits-{order}": (TASKS["digits"](order=order), 8 if order == "rows" else 64) for order in ORDERS}
 cases = pytest.mark.parametrize("name", VARIANTS)
 BATCH = 5
 
