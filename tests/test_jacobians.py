@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from typing import Any
 
@@ -243,3 +245,27 @@ def test_bad_questions() -> None:
     with pytest.raises(InputError, match='unknown norm "frob"; did you mean "fro"'):
         J.norm("frob")
     assert repr(J.T).startswith("Jacobians: transposed ∂s_t/∂s_{t−1} of LSTM(")
+
+
+# --- the full tier ------------------------------------------------------------------------------------------
+
+LARGE = """
+import resource
+import numpy as np
+import gradlab as gl
+
+trace = gl.trace(gl.LSTM.init(8, 256, rng=0), np.random.default_rng(0).standard_normal((1000, 32, 8)))
+J = trace.jacobians
+J.norm(2, steps=range(1, 1001, 25))
+J.norm("fro", steps=range(1, 1001, 25))
+J @ np.ones((1000, 32, 512))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.full
+def test_a_large_lstm_stays_under_three_gibibytes() -> None:
+    """T 1000, B 32, H 256: 67 GB of dense Jacobians; chunks do not grow with the number of steps asked for."""
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    kibibytes = int(done.stdout)
+    assert kibibytes < 3 * 2**20
