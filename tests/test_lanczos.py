@@ -1,0 +1,83 @@
+"""Singular values of many matrices at once: every method against LAPACK, on spectra that are hard for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from oracles.products import product_of, rotations
+
+import gradlab as gl
+from gradlab.jacobians import METHODS
+from gradlab.lanczos import largest_singular_values
+
+S = 24
+SPECTRA = {
+    "spread": np.geomspace(1.0, 1e-12, S),
+    "clustered at the top": np.concatenate([1.0 - 1e-7 * np.arange(4), np.linspace(0.5, 0.1, S - 4)]),
+    "two clusters": np.concatenate([1.0 - 1e-9 * np.arange(S // 2), 0.3 - 1e-9 * np.arange(S // 2)]),
+    "equal": np.full(S, 0.7),
+    "equal pairs": np.repeat(np.linspace(2.0, 0.2, S // 2), 2),
+    "one direction": np.concatenate([[3.0], np.zeros(S - 1)]),
+    "nothing": np.zeros(S),
+    "tiny": 1e-200 * np.linspace(1.0, 0.1, S),
+    "huge": 1e200 * np.linspace(1.0, 0.1, S),
+    "gaussian": np.linalg.svd(np.random.default_rng(3).standard_normal((S, S)), compute_uv=False),
+}
+
+
+def jacobians_with(values: NDArray[np.float64]) -> gl.Trace:
+    """Return a trace of 3 steps and 2 sequences whose J_t all have these singular values."""
+    rng = np.random.default_rng(0)
+    left, right = rotations(6, S, rng), rotations(6, S, rng)
+    return product_of((left * values @ right).reshape(3, 2, S, S))
+
+
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "lapack"])
+@pytest.mark.parametrize("name", SPECTRA)
+def test_the_largest_values_are_those_prescribed(name: str, method: str, k: int) -> None:
+    """1e-10 relative, of LAPACK's too: where squares lose digits its values take their place."""
+    found = jacobians_with(SPECTRA[name]).jacobians.singular_values(k, method=method)
+    expected = np.sort(SPECTRA[name])[::-1][:k]
+    assert found.shape == (3, 2, k)
+    assert np.abs(found - expected).max() <= 1e-10 * expected.max()
+    kept = expected > 1e-3 * expected.max()
+    assert (np.abs(found - expected)[..., kept] <= 1e-10 * expected[kept]).all()
+
+
+def test_values_are_found_as_often_as_they_occur() -> None:
+    found = jacobians_with(SPECTRA["equal pairs"]).jacobians.singular_values(3, method="lanczos")
+    assert np.allclose(found, [2.0, 2.0, SPECTRA["equal pairs"][2]], rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_automatic_choice_agrees_with_lapack_on_both_sides_of_its_border(cell: str) -> None:
+    """S = 64 goes to Gram, S = 128 to Lanczos."""
+    for size in (64, 128):
+        hidden = size // 2 if cell == "lstm" else size
+        kind = {"rnn": gl.RNN, "lstm": gl.LSTM, "gru": gl.GRU}[cell]
+        x = np.random.default_rng(1).standard_normal((2, 3, 4))
+        J = gl.trace(kind.init(4, hidden, scale=1.5, rng=0), x).jacobians
+        for k in (1, 2):
+            assert np.allclose(J.singular_values(k), J.singular_values(k, method="lapack"), rtol=1e-10, atol=0)
+
+
+def test_a_residual_and_not_a_standstill_ends_the_iteration() -> None:
+    """Twelve steps of a slowly converging matrix are wrong by more than the tolerance: it must go on."""
+    values = np.linspace(1.0, 0.99, 200)
+    A = np.diag(values)[..., None]
+    products = []
+
+    def apply(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        products.append(1)
+        return np.asarray(np.einsum("ijn,jn->in", A, v))
+
+    found = largest_singular_values(apply, lambda u: np.einsum("ijn,in->jn", A, u), 200, 1)
+    assert abs(found[0, 0] - 1.0) < 1e-10
+    assert len(products) > 40
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(ValueError, match='unknown method "lanzcos"; did you mean "lanczos"'):
+        jacobians_with(SPECTRA["gaussian"]).jacobians.singular_values(1, method="lanzcos")
