@@ -213,7 +213,7 @@ class Trace:
 
     @property
     def outputs(self) -> Array:
-        """y_t of all steps, ``(T, B, O)``, zero beyond a sequence's own end, of a bare cell h_t; not to be written to."""
+        """y_t of all steps, ``(T, B, O)``, zero beyond a sequence's end, of a bare cell h_t; not to be written to."""
         return sequences_first(self._run.y)
 
     @property
