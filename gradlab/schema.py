@@ -82,7 +82,7 @@ DERIVED: dict[str, Column] = {
     "crossing": Column(
         "float64", "", "value of the control at which the rate turns positive, interpolated", "rate turns positive at"
     ),
-    "lyapunov_1": Column("float64", "nats/step", "largest Lyapunov exponent", "λ₁"),
+    "crossed": Column("int64", "", "seeds in which the rate turns positive", "seeds that cross"),
     "index_share": Column("float64", "", "rank of an exponent over H, the units of a layer", "index i / H"),
     "travelled": Column("float64", "nats", "mean of a path's ln norm less that of all paths at lag 0", "ln‖path‖"),
     "loss_t": Column("int64", "steps", "step at which the loss is read", "loss step t"),
@@ -102,6 +102,8 @@ SPECTRA: dict[str, Column] = {
     "exponent": Column("float64", "nats/step", "Lyapunov exponent, mean over the sequences", "exponent λᵢ"),
     "stderr": Column("float64", "nats/step", "its standard error, from blocks in time"),
 }
+
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 TABLES = {"runs": RUNS, "steps": STEPS, "spectra": SPECTRA}
 
@@ -123,10 +125,18 @@ QUANTITIES: dict[str, str] = {
 }
 
 
+def described(column: str) -> Column | None:
+    """Return what the schema says of a column of any table; None where it says nothing, as of most keys."""
+    prefix, _, rank = column.partition("_")
+    if prefix == "lyapunov" and rank.isdecimal():
+        return Column("float64", "nats/step", f"Lyapunov exponent {rank}", "λ" + rank.translate(_SUBSCRIPTS))
+    return {**KEYS, **DERIVED, **SPECTRA, **STEPS, **RUNS}.get(column)
+
+
 def axis_label(column: str) -> str:
     """Return ``label (unit)`` for an axis; columns that the schema does not know label themselves."""
-    found = {**KEYS, **DERIVED, **SPECTRA, **STEPS, **RUNS}.get(column)
+    found = described(column)
     if found is None:
-        return column.replace("_", " ")
+        return column if "." in column else column.replace("_", " ")  # a study's key is spelled as it is given
     name = found.label or column.replace("_", " ")
     return f"{name} ({found.unit})" if found.unit else name

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from study.tiny import assert_same_tables, run, tables, tiny
 
@@ -109,9 +110,30 @@ def test_bad_input_is_one_line_and_exit_code_2(
     Path(spec).write_text(broken, encoding="utf-8")
     code, _, err = command(verb, spec)
     assert code == 2
-    assert err.startswith(message)
+    assert err.startswith(message.replace("gradlab: ", f"gradlab: {spec}: ", 1))
     assert err.count("\n") == 1
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("layers", ["[2]", "[1, 2]"])
+def test_stacked_layers_are_reported_each(command: Command, spec: str, layers: str) -> None:
+    Path(spec).write_text(TINY.replace("[grid]", f"[grid]\nlayers = {layers}"), encoding="utf-8")
+    assert command("run", spec, "--workers", "0")[0] == 0
+    rates = pd.read_csv("results/tiny/tables/rates.csv")
+    assert {0, 1} <= set(rates["layer"])
+
+
+def test_options_that_exclude_each_other_are_refused_before_anything_runs(command: Command, spec: str) -> None:
+    Path(spec).write_text(TINY + "\n[init]\nforget_bias = 1.0\nchrono = 50.0\n", encoding="utf-8")
+    code, _, err = command("plan", spec)
+    assert code == 2
+    assert "give forget_bias or chrono, not both" in err
+
+
+def test_full_needs_its_table(command: Command, spec: str) -> None:
+    code, _, err = command("run", spec, "--full")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the study has no [full] table" in err
 
 
 def test_what_cannot_fit_says_what_would(command: Command, spec: str) -> None:

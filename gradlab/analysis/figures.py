@@ -7,8 +7,8 @@ Colour always goes with a line style and a marker, so that grey prints and colou
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -177,6 +177,7 @@ FIGURES: dict[str, Picture] = {
         decay,
         findings.decay_says,
         "Logarithm of the gradient's norm against the lag, less its value at lag 1, for the longest sequences; "
+        "panels share y, but rows that end at different lags each have their own; "
         "bands: 95 % t-intervals over the seeds",
         lambda table, layout: 2.1,
     ),
@@ -184,8 +185,8 @@ FIGURES: dict[str, Picture] = {
         tables.phase_table,
         phase,
         findings.phase_says,
-        "Rate of ln‖δ‖ in nats per step; red grows, blue decays, the black line is where it is zero "
-        "(interpolated between the values studied); hatched: runs diverged or failed",
+        "Rate of ln‖δ‖ in nats per step; red grows, blue decays, the black line is where the mean over the seeds "
+        "is zero (interpolated between the values studied); hatched: runs diverged or failed",
         lambda table, layout: max(0.5 + 0.22 * table[layout.y].nunique(), 1.3),
     ),
     "rates": Picture(
@@ -243,7 +244,7 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
     with matplotlib.rc_context(STYLE):
         size = (SINGLE if len(places[0]) == 1 else DOUBLE, 0.6 + len(places) * picture.height(table, layout))
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(len(places), len(places[0]), sharex="row", sharey="row", squeeze=False)
+        axes = figure.subplots(len(places), len(places[0]), sharex="row", sharey=_shared(table, layout), squeeze=False)
         for (i, j), ax in np.ndenumerate(axes):
             place = places[i][j]
             part = table[:0] if place is None else _where(table, place)
@@ -350,6 +351,14 @@ def _combinations(table: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[st
     return [dict(zip(columns, values, strict=True)) for values in found.itertuples(index=False)]
 
 
+def _shared(table: pd.DataFrame, layout: Layout) -> Literal["all", "row"]:
+    """Return which panels share y: all, but where rows of panels end at different x each row has its own."""
+    if not layout.rows or not pd.api.types.is_numeric_dtype(table[layout.x]):
+        return "all"
+    ends = table.groupby(list(layout.rows), observed=True, dropna=False)[layout.x].max()
+    return "all" if ends.nunique() <= 1 else "row"
+
+
 def _where(table: pd.DataFrame, place: dict[str, Any]) -> pd.DataFrame:
     for key, value in place.items():
         table = table[table[key].isna() if pd.isna(value) else table[key] == value]
@@ -399,8 +408,11 @@ def _outer_labels_only(axes: np.ndarray[Any, np.dtype[Any]]) -> None:
     for column in axes.T:
         for ax in [ax for ax in column if ax.axison][:-1]:
             ax.set_xlabel("")
-    for ax in axes[:, 1:].flat:
-        ax.set_ylabel("")
+    for row in axes:
+        for i, ax in enumerate([ax for ax in row if ax.axison]):
+            ax.tick_params(labelleft=i == 0)
+            if i:
+                ax.set_ylabel("")
 
 
 def _key(figure: Figure, axes: np.ndarray[Any, np.dtype[Any]], layout: Layout) -> None:
@@ -413,4 +425,13 @@ def _key(figure: Figure, axes: np.ndarray[Any, np.dtype[Any]], layout: Layout) -
     found = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     if len(found) > 1 and layout.hue != layout.x:
         title = axis_label(layout.hue)
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=7, title=title)
+        figure.legend(
+            found.values(), found.keys(), loc="outside lower center", ncols=_abreast(figure, found), title=title
+        )
+
+
+def _abreast(figure: Figure, labels: Iterable[str]) -> int:
+    """Return how many entries of a legend fit beside each other: a line, two gaps and the longest label each."""
+    em = matplotlib.font_manager.FontProperties(size=STYLE["legend.fontsize"]).get_size_in_points()
+    entry = em * (4.8 + 0.65 * max(map(len, labels)))
+    return max(int(0.95 * 72 * figure.get_figwidth() / entry), 1)

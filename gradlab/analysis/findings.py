@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import pandas as pd
 
 from gradlab.analysis.factors import Layout, longest, named, numeric_control, others
 from gradlab.analysis.numerals import compact, estimate, plain
-from gradlab.analysis.tables import crossing, crossings, rates
+from gradlab.analysis.tables import crossings, rates
 
 
 def study_findings(runs: pd.DataFrame) -> list[tuple[str, str]]:
@@ -40,12 +39,12 @@ def decay_says(table: pd.DataFrame, layout: Layout) -> str:
 
 
 def phase_says(table: pd.DataFrame, layout: Layout) -> str:
-    """Return where along y the mean rate turns positive in each panel."""
+    """Return where along y the rate turns positive in each panel, as the mean over the seeds of each one's crossing."""
     if not pd.api.types.is_numeric_dtype(table[layout.y]):
         return signs_say(table, layout)
     groups = table.groupby(["cell", *layout.rows], observed=True, dropna=False)
     told = [f"{_place(part.iloc[0], ('cell', *layout.rows))} {_turns(part, layout)}" for _, part in groups]
-    return f"The mean rate turns positive: {'; '.join(told)}."
+    return f"The rate turns positive (mean of the seeds' crossings): {'; '.join(told)}."
 
 
 def signs_say(table: pd.DataFrame, layout: Layout) -> str:
@@ -132,22 +131,21 @@ def _sign(known: pd.DataFrame, along: str, turn: pd.Series) -> str:
         return f"the gradient decays at every {along} studied"
     if (known["rate"] > 0).all():
         return f"the gradient grows at every {along} studied"
-    if not turn["excluded"]:
+    if turn["crossed"] == turn["seeds"]:
         told = estimate(turn["crossing"], turn["crossing_low"], turn["crossing_high"])
         return f"the rate turns positive at {along} {told}"
-    at = crossing(known[along], known["rate"])
-    if math.isnan(at):
-        return f"the mean rate never turns positive as {along} grows"
-    some = f"{turn['seeds']} of {turn['seeds'] + turn['excluded']} seeds"
-    return f"the mean rate turns positive at {along} {compact(at, 3)} (the rate does in {some})"
+    if not turn["crossed"]:
+        return f"the rate never turns positive as {along} grows"
+    return f"the rate turns positive in {turn['crossed']} of {turn['seeds']} seeds"
 
 
 def _turns(part: pd.DataFrame, layout: Layout) -> str:
-    found = [crossing(line[layout.y], line["rate"]) for _, line in part.groupby(layout.x, observed=True)]
-    known = [at for at in found if not math.isnan(at)]
-    if not known:
-        return f"not within {layout.y} {plain(part[layout.y].min())} to {plain(part[layout.y].max())}"
-    low, high = compact(min(known), 3), compact(max(known), 3)
+    found = part.drop_duplicates(layout.x)
+    known = found["crossing"].dropna()
+    if known.empty:
+        some = ", in some seeds only" if found["crossed"].any() else ""
+        return f"not from {layout.y} {plain(part['lowest'].iloc[0])} to {plain(part['highest'].iloc[0])}{some}"
+    low, high = compact(known.min(), 4), compact(known.max(), 4)
     span = low if low == high else f"{low} to {high}"
     some = "" if len(known) == len(found) else f", at {len(known)} of {len(found)} values of {layout.x}"
     return f"at {layout.y} {span}{some}"

@@ -32,9 +32,16 @@ OF = ["id", "layer", "direction"]
 #: The quantity whose increments the rate is the mean of.
 QUANTITY = "last_adjoint"
 #: Points that all lines of a picture share, and the fewest for one line: smooth at print size, and small.
-POINTS, FEWEST_POINTS = 1500, 20
+POINTS, FEWEST_POINTS = 1000, 20
 #: The paths of a gradient through a gated cell, as ``steps`` has them and as a figure names them.
 PATHS = {"path_all": "all paths", "path_gates": "through a gate at least once", "path_additive": "additive path alone"}
+
+#: Columns of ``runs`` with one number a run that a hook recorded, beside the rate; of the exponents the largest.
+MEASURES = (
+    *("jac_norm2_median", "jac_cond_median", "saturation"),
+    *(f"lyapunov_{rank}" for rank in range(1, 5)),
+    *("kaplan_yorke", "entropy", "path_share"),
+)
 
 
 class NotRecorded(InputError):
@@ -70,7 +77,8 @@ def crossings(runs: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         What varies beside the control, ``crossing``, ``crossing_low``, ``crossing_high`` (mean and 95 %
-        t-interval over the seeds), ``seeds`` (how many cross), ``excluded`` (how many do not).
+        t-interval over the seeds), ``crossed`` (how many seeds cross), ``seeds`` (of how many), ``along`` (the
+        control), ``lowest`` and ``highest`` (its first and last value).
 
     Raises
     ------
@@ -91,7 +99,32 @@ def crossings(runs: pd.DataFrame) -> pd.DataFrame:
     table = across_seeds(found.astype(known[by].dtypes.to_dict()), by, "crossing")
     means = ["crossing", "crossing_low", "crossing_high"]
     table[means] = table[means].where(table["excluded"] == 0)
-    return table
+    table = table.rename(columns={"seeds": "crossed"}).assign(seeds=table["seeds"] + table["excluded"], along=along)
+    return table.drop(columns="excluded").assign(lowest=known[along].min(), highest=known[along].max())
+
+
+def measures(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return what the hooks recorded of each run (`MEASURES`, whichever are there), with 95 % intervals over the seeds.
+
+    Returns
+    -------
+    DataFrame
+        ``cell`` and the other varying keys, of each measure its mean and ``_low`` and ``_high``, and ``seeds`` (runs
+        averaged); without a column beyond the keys where no hook recorded any.
+    """
+    by, placed = _by(runs), arranged(runs)
+    names = [name for name in MEASURES if name in runs and runs[name].notna().any()]
+    table = placed[by].drop_duplicates()
+    for name in names:
+        means = across_seeds(placed, by, name).drop(columns="excluded")
+        table = table.merge(means.rename(columns={"seeds": f"{name}_seeds"}), on=by)
+    counts = [f"{name}_seeds" for name in names]
+    return table.drop(columns=counts).assign(seeds=table[counts].max(axis=1)) if names else table
+
+
+def has_rates(runs: pd.DataFrame) -> bool:
+    """Return whether the study's hooks record rates, known or not."""
+    return "hooks" not in runs or bool(runs["hooks"].str.split(", ").map(lambda names: "gradients" in names).any())
 
 
 def crossing(along: ArrayLike, rate: ArrayLike) -> float:
@@ -114,7 +147,7 @@ def excluded(runs: pd.DataFrame) -> pd.DataFrame:
 
 def decay_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag at the longest length, with its 95 % interval over seeds."""
-    runs, steps = frames["runs"], frames["steps"]
+    runs, steps = _with_rates(frames), frames["steps"]
     rest = others(runs, "length", control(runs))
     panel = "cell" if "cell" in rest else next(iter(rest), "cell")
     layout = Layout(panel, tuple(name for name in rest if name != panel), "lag", "change", control(runs))
@@ -127,8 +160,11 @@ def decay_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def phase_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the rate over the control and the length (or, for a task of one length, another key)."""
-    runs = frames["runs"]
+    """Return the rate over the control and the length (or, for a task of one length, another key).
+
+    Where the control is a number, with the columns of `crossings` for the rates along it.
+    """
+    runs = _with_rates(frames)
     turned = control(runs)
     if turned is None:
         raise InputError("runs: nothing varies but the cell and the seed; there is no plane to draw")
@@ -136,12 +172,15 @@ def phase_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     across = "length" if "length" in rest else next(iter(rest), "cell")
     panel = "" if across == "cell" else "cell"
     table = rates(runs).dropna(subset=[across, turned])  # a cell without the key has no place in the plane
+    if numeric_control(runs) is not None:
+        where = crossings(runs).drop(columns="seeds")
+        table = table.merge(where, on=[name for name in where if name in _by(runs)], how="left")
     return table, Layout(panel, tuple(name for name in rest if name != across), across, turned)
 
 
 def rates_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return the rate over the control, a line a cell, at the longest length."""
-    runs = frames["runs"]
+    runs = _with_rates(frames)
     turned = control(runs)
     rest = others(runs, "cell", "length", turned)
     return rates(longest(runs)), Layout(rest[0] if rest else "", rest[1:], turned or "cell", "rate", "cell")
@@ -196,6 +235,12 @@ def paths_table(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     drawn = joined[_drawn(joined, [SETTING, "path"])]
     table = across_seeds(drawn, [SETTING, "path", "lag"], "travelled")
     return table, Layout(SETTING, (), "lag", "travelled", "path")
+
+
+def _with_rates(frames: Frames) -> pd.DataFrame:
+    if not has_rates(frames["runs"]):
+        raise NotRecorded('runs: no rates; hooks = ["gradients"] records them')
+    return frames["runs"]
 
 
 def _joined(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

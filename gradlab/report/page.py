@@ -19,7 +19,13 @@ from gradlab.files import write_whole
 from gradlab.report import tabular
 
 #: Names of the tables that a report may write.
-TABLES = ("rates", "crossings", "excluded", "published")
+TABLES = ("rates", "crossings", "measures", "excluded", "published")
+
+#: What stands above a table.
+NOTES = {
+    "crossings": "Where the rate turns from negative to positive: in each seed between neighbouring values, "
+    "interpolated linearly; then the mean over the seeds with its 95 % t-interval, if every seed crosses."
+}
 
 
 class Shown(NamedTuple):
@@ -89,11 +95,17 @@ def write_report(
 def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -> dict[str, pd.DataFrame]:
     """Return the tables of a study by name (`TABLES`).
 
-    ``crossings`` is there only where a number varies, ``published`` where the study has published numbers, ``entries``.
+    ``rates`` is there where the study's hooks record them, and then ``crossings`` where a number varies; ``measures``
+    where other hooks recorded any; ``published`` where the study has published numbers, ``entries``.
     """
-    found = {"rates": tables.rates(runs), "excluded": tables.excluded(runs)}
-    if numeric_control(runs) is not None:
-        found["crossings"] = tables.crossings(runs)
+    found = {"excluded": tables.excluded(runs)}
+    if tables.has_rates(runs):
+        found["rates"] = tables.rates(runs)
+        if numeric_control(runs) is not None:
+            found["crossings"] = tables.crossings(runs)
+    measured = tables.measures(runs)
+    if "seeds" in measured:
+        found["measures"] = measured
     return found | {"published": beside(runs, entries)} if entries else found
 
 
@@ -101,10 +113,14 @@ def _files(made: Mapping[str, pd.DataFrame], shown: list[Shown]) -> dict[str, by
     drawn = [figure for figure in shown if not figure.missing]
     return {
         **{f"tables/{name}.csv": tabular.csv(table).encode() for name, table in made.items()},
-        **{f"tables/{name}.md": tabular.markdown(table).encode() for name, table in made.items()},
+        **{f"tables/{name}.md": _noted(name, table).encode() for name, table in made.items()},
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
         **{f"figures/{figure.name}.png": figure.png for figure in drawn},
     }
+
+
+def _noted(name: str, table: pd.DataFrame) -> str:
+    return (f"{NOTES[name]}\n\n" if name in NOTES else "") + tabular.markdown(table)
 
 
 def _every_file() -> set[str]:
@@ -139,13 +155,16 @@ def _page(
     told = {
         "name": study["name"],
         "question": study.get("question", ""),
-        "findings": findings.study_findings(runs),
+        "has_rates": tables.has_rates(runs),
+        "findings": findings.study_findings(runs) if tables.has_rates(runs) else [],
         "at_length": _at_length(runs),
         "seeds": _seeds(runs),
         "left_out": _left_out(runs),
         "constants": constants(runs),
         "figures": shown,
         "longest": tabular.side_by_side(tables.rates(longest(runs)), "cell"),
+        "measures": tabular.readable(tables.measures(longest(runs))) if "measures" in made else None,
+        "notes": NOTES,
         "tables": {name: tabular.readable(table) for name, table in made.items()},
         "burn_in": (rates.BURN_IN_SHARE, rates.BURN_IN_MOST),
         "provenance": provenance_lines(provenance),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gradlab.analysis.numerals import UNKNOWN, estimate, plain
-from gradlab.schema import DERIVED, KEYS, RUNS, STEPS, axis_label
+from gradlab.schema import axis_label, described
 
 #: Columns that are shown only where they have something to say.
 COUNTS = ("diverged", "failed")
@@ -27,6 +27,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as words: ``−0.412 [−0.431, −0.393]`` under ``rate of ln‖δ‖ (nats/step), 95 % interval``."""
+    if "crossed" in table.columns:
+        return _crossings(table)
     columns = {}
     for name in table.columns:
         if name.endswith(("_low", "_high")) or (name in COUNTS and not table[name].any()):
@@ -49,8 +51,25 @@ def side_by_side(table: pd.DataFrame, across: str) -> pd.DataFrame:
     return pd.DataFrame({axis_label(name): [_word(value) for value in shown[name]] for name in shown.columns})
 
 
+def _crossings(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of crossings as words: ``none from 0.5 to 2`` and ``0 of 5``."""
+    told = readable(table[list(table.columns[: list(table.columns).index("crossing")])])
+    along = f" ({table['along'].iloc[0]})" if len(table) else ""
+    told[f"crossing{along}, 95 % interval"] = [_crossing(row) for _, row in table.iterrows()]
+    told[axis_label("crossed")] = [f"{row['crossed']} of {row['seeds']}" for _, row in table.iterrows()]
+    return told
+
+
+def _crossing(row: pd.Series) -> str:
+    if not row["crossed"]:
+        return f"none from {plain(row['lowest'])} to {plain(row['highest'])}"
+    if row["crossed"] < row["seeds"]:
+        return "no mean, not every seed crosses"
+    return estimate(row["crossing"], row["crossing_low"], row["crossing_high"])
+
+
 def _with_unit(name: str) -> str:
-    column = {**KEYS, **DERIVED, **STEPS, **RUNS}.get(name)
+    column = described(name)
     return f"{name} ({column.unit})" if column is not None and column.unit else name
 
 

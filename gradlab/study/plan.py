@@ -7,10 +7,12 @@ import itertools
 import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError
 from gradlab.study.keys import checked, every_key, keys_of
 from gradlab.study.published import refuse_unmatched
@@ -101,10 +103,20 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
         task = TASKS[options.pop("name")](**options)
     except InputError as error:
         raise SpecError(f"task: {error}") from None
+    _refuse_init(values["cell"], tuple((key, v) for key, v in values.items() if key.startswith("init.")))
     values.setdefault("length", task.fixed_length)
     if isinstance(values["at"], tuple) and values["at"][-1] > values["length"]:
         raise SpecError(f"at: step {values['at'][-1]} is beyond the last, {values['length']} (length)")
     return values
+
+
+@cache
+def _refuse_init(cell: str, choices: tuple[tuple[str, Any], ...]) -> None:
+    """Draw a cell of one unit, so that choices which exclude each other show before anything runs."""
+    try:
+        CELLS[cell].init(1, 1, rng=0, **{key.partition(".")[2]: value for key, value in choices})
+    except InputError as error:
+        raise SpecError(f"init: {error}") from None
 
 
 def _row(config: Configuration) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
@@ -87,7 +88,9 @@ class Spec:
     @classmethod
     def from_toml(cls, path: str | Path, *, full: bool = False) -> Self:
         """Read and check a TOML file; ``full`` applies its ``[full]`` table."""
-        return cls.from_tables(_read(Path(path)), full=full)
+        tables = _read(Path(path))
+        with naming(path):
+            return cls.from_tables(tables, full=full)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any], *, full: bool = False) -> Self:
@@ -101,6 +104,8 @@ class Spec:
         top = _top(_plain(tables))
         if top.full and not full:
             cls.from_tables(tables, full=True)  # so that a slip in [full] shows today
+        if full and not top.full:
+            raise SpecError("full: the study has no [full] table; add one, or leave --full (full=True) out")
         entries = _entries(top, full=full)
         seeds, hooks = _seeds(entries.pop("seeds", None)), _hooks(entries.pop("hooks", None))
         grid, fixed = _values(entries)
@@ -140,13 +145,27 @@ class Spec:
         return self.grid.get(key) or ((self.fixed[key],) if key in self.fixed else ())
 
 
-def _read(path: Path) -> Table:
+@contextmanager
+def naming(path: str | Path | None) -> Iterator[None]:
+    """Put the file's name before what is wrong with its specification; None where there is no file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        yield
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}" if path is not None else str(error)) from None
+
+
+def _read(path: Path) -> Table:
+    if path.is_dir():
+        inside = f"; {path / 'study.toml'} is one" if (path / "study.toml").is_file() else ""
+        raise SpecError(f"{path}: is a folder; expected a study's TOML file{inside}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SpecError(f"{path}: no such file; expected a study's TOML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read as a text file: {error}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: is no UTF-8 text; expected a study's TOML file, saved as UTF-8") from None
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}); expected a study's TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{path}: not valid TOML: {error}") from None
 

@@ -24,7 +24,7 @@ from gradlab import schema
 from gradlab.errors import SpecError, StoreError, unknown
 from gradlab.files import write_whole
 from gradlab.study.plan import NUMERICS, Group, Plan, make_plan, stem
-from gradlab.study.spec import Spec
+from gradlab.study.spec import Spec, naming
 from gradlab.theory.lines import mean_field_lines
 
 #: Version of the layout of a part; a reader refuses what is newer.
@@ -102,9 +102,11 @@ def load_results(folder: str | Path) -> Results:
     if not (path / "study.toml").is_file():
         raise StoreError(f"{path}: holds no study.toml; expected a folder that `gradlab run` wrote")
     try:
-        return Results(path, make_plan(Spec.from_toml(path / "study.toml")))
+        spec = Spec.from_toml(path / "study.toml")
+        with naming(path / "study.toml"):
+            return Results(path, make_plan(spec))
     except SpecError as error:
-        raise StoreError(f"{path / 'study.toml'}: {error}") from None
+        raise StoreError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,23 @@ class Results:
         return "\n".join(lines)
 
     def report(self) -> Path:
-        """Write ``report.html``, ``figures/`` and ``tables/`` into the folder; return the page's path."""
+        """Write ``report.html``, ``figures/`` and ``tables/`` into the folder; return the page's path.
+
+        Raises
+        ------
+        StoreError
+            where that fails, for whatever reason; what was measured is kept.
+        """
+        try:
+            return self._report()
+        except StoreError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            kept = f"tables are stored; `gradlab report {self.folder}` tries again"
+            raise StoreError(f"{self.folder}: the report could not be written ({reason}); {kept}") from error
+
+    def _report(self) -> Path:
         from gradlab.report import write_report
 
         study = self.plan.spec.tables()

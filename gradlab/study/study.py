@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.run import run_plan
-from gradlab.study.spec import Spec
+from gradlab.study.spec import Spec, naming
 from gradlab.study.store import Results
 
 
@@ -42,19 +42,22 @@ class Study:
     def __init__(
         self, *, name: str, grid: Mapping[str, Any], base: Mapping[str, Any] | None = None, **tables: Any
     ) -> None:
+        self._path: str | Path | None = None
         self.spec = Spec.from_tables({"name": name, "grid": grid, "base": base or {}, **tables})
 
     @classmethod
     def from_toml(cls, path: str | Path, *, full: bool = False) -> Self:
         """Read a specification; ``full`` applies its ``[full]`` table."""
         study = cls.__new__(cls)
+        study._path = path
         study.spec = Spec.from_toml(path, full=full)
         return study
 
     @cached_property
     def plan(self) -> Plan:
         """The configurations, in the order of the grid."""
-        return make_plan(self.spec)
+        with naming(self._path):
+            return make_plan(self.spec)
 
     def run(
         self,

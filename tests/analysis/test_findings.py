@@ -49,7 +49,7 @@ def test_seeds_that_do_not_cross_are_counted() -> None:
     runs, _ = make_frames({"cell": ["rnn"], "scale": [1.0, 2.0]}, seeds=3)
     runs["rate"] = [-1.0, -1.0, -1.0, 1.0, 1.0, -0.5]
     found = dict(findings.study_findings(runs))["rnn"]
-    assert found.startswith("the mean rate turns positive at scale 1.67 (the rate does in 2 of 3 seeds): −1.00 ")
+    assert found.startswith("the rate turns positive in 2 of 3 seeds: −1.00 ")
     runs["rate"] = [-1.0, -1.0, -1.0, 1.0, -1.0, -0.5]
     assert dict(findings.study_findings(runs))["rnn"].startswith("the gradient decays at every scale studied")
 
@@ -87,14 +87,16 @@ def test_decay_names_the_extremes() -> None:
 
 def test_phase_says_where_and_where_not() -> None:
     text = findings.phase_says(*tables.phase_table(frames(*make_frames(SCALES, seeds=2))))
-    assert text.startswith("The mean rate turns positive: rnn at scale 1.3")
+    assert text.startswith("The rate turns positive (mean of the seeds' crossings): rnn at scale 1.3")
     assert text.endswith("; lstm not within scale 1 to 2.")
 
 
 def test_phase_counts_columns_that_do_not_cross() -> None:
     runs, steps = make_frames({"cell": ["rnn"], "length": [10, 40], "scale": [1.0, 2.0]}, seeds=1)
     text = findings.phase_says(*tables.phase_table(frames(runs.assign(rate=[-1.0, 1.0, -2.0, -1.0]), steps)))
-    assert text == "The mean rate turns positive: rnn at scale 1.50, at 1 of 2 values of length."
+    assert text == (
+        "The rate turns positive (mean of the seeds' crossings): rnn at scale 1.500, at 1 of 2 values of length."
+    )
 
 
 def test_signs_are_counted_with_their_intervals() -> None:

@@ -111,7 +111,7 @@ def test_every_picture_has_its_words(read: Read) -> None:
     alts = [str(attrs["alt"]) for tag, attrs in read.tags if tag == "img"]
     assert len(alts) == 3
     assert "changes by between" in alts[0]
-    assert "The mean rate turns positive" in alts[1]
+    assert "The rate turns positive" in alts[1]
     assert "whole 95 % interval" in alts[2]
 
 

@@ -142,8 +142,12 @@ def test_toml_errors_name_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"broken\.toml: not valid TOML: .*line 2"):
         Spec.from_toml(path)
     path.write_bytes(b'name = "\xff"')
-    with pytest.raises(SpecError, match=r"broken\.toml: cannot be read as a text file"):
+    with pytest.raises(SpecError, match=r"broken\.toml: is no UTF-8 text; expected a study"):
         Spec.from_toml(path)
+    with pytest.raises(SpecError, match=f"{tmp_path.name}: is a folder; expected a study's TOML file"):
+        Spec.from_toml(tmp_path)
+    path.write_text(tiny().spec.toml(), encoding="utf-8-sig")
+    assert Spec.from_toml(path).name == "tiny"
     with pytest.raises(SpecError, match=r"nowhere\.toml: no such file"):
         Spec.from_toml(tmp_path / "nowhere.toml")
 
