@@ -35,7 +35,7 @@ def test_a_finding_for_each_cell_at_the_longest_length() -> None:
         ([0.5, 1.0], "the gradient grows at every scale studied: 0.500 nats/step at scale 1, 1.00 at scale 2"),
         (
             [0.5, -1.0],
-            "the mean rate never turns positive as scale grows: 0.500 nats/step at scale 1, −1.00 at scale 2",
+            "the rate never turns positive as scale grows: 0.500 nats/step at scale 1, −1.00 at scale 2",
         ),
         ([-1.0, 1.0], "the rate turns positive at scale 1.50: −1.00 nats/step at scale 1, 1.00 at scale 2"),
         ([np.nan, np.nan], "no run has a rate"),
@@ -88,7 +88,7 @@ def test_decay_names_the_extremes() -> None:
 def test_phase_says_where_and_where_not() -> None:
     text = findings.phase_says(*tables.phase_table(frames(*make_frames(SCALES, seeds=2))))
     assert text.startswith("The rate turns positive (mean of the seeds' crossings): rnn at scale 1.3")
-    assert text.endswith("; lstm not within scale 1 to 2.")
+    assert text.endswith("; lstm not from scale 1 to 2.")
 
 
 def test_phase_counts_columns_that_do_not_cross() -> None:
