@@ -1,4 +1,4 @@
-"""The command line: run a study, see what it will cost, redraw its report, list what there is."""
+"""The command line: run a study, see its cost and state, redraw its report, export it, list what there is."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ A study is one TOML file: a grid of cells, lengths and init scales. Start with
 
     gradlab run studies/init_scale.toml      computes it, writes a report
 
-Exit codes: 0 all is well; 1 the study ran and some configurations failed; 2 bad input, nothing ran;
-130 interrupted, the same command goes on from there.
+Exit codes: 0 all is well; 1 the study ran, and some configurations failed or it could not go on; 2 bad input,
+nothing ran; 130 interrupted, the same command goes on from there.
 """
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="processes; 0 for none; by default one a core")
     ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run again what failed, and only that")] = False,
     full: Full = False,
 ) -> None:
     """Run what a study still lacks, and write its report.
@@ -52,11 +53,11 @@ def run(
         gradlab run studies/init_scale.toml --full --out results/init_scale_full --workers 8
     """
     try:
-        results = _study(spec, full).run(out, workers=workers)
+        results = _study(spec, full).run(out, workers=workers, retry_failed=retry_failed)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     typer.echo(str(results.folder / "report.html"))
-    if (results.frame("runs")["status"] == "failed").any():
+    if results.status()["failed"]:
         raise typer.Exit(1)
 
 
@@ -73,6 +74,36 @@ def plan(spec: Spec, full: Full = False) -> None:
     study = _study(spec, full)
     typer.echo(describe(study.plan))
     affordable(study.plan)
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Count a study's configurations by status, while it runs too, and say who runs it and what failed.
+
+    Example:
+
+        gradlab status results/init_scale
+    """
+    from gradlab.study.status import describe_status
+
+    typer.echo(describe_status(folder))
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where to; by default DIR/export")] = None,
+) -> None:
+    """Write a study's tables as CSV and as Parquet, one file a table; print the paths.
+
+    Example:
+
+        gradlab export results/init_scale --out tables
+    """
+    from gradlab.study import load_results
+
+    for path in load_results(folder).export(out):
+        typer.echo(str(path))
 
 
 @app.command()
@@ -188,13 +219,13 @@ LISTS: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
 
 
 def main() -> None:
-    """Run the command line; what gradlab refuses is one line on stderr and exit code 2."""
-    from gradlab.errors import GradlabError
+    """Run the command line; what gradlab refuses is one line on stderr and exit code 2, a run that broke off is 1."""
+    from gradlab.errors import GradlabError, RunError
 
     try:
         app()
     except GradlabError as error:
         print(f"gradlab: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, RunError) else 2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -22,6 +22,10 @@ class StoreError(GradlabError):
     """A results folder that cannot be read or written."""
 
 
+class RunError(GradlabError):
+    """A run that had begun and could not go on; what had finished is kept."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """Return ``unknown cell "lsmt"; did you mean "lstm"? (gru, lstm, rnn)``."""
     names = list(known)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Array = NDArray[Any]
+#: Lags that a thinned table keeps of each doubling of the lag; up to twice as many it keeps every one.
+PER_OCTAVE = 8
+
+
+def thinned(steps: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``steps`` at logarithmically spaced lags, the first and the last lag among them."""
+    last = int(steps["lag"].max())
+    spaced = 2.0 ** (np.arange(PER_OCTAVE * np.log2(max(last, 1)) + 1) / PER_OCTAVE)
+    return steps[steps["lag"].isin({0, last, *spaced.round().astype(int)})].reset_index(drop=True)
 
 
 def step_rows(quantity: str, logs: NDArray[np.float64], t: Array, lag: Array) -> dict[str, Any]:

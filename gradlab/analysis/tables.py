@@ -141,7 +141,7 @@ def excluded(runs: pd.DataFrame) -> pd.DataFrame:
     """Return what diverged or failed: what varies, ``status``, ``reason`` (a line), ``seeds`` (which, as text)."""
     left = arranged(runs[runs["status"].isin(["diverged", "failed"])])
     by = [*_by(runs), "status", "reason"]
-    told = left.assign(reason=[_reason(row) for _, row in left.iterrows()], seeds=left[SEED].astype(str))
+    told = left.assign(reason=left["error"], seeds=left[SEED].astype(str))
     return told.groupby(by, dropna=False, observed=True)["seeds"].agg(", ".join).reset_index()
 
 
@@ -267,10 +267,3 @@ def _drawn(walks: pd.DataFrame, by: list[str], along: str = "lag") -> pd.Series:
     lines = walks.groupby(by, observed=True, dropna=False)[along]
     count = max(POINTS // lines.ngroups, FEWEST_POINTS)
     return lines.transform(lambda lags: lags.isin(np.linspace(lags.min(), lags.max(), count).round()).astype(bool))
-
-
-def _reason(row: pd.Series) -> str:
-    if row["status"] == "diverged":
-        return f"the state is not finite from t = {row['overflow_step']:g} on"
-    lines = str(row["error"]).strip().splitlines()
-    return lines[0] if lines else "no reason recorded"

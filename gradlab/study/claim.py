@@ -18,7 +18,7 @@ from gradlab.errors import StoreError
 from gradlab.files import write_whole
 
 #: What a study leaves in its folder.
-OURS = {"study.toml", "provenance.json", "parts", "report.html", "figures", "tables", ".lock", ".lock.json"}
+OURS = {"study.toml", "provenance.json", "parts", "report.html", "figures", "tables", "export", ".lock", ".lock.json"}
 
 
 @contextmanager
@@ -36,7 +36,9 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout:
-        raise StoreError(f"{folder}: {_holder(folder)}; wait for that run to end, or choose another --out") from None
+        raise StoreError(
+            f"{folder}: {holder(folder) or 'held by another runner'}; wait for that run to end, or choose another --out"
+        ) from None
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
@@ -45,6 +47,26 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
     finally:
         (folder / ".lock.json").unlink(missing_ok=True)
         lock.release()
+
+
+def holder(folder: Path) -> str:
+    """Return who runs the study in ``folder`` now; "" where nobody does, or who did was killed on this host."""
+    try:
+        found = json.loads((folder / ".lock.json").read_text(encoding="utf-8"))
+        gone = found["host"] == socket.gethostname() and not _alive(int(found["pid"]))
+        return "" if gone else _described(found)
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _check(folder: Path, name: str) -> None:
@@ -78,9 +100,5 @@ def _myself() -> dict[str, object]:
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid(), "since": since}
 
 
-def _holder(folder: Path) -> str:
-    try:
-        found = json.loads((folder / ".lock.json").read_text(encoding="utf-8"))
-        return f"held by {found['user']} on {found['host']}, process {found['pid']}, since {found['since']}"
-    except (OSError, ValueError, KeyError):
-        return "held by another runner"
+def _described(found: dict[str, object]) -> str:
+    return f"held by {found['user']} on {found['host']}, process {found['pid']}, since {found['since']}"

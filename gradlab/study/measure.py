@@ -11,12 +11,13 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from gradlab import schema
+from gradlab.analysis.steps import thinned
 from gradlab.cells import CELLS, Cell
 from gradlab.hooks import make_hook
 from gradlab.losses import Loss
 from gradlab.network import Network, Readout
+from gradlab.study.parts import Part, pack
 from gradlab.study.plan import Configuration, Group
-from gradlab.study.store import Part, pack
 from gradlab.tasks import TASKS
 from gradlab.trace import trace
 
@@ -50,13 +51,14 @@ def network(config: Configuration) -> Network:
     return Network(cells, readout=readout)
 
 
-def measure(group: Group) -> Part:
+def measure(group: Group, *, thin: bool = False) -> Part:
     """Return the rows of a group, on one thread; a configuration that fails is a row and the others go on.
 
-    An overflow is a finding and stands in the row; NumPy's word on it would only tear the progress bar.
+    An overflow is a finding and stands in the row; NumPy's word on it would only tear the progress bar. ``thin`` keeps
+    logarithmically spaced lags of ``steps``.
     """
     with threadpool_limits(1), np.errstate(all="ignore"):
-        return pack(group, [_rows(config) for config in group])
+        return pack(group, [_rows(config, thin) for config in group])
 
 
 def failed(group: Group, reason: str) -> Part:
@@ -72,7 +74,7 @@ def _cell(config: Configuration, input_size: int, layer: int) -> Cell:
     return found
 
 
-def _rows(config: Configuration) -> dict[str, pd.DataFrame]:
+def _rows(config: Configuration, thin: bool) -> dict[str, pd.DataFrame]:
     """Return the rows of one configuration by table."""
     start = time.perf_counter()
     try:
@@ -80,12 +82,19 @@ def _rows(config: Configuration) -> dict[str, pd.DataFrame]:
         hooks = [make_hook(name) for name in config.values["hooks"]]
         found = trace(network(config), x, loss, hooks=hooks).measured()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-        return _failed(config, reason, time.perf_counter() - start)
-    found["runs"] = found["runs"].assign(error="", seconds=time.perf_counter() - start)
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        return _failed(config, reason, time.perf_counter() - start, traceback.format_exc())
+    if thin and "steps" in found:
+        found["steps"] = thinned(found["steps"])
+    found["runs"] = found["runs"].assign(error=_reason, traceback="", seconds=time.perf_counter() - start)
     return {name: frame.assign(id=config.id) for name, frame in found.items() if len(frame)}
 
 
-def _failed(config: Configuration, reason: str, seconds: float) -> dict[str, pd.DataFrame]:
+def _reason(runs: pd.DataFrame) -> list[str]:
+    steps = zip(runs["status"], runs["overflow_step"], strict=True)
+    return [f"the state is not finite from t = {step} on" if status == "diverged" else "" for status, step in steps]
+
+
+def _failed(config: Configuration, reason: str, seconds: float, where: str = "") -> dict[str, pd.DataFrame]:
     row = {"id": config.id, "layer": 0, "direction": schema.DIRECTIONS[0], "status": "failed"}
-    return {"runs": pd.DataFrame([row | {"error": reason, "seconds": seconds}])}
+    return {"runs": pd.DataFrame([row | {"error": reason, "traceback": where, "seconds": seconds}])}

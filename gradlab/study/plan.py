@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ from gradlab.tasks import TASKS
 NUMERICS = 1
 #: Configurations in a group, at most: what a kill can cost, against the price of a file.
 GROUP = 8
+#: Steps of all configurations together above which ``steps`` keeps logarithmically spaced lags: a gigabyte or so.
+MANY_STEPS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,24 @@ class Plan(NamedTuple):
                 found.append(tuple(c for c in whole[start : start + GROUP] if c.id not in done))
         return [group for group in found if group]
 
+    @property
+    def thin(self) -> bool:
+        """Whether the study is so large that its ``steps`` keep logarithmically spaced lags."""
+        return bool(sum(c.values["length"] * c.values["layers"] for c in self.configurations) > MANY_STEPS)
+
     def frame(self) -> pd.DataFrame:
         """Return one row a configuration: id, study, and a column for every key."""
-        rows = [{"id": c.id, "study": self.spec.name} | _row(c) for c in self.configurations]
-        frame = pd.DataFrame(rows)
-        order = ["id", "study", *(key for key in [*every_key(), "seed", "hooks"] if key in frame)]
-        floats = {key: "float64" for key, option in every_key().items() if option.type is float and key in frame}
-        return frame[order].astype(floats)
+        frame = factors(self.configurations)
+        frame.insert(1, "study", self.spec.name)
+        return frame
+
+
+def factors(configurations: Sequence[Configuration]) -> pd.DataFrame:
+    """Return one row a configuration: id, and a column for every key that one of them has, lists as text."""
+    frame = pd.DataFrame([{"id": c.id} | _row(c) for c in configurations])
+    order = ["id", *(key for key in [*every_key(), "seed", "hooks"] if key in frame)]
+    floats = {key: "float64" for key, option in every_key().items() if option.type is float and key in frame}
+    return frame[order].astype(floats)
 
 
 def make_plan(spec: Spec) -> Plan:

@@ -15,11 +15,12 @@ from typing import Any, Self
 
 from threadpoolctl import threadpool_limits
 
-from gradlab.errors import GradlabError
-from gradlab.study.measure import failed, measure
+from gradlab.errors import RunError
+from gradlab.study.measure import failed
+from gradlab.study.parts import Part
 from gradlab.study.plan import Group
-from gradlab.study.store import Part
 
+Task = Callable[[Group], Part]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -42,12 +43,13 @@ class Crew:
     Parameters
     ----------
     start : gives an executor, at the beginning and after a break.
+    task : makes a part of a group.
     width : groups handed out at a time.
     own : whether the executor is ours, to be ended and replaced; a user's is left as it is.
     """
 
-    def __init__(self, start: Callable[[], Executor], *, width: int, own: bool) -> None:
-        self._start, self._width, self._own = start, width, own
+    def __init__(self, start: Callable[[], Executor], task: Task, *, width: int, own: bool) -> None:
+        self._start, self._task, self._width, self._own = start, task, width, own
         self._others = set(multiprocessing.active_children())
         self._executor = start()
 
@@ -76,7 +78,7 @@ class Crew:
 
     def _submit(self, group: Group) -> Future[Part]:
         try:
-            return self._executor.submit(measure, group)
+            return self._executor.submit(self._task, group)
         except BrokenExecutor as error:
             future: Future[Part] = Future()
             future.set_exception(error)
@@ -111,18 +113,18 @@ class Crew:
 
     def _replace(self) -> None:
         if not self._own:
-            raise GradlabError("the executor stopped working; what had finished is kept, run again with a new one")
+            raise RunError("the executor stopped working; what had finished is kept, run again with a new one")
         self._executor.shutdown(wait=False)
         self._executor = self._start()
 
 
-def crew(workers: int, executor: Executor | None, groups: int) -> Crew:
-    """Return the crew for ``workers`` processes, 0 for none, or for a user's executor."""
+def crew(task: Task, workers: int, executor: Executor | None, groups: int) -> Crew:
+    """Return the crew that does ``task`` in ``workers`` processes, 0 for none, or on a user's executor."""
     if executor is not None:
-        return Crew(lambda: executor, width=max(groups, 1), own=False)
+        return Crew(lambda: executor, task, width=max(groups, 1), own=False)
     if workers == 0:
-        return Crew(Inline, width=1, own=True)
-    return Crew(lambda: _processes(workers), width=2 * workers, own=True)
+        return Crew(Inline, task, width=1, own=True)
+    return Crew(lambda: _processes(workers), task, width=2 * workers, own=True)
 
 
 @contextmanager
@@ -151,7 +153,7 @@ def _processes(workers: int) -> Executor:
         for future in ready:
             future.result()
     except BrokenExecutor:
-        raise GradlabError(
+        raise RunError(
             'worker processes cannot start; in a script, call run() under `if __name__ == "__main__":`, '
             "or give workers=0"
         ) from None

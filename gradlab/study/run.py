@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from gradlab.errors import InputError, SpecError
+from gradlab.errors import InputError, RunError, SpecError
 from gradlab.files import write_whole
 from gradlab.study import provenance
 from gradlab.study.budget import affordable, refuse_too_many, work
 from gradlab.study.claim import claimed
-from gradlab.study.measure import data
-from gradlab.study.plan import Group, Plan
+from gradlab.study.interrupt import heard
+from gradlab.study.measure import data, measure
+from gradlab.study.parts import Shelf, remove_leftovers
+from gradlab.study.plan import NUMERICS, Group, Plan
 from gradlab.study.pools import crew, one_thread
 from gradlab.study.progress import Talk, counted, duration
-from gradlab.study.store import Results, drop, scan, write_part
+from gradlab.study.results import Results
 
 
 def run_plan(
@@ -26,6 +33,7 @@ def run_plan(
     *,
     workers: int | None = None,
     executor: Executor | None = None,
+    retry_failed: bool = False,
     progress: bool = True,
 ) -> Results:
     """Run what ``out`` (by default ``results/<name>``) does not hold yet.
@@ -34,6 +42,7 @@ def run_plan(
     ----------
     workers : processes; 0 runs in this one; by default one a core, as far as memory allows.
     executor : any `concurrent.futures.Executor` instead.
+    retry_failed : run again what failed; by default a failure is a result.
     progress : say on stderr how it goes.
 
     Raises
@@ -42,17 +51,21 @@ def run_plan(
         for what cannot run, before anything does.
     StoreError
         where the folder is another study's, or another runner holds it.
+    RunError
+        where it cannot go on, as on a full disk; what had finished is kept.
     KeyboardInterrupt
         after Ctrl-C; what had finished is kept, and the next run goes on from there.
     """
     folder, talk = Path(out or Path("results") / plan.spec.name), Talk(plan.spec.name, quiet=not progress)
     count = _count(plan, workers, executor)
     _check_data(plan)
-    with claimed(folder, plan.spec.name):
-        groups = _missing(folder, plan, talk)
+    with heard() as check, _writable(folder), claimed(folder, plan.spec.name):
+        shelf = _opened(folder, talk)
+        groups = _missing(shelf, plan, talk, retry_failed)
         write_whole(folder / "study.toml", plan.spec.toml().encode())
+        shelf.tidy()
         if groups:
-            _go(folder, groups, count, executor, talk)
+            _Run(plan, shelf, talk, check).go(groups, count, executor)
     return Results(folder, plan)
 
 
@@ -88,36 +101,86 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _missing(folder: Path, plan: Plan, talk: Talk) -> list[Group]:
-    """Return the groups that are to run; sweep up what a kill left."""
-    for leftover in (folder / "parts").glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
-    stored = scan(folder)
-    for name in stored.damaged:
-        talk.say(f"parts/{name} is damaged; its configurations run again")
-    drop(folder, stored.damaged)
-    total = len(plan.configurations)
-    statuses = [stored.statuses[c.id] for c in plan.configurations if c.id in stored.statuses]
-    failed = f", {statuses.count('failed')} of them failed" if "failed" in statuses else ""
-    talk.say(f"{len(statuses)} of {total} already done{failed}" if statuses else counted(total, "configuration"))
-    return sorted(plan.groups(done=stored.statuses), key=work, reverse=True)  # the longest first: they end together
-
-
-def _go(folder: Path, groups: list[Group], workers: int, executor: Executor | None, talk: Talk) -> None:
-    record, start = provenance.begin(folder), time.monotonic()
-    total = sum(map(len, groups))
-    talk.say(f"{total} to run in {counted(len(groups), 'group')}, {_where(workers, executor)}")
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Say in one line that the disk is full, or what else keeps files from being written."""
     try:
-        with one_thread(), talk.begin(total, sum(map(work, groups))), crew(workers, executor, len(groups)) as hands:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "the disk is full" if full else f"cannot be written ({error.strerror or error})"
+        then = "free some space" if full else "mend that"
+        raise RunError(f"{folder}: {what}; what had finished is kept, {then} and run the same command again") from None
+
+
+def _opened(folder: Path, talk: Talk) -> Shelf:
+    """Return the parts, checked byte by byte; say what cannot be used."""
+    remove_leftovers(folder)
+    shelf = Shelf.open(folder, thorough=True)
+    for reason in shelf.damaged.values():
+        talk.say(f"{reason}; what it held runs again")
+    shelf.drop(list(shelf.damaged))
+    for version, count in shelf.stale().items():
+        old = f"measured by version {version} of the numerics, which is {NUMERICS} now"
+        talk.say(
+            f"{counted(count, 'result')} in {folder} {'was' if count == 1 else 'were'} {old}: left out of all tables"
+        )
+    return shelf
+
+
+def _missing(shelf: Shelf, plan: Plan, talk: Talk, retry_failed: bool) -> list[Group]:
+    """Return the groups that are to run, the longest first, so that they end together."""
+    stored, total = shelf.statuses, len(plan.configurations)
+    statuses = {c.id: stored[c.id] for c in plan.configurations if c.id in stored}
+    count = list(statuses.values()).count("failed")
+    then = "run again" if retry_failed else "--retry-failed runs them again"
+    failed = f", {count} of them failed; {then}" if count else ""
+    talk.say(f"{len(statuses)} of {total} already done{failed}" if statuses else counted(total, "configuration"))
+    done = {id for id, status in statuses.items() if not (retry_failed and status == "failed")}
+    return sorted(plan.groups(done=done), key=work, reverse=True)
+
+
+class _Run:
+    """One run of a plan's groups into a shelf."""
+
+    def __init__(self, plan: Plan, shelf: Shelf, talk: Talk, check: Callable[[], None]) -> None:
+        self.plan, self.shelf, self.talk, self.check = plan, shelf, talk, check
+        self.task = partial(measure, thin=plan.thin)
+
+    def go(self, groups: list[Group], workers: int, executor: Executor | None) -> None:
+        """Run ``groups``; say how it went, and after Ctrl-C what is kept."""
+        folder, talk, total = self.shelf.folder, self.talk, sum(map(len, groups))
+        record, start = provenance.begin(folder), time.monotonic()
+        talk.say(f"{total} to run in {counted(len(groups), 'group')}, {_where(workers, executor)}")
+        try:
+            self._go(groups, workers, executor)
+        except KeyboardInterrupt:
+            kept = f"{total - talk.remaining} of {total} are kept in {folder}"
+            talk.say(f"interrupted; {kept}, the same command goes on from there")
+            raise
+        provenance.end(folder, record, dict(Counter(talk.counts)))
+        talk.say(f"{talk.summary()} in {duration(time.monotonic() - start)}")
+
+    def _go(self, groups: list[Group], workers: int, executor: Executor | None) -> None:
+        bar = self.talk.begin(self._known(groups), sum(map(work, groups)), self._pace(max(workers, 1)))
+        with one_thread(), bar, crew(self.task, workers, executor, len(groups)) as hands:
+            self.check()
             for group, part in hands.finished(groups):
-                write_part(folder, part)
-                talk.advance(part.statuses, work(group))
-    except KeyboardInterrupt:
-        kept = f"{total - talk.remaining} of {total} are kept in {folder}"
-        talk.say(f"interrupted; {kept}, the same command goes on from there")
-        raise
-    provenance.end(folder, record, dict(Counter(talk.counts)))
-    talk.say(f"{talk.summary()} in {duration(time.monotonic() - start)}")
+                self.shelf.add(part)
+                self.talk.advance(list(part.statuses.values()), work(group))
+                self.check()
+        self.shelf.tidy()
+
+    def _known(self, groups: list[Group]) -> Counter[str]:
+        """Return how many configurations of the plan are to run, and how many have which status already."""
+        again, stored = {c.id for group in groups for c in group}, self.shelf.statuses
+        return Counter("planned" if c.id in again else stored[c.id] for c in self.plan.configurations)
+
+    def _pace(self, hands: int) -> float | None:
+        """Return the wall seconds that an estimated second took in earlier runs; None where there were none."""
+        spent = {id: s for part in self.shelf.parts.values() for id, s in part.seconds.items() if math.isfinite(s)}
+        known = [c for c in self.plan.configurations if c.id in spent]
+        return sum(spent[c.id] for c in known) / work(known) / hands if known else None
 
 
 def _where(workers: int, executor: Executor | None) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from gradlab.study.plan import Plan, make_plan
+from gradlab.study.results import Results
 from gradlab.study.run import run_plan
 from gradlab.study.spec import Spec, naming
-from gradlab.study.store import Results
 
 
 class Study:
@@ -65,6 +65,7 @@ class Study:
         *,
         workers: int | None = None,
         executor: Executor | None = None,
+        retry_failed: bool = False,
         progress: bool = True,
     ) -> Results:
         """Run what is missing in ``out`` (by default ``results/<name>``), write the report, and return the results.
@@ -72,7 +73,9 @@ class Study:
         Parameters and errors are :func:`gradlab.study.run.run_plan`'s. In a script, call it under
         ``if __name__ == "__main__":``, because workers are processes.
         """
-        results = run_plan(self.plan, out, workers=workers, executor=executor, progress=progress)
+        results = run_plan(
+            self.plan, out, workers=workers, executor=executor, retry_failed=retry_failed, progress=progress
+        )
         results.report()
         return results
 

@@ -32,6 +32,9 @@ BASE = {
 }
 
 
+REASONS = {"failed": "ValueError: <b>told you</b> & so", "diverged": "the state is not finite from t = 37 on"}
+
+
 def make_frames(
     grid: Mapping[str, Sequence[Any]] = GRID,
     *,
@@ -84,7 +87,8 @@ def _run(keys: Mapping[str, Any], status: str, name: str) -> dict[str, Any]:
     known = drift if status == "done" else np.nan
     measured = dict.fromkeys(RUNS, np.nan) | {
         "id": name, "study": "made_up", "layer": 0, "direction": "forward", "status": status, "verdict": "",
-        "error": "ValueError: <b>told you</b> & so\nTraceback …" if status == "failed" else "",
+        "error": REASONS.get(status, ""),
+        "traceback": "Traceback …" if status == "failed" else "",
         "rate": known, "rate_low": known - 0.03, "rate_high": known + 0.03, "window": 40,
         "overflow_step": 37 if status == "diverged" else 0, "loss": 0.5,
     }  # fmt: skip

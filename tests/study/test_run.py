@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from study.tiny import assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
 
-from gradlab.errors import GradlabError, InputError, SpecError, StoreError
-from gradlab.study import Results, Study, load_results, pools, store
+from gradlab.errors import InputError, RunError, SpecError, StoreError
+from gradlab.study import Results, Study, load_results
 from gradlab.study import measure as measuring
+from gradlab.study import run as running
 from gradlab.study.claim import claimed
 from gradlab.study.progress import Talk, duration
 
@@ -24,7 +25,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def parts(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in sorted((folder / "parts").iterdir())}
+    return {path.name: path.stat().st_mtime_ns for path in sorted((folder / "parts").rglob("*.parquet"))}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -35,30 +36,6 @@ def test_tables_are_identical_for_any_number_of_workers(reference: Results, tmp_
 def test_tables_are_identical_on_any_executor(reference: Results, tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as executor:
         assert_same_tables(run(tiny(), tmp_path / "r", None, executor=executor), reference)
-
-
-@pytest.mark.parametrize("writes", range(1, 26, 4))
-def test_tables_are_identical_after_an_interruption_at_any_write(
-    reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
-) -> None:
-    left = iter(range(writes))
-
-    def write_until_killed(path: Path, content: bytes) -> None:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-
-    with monkeypatch.context() as killed:
-        killed.setattr(store, "write_whole", write_until_killed)
-        if writes < 24:
-            with pytest.raises(KeyboardInterrupt):
-                run(tiny(), tmp_path / "r")
-        else:
-            run(tiny(), tmp_path / "r")
-    before = load_results(tmp_path / "r").frame("runs")["status"].value_counts().get("done", 0)
-    assert before == 2 * (writes // 3 if writes < 24 else 8)
-    assert_same_tables(run(tiny(), tmp_path / "r"), reference)
 
 
 def test_what_is_done_is_skipped_and_said(
@@ -91,16 +68,16 @@ def test_a_damaged_part_is_said_and_run_again(
     reference: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = reference.save(tmp_path / "r")
-    path = sorted((folder / "parts").glob("*.steps.parquet"))[3]
+    path = sorted((folder / "parts" / "steps").iterdir())[3]
     path.write_bytes(path.read_bytes()[:-5])
     assert_same_tables(run(tiny(), folder), reference)
     said = capsys.readouterr().err
-    assert f"parts/{path.name.split('.')[0]} is damaged; its configurations run again\ntiny: 14 of 16 already" in said
+    assert f"{path}: is not what was written (its checksum differs); what it held runs again\ntiny: 14 of 16" in said
 
 
 def test_a_damaged_part_does_not_stand_in_the_way_of_a_narrower_study(reference: Results, tmp_path: Path) -> None:
     folder = reference.save(tmp_path / "r")
-    path = sorted((folder / "parts").glob("*.runs.parquet"))[3]
+    path = sorted((folder / "parts" / "runs").iterdir())[3]
     path.write_bytes(path.read_bytes()[:-5])
     narrowed = run(tiny(grid={"seeds": 1}), folder)
     assert set(narrowed.frame("runs")["status"]) == {"done"}
@@ -108,9 +85,9 @@ def test_a_damaged_part_does_not_stand_in_the_way_of_a_narrower_study(reference:
 
 def test_leftovers_of_a_kill_are_swept_up(reference: Results, tmp_path: Path) -> None:
     folder = reference.save(tmp_path / "r")
-    (folder / "parts" / ".abc.tmp").write_bytes(b"half")
+    (folder / "parts" / "steps" / ".abc.tmp").write_bytes(b"half")
     run(tiny(), folder)
-    assert not list((folder / "parts").glob(".*"))
+    assert not list((folder / "parts").rglob(".*"))
 
 
 def fail_at_large_scales(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +110,9 @@ def test_a_configuration_that_fails_is_a_row_and_the_others_go_on(
     failed = runs[runs["status"] == "failed"]
     assert failed[["scale", "seed"]].drop_duplicates().to_numpy().tolist() == [[1.5, 1]]
     assert len(failed) == 4
-    assert failed["error"].str.startswith("ValueError: too <large>\nTraceback").all()
+    assert set(failed["error"]) == {"ValueError: too <large>"}
+    assert failed["traceback"].str.startswith("Traceback").all()
+    assert failed["traceback"].str.contains("in network").all()
     assert (failed["seconds"] >= 0).all()
     assert set(results.frame("steps")["id"]).isdisjoint(failed["id"])
     whole = runs[runs["status"] == "done"].drop(columns="seconds").reset_index(drop=True)
@@ -144,14 +123,18 @@ def test_a_configuration_that_fails_is_a_row_and_the_others_go_on(
     assert json.loads((tmp_path / "r" / "provenance.json").read_text())["configurations"] == {"done": 12, "failed": 4}
 
 
-def test_what_failed_is_not_tried_again_unasked_and_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_failed_is_tried_again_only_when_asked_and_then_alone(
+    reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fail_at_large_scales(monkeypatch)
     run(tiny(), tmp_path / "r")
     capsys.readouterr()
     run(tiny(), tmp_path / "r")
-    assert capsys.readouterr().err == "tiny: 16 of 16 already done, 4 of them failed\n"
+    assert capsys.readouterr().err == "tiny: 16 of 16 already done, 4 of them failed; --retry-failed runs them again\n"
+    monkeypatch.undo()
+    again = run(tiny(), tmp_path / "r", retry_failed=True)
+    assert "4 of them failed; run again\ntiny: 4 to run in 4 groups" in capsys.readouterr().err
+    assert_same_tables(again, reference)
 
 
 def test_a_state_that_overflows_is_a_finding_and_no_failure(tmp_path: Path) -> None:
@@ -159,12 +142,13 @@ def test_a_state_that_overflows_is_a_finding_and_no_failure(tmp_path: Path) -> N
     runs = run(tiny(**changes), tmp_path / "r").frame("runs")
     assert set(runs["status"]) == {"diverged"}
     assert (runs["overflow_step"] > 0).all()
+    assert runs["error"].tolist() == [f"the state is not finite from t = {t} on" for t in runs["overflow_step"]]
 
 
 def test_a_worker_that_is_killed_costs_a_retry(
     reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "measure", measure_at_second_try)
+    monkeypatch.setattr(running, "measure", measure_at_second_try)
     monkeypatch.setenv("GRADLAB_TEST_MARKER", str(tmp_path / "marker"))
     assert_same_tables(run(tiny(), tmp_path / "r", 2), reference)
 
@@ -172,7 +156,7 @@ def test_a_worker_that_is_killed_costs_a_retry(
 def test_a_worker_that_is_killed_again_costs_a_row(
     reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "measure", measure_unless_seed_1)
+    monkeypatch.setattr(running, "measure", measure_unless_seed_1)
     grid = {"cell": ["rnn"], "length": [6]}
     runs = run(tiny(grid=grid), tmp_path / "r", 2).frame("runs")
     assert runs.loc[runs["status"] == "failed", "seed"].tolist() == [1, 1]
@@ -231,7 +215,7 @@ def test_a_task_that_cannot_be_drawn_is_refused_before_anything_runs(tmp_path: P
 def test_an_executor_that_broke_is_said_and_what_was_done_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
     executor = ThreadPoolExecutor(1, initializer=lambda: 1 / 0)
     monkeypatch.setattr("logging.Logger.critical", lambda *_, **__: None)
-    with pytest.raises(GradlabError, match=r"the executor stopped working"):
+    with pytest.raises(RunError, match=r"the executor stopped working"):
         run(tiny(), tmp_path / "r", None, executor=executor)
     executor.shutdown()
 
@@ -251,13 +235,22 @@ def test_provenance_says_where_results_came_from(reference: Results, tmp_path: P
 def test_without_a_terminal_progress_is_a_line_a_minute(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 59.0, 61.0, 61.0, 61.0])
+    clock = iter([0.0, 0.0, 59.0, 61.0, 61.0, 61.0])
     monkeypatch.setattr("gradlab.study.progress.time.monotonic", lambda: next(clock))
-    with Talk("x").begin(4, 8.0) as talk:
+    with Talk("x").begin({"planned": 4, "done": 6}, 8.0) as talk:
         talk.advance(["done"], 2.0)
         assert capsys.readouterr().err == ""
         talk.advance(["failed"], 2.0)
-    assert capsys.readouterr().err == "x: 2 of 4 done, 0 diverged, 1 failed, 2 remaining, about 1 min 1 s left\n"
+    assert capsys.readouterr().err == "x: 8 of 10 done, 0 diverged, 1 failed, 2 remaining, about 1 min 1 s left\n"
+
+
+def test_the_time_left_is_known_before_the_first_group_of_a_run_that_goes_on() -> None:
+    with Talk("x", quiet=True).begin({"planned": 4, "done": 4}, 8.0, pace=3.0) as talk:
+        assert talk.left() == "about 24 s left"
+        talk.advance(["done"], 8.0)
+        assert talk.left() == "about 0 s left"
+    with Talk("x", quiet=True).begin({"planned": 4}, 8.0) as talk:
+        assert talk.left() == ""
 
 
 def test_durations_are_short() -> None:

@@ -12,9 +12,9 @@ import pandas as pd
 from gradlab import schema
 from gradlab.study import Results, Study
 from gradlab.study.measure import measure
+from gradlab.study.parts import Part
 from gradlab.study.plan import Group
 from gradlab.study.run import run_plan
-from gradlab.study.store import Part
 
 TABLES: dict[str, Any] = {
     "name": "tiny",
@@ -47,17 +47,17 @@ def assert_same_tables(one: Results, two: Results) -> None:
         pd.testing.assert_frame_equal(left, right, check_exact=True)
 
 
-def measure_unless_seed_1(group: Group) -> Part:
+def measure_unless_seed_1(group: Group, **keys: bool) -> Part:
     """Measure, but kill the worker that is given seed 1."""
     if any(config.values["seed"] == 1 for config in group):
         os.kill(os.getpid(), signal.SIGKILL)
-    return measure(group)
+    return measure(group, **keys)
 
 
-def measure_at_second_try(group: Group) -> Part:
+def measure_at_second_try(group: Group, **keys: bool) -> Part:
     """Measure, but kill the first worker that comes here."""
     marker = Path(os.environ["GRADLAB_TEST_MARKER"])
     if not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return measure(group)
+    return measure(group, **keys)

@@ -1,0 +1,38 @@
+"""Ctrl-C that cannot be lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def heard() -> Iterator[Callable[[], None]]:
+    """Yield a function that raises KeyboardInterrupt if a Ctrl-C came in the block.
+
+    Ctrl-C raises by itself, but in a callback from C, as threadpoolctl has one, the exception is printed and forgotten.
+    So it is noted too, and the run asks. In other threads than the main one, and where the program has a handler of its
+    own for Ctrl-C, nothing is changed.
+    """
+    came = threading.Event()
+
+    def note(*_: Any) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if came.is_set():
+            raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield check
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,248 @@
+"""The results of a study: its tables as the plan orders them, read from the parts; report, figures, copies."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pandas as pd
+import pyarrow.compute as pc
+
+from gradlab import schema
+from gradlab.errors import RunError, SpecError, StoreError, unknown
+from gradlab.files import whole
+from gradlab.study.parts import Shelf
+from gradlab.study.plan import Plan, make_plan
+from gradlab.study.spec import Spec, naming
+from gradlab.theory.lines import mean_field_lines
+
+#: How often a reader looks again when a runner merges parts under its eyes.
+_LOOKS = 5
+
+
+def load_results(folder: str | Path) -> Results:
+    """Open the results of a study, while it runs too.
+
+    Raises
+    ------
+    StoreError
+        where ``folder`` holds no study, or one that cannot be read.
+    """
+    path = Path(folder)
+    if not (path / "study.toml").is_file():
+        raise StoreError(f"{path}: holds no study.toml; expected a folder that `gradlab run` wrote")
+    try:
+        spec = Spec.from_toml(path / "study.toml")
+        with naming(path / "study.toml"):
+            return Results(path, make_plan(spec))
+    except SpecError as error:
+        raise StoreError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tables of a study: one row a planned configuration and layer; one a step and quantity; one an exponent.
+
+    Examples
+    --------
+    >>> results = gl.load_results("results/init_scale")       # doctest: +SKIP
+    >>> results.frame("runs").groupby(["cell", "scale"])["rate"].mean()   # doctest: +SKIP
+    >>> results.frame("steps", where={"cell": "lstm", "quantity": "dL/dc"})   # doctest: +SKIP
+    """
+
+    folder: Path
+    plan: Plan
+
+    def frame(
+        self, name: str = "runs", *, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Return ``runs``, ``steps`` or ``spectra`` (:mod:`gradlab.schema`) as it is now, in the order of the plan.
+
+        Parameters
+        ----------
+        columns : only these, of the table's own; by default all. Others are not read.
+        where : a value, or a list of values, by column of the table or key of the study: ``{"cell": "lstm"}``. What it
+            leaves out is not read.
+
+        Raises
+        ------
+        StoreError
+            for a table or a column that there is not, and where a part is damaged.
+        """
+        if name not in schema.TABLES:
+            raise StoreError(unknown("table", name, schema.TABLES))
+        conditions = {column: _listed(values) for column, values in (where or {}).items()}
+        chosen = self.plan.frame()
+        for column in conditions.keys() & set(chosen):
+            chosen = chosen[chosen[column].isin(conditions.pop(column))]
+        chosen = chosen.reset_index(drop=True)
+        if name == "runs":
+            return _only(_fitting(self._runs(chosen), conditions), columns)
+        for column in (*conditions, *(columns or ())):
+            _check_column(column, schema.TABLES[name])
+        read = None if columns is None else list(dict.fromkeys(["id", *columns]))
+        return _only(_in_order(self._rows(name, chosen["id"], read, conditions), chosen["id"]), columns)
+
+    def status(self) -> dict[str, int]:
+        """Return how many configurations of the plan are planned, done, diverged and failed."""
+        found = self._shelf.statuses
+        counts = pd.Series([found.get(c.id, "planned") for c in self.plan.configurations]).value_counts()
+        return {status: int(counts.get(status, 0)) for status in schema.STATUSES}
+
+    def verdict(self) -> str:
+        """Return one line a cell: how many of its runs got which word."""
+        lines = []
+        for cell, runs in self.frame("runs").groupby("cell", sort=False):
+            words = runs["verdict"].where(runs["verdict"] != "", runs["status"]).value_counts()
+            lines.append(f"{cell}: " + ", ".join(f"{word} {count} of {len(runs)}" for word, count in words.items()))
+        return "\n".join(lines)
+
+    def report(self) -> Path:
+        """Write ``report.html``, ``figures/`` and ``tables/`` into the folder; return the page's path.
+
+        Raises
+        ------
+        StoreError
+            where a part is damaged.
+        RunError
+            where it fails for whatever other reason; what was measured is kept.
+        """
+        try:
+            return self._report()
+        except StoreError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            kept = f"tables are stored; `gradlab report {self.folder}` tries again"
+            raise RunError(f"{self.folder}: the report could not be written ({reason}); {kept}") from error
+
+    def _report(self) -> Path:
+        from gradlab.report import write_report
+
+        study = self.plan.spec.tables()
+        provenance = {key: value for key, value in self.provenance.items() if key != "earlier"}
+        return write_report(self.folder, frames=self._frames(), study=study, provenance=provenance)
+
+    def plot(self, figure: str | None = None) -> Any:
+        """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
+        from gradlab.analysis.figures import FIGURES, draw
+
+        name = figure or next(iter(self.plan.spec.figures or FIGURES))
+        return draw(name, self._frames())
+
+    def export(self, path: str | Path | None = None) -> list[Path]:
+        """Write each table that has rows as one CSV and one Parquet file, by default into ``export/``.
+
+        Returns the paths. ``steps`` and ``spectra`` name configurations by id, under which ``runs`` has every key.
+        """
+        target, written = Path(path or self.folder / "export"), list[Path]()
+        for name in schema.TABLES:
+            frame = self.frame(name)
+            if len(frame):
+                written += [target / f"{name}.csv", target / f"{name}.parquet"]
+                with _writing(written[-2]) as file:
+                    frame.to_csv(file, index=False)
+                with _writing(written[-1]) as file:
+                    frame.to_parquet(file, index=False, compression="zstd")
+        return written
+
+    def save(self, path: str | Path) -> Path:
+        """Copy study, provenance and parts to a new folder, which :func:`load_results` opens; return its path."""
+        target = Path(path)
+        if target.exists():
+            raise StoreError(f"{target}: exists already; expected the name of a new folder")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        temporary.mkdir(parents=True)
+        for name in ("study.toml", "provenance.json"):
+            if (self.folder / name).exists():
+                shutil.copy2(self.folder / name, temporary)
+        shutil.copytree(self.folder / "parts", temporary / "parts", ignore=shutil.ignore_patterns(".*"))
+        return temporary.rename(target)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, git, command line, machine and times of the last run; empty where nothing has run."""
+        path = self.folder / "provenance.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def _frames(self) -> dict[str, pd.DataFrame]:
+        frames = {name: self.frame(name) for name in schema.TABLES}
+        return frames | {"theory": mean_field_lines(frames["runs"])}
+
+    @property
+    def _shelf(self) -> Shelf:
+        shelf = Shelf.open(self.folder)
+        for reason in shelf.damaged.values():
+            raise StoreError(f"{reason}; run the study again, which redoes what it held")
+        return shelf
+
+    def _rows(
+        self, table: str, ids: pd.Series, columns: list[str] | None, conditions: Mapping[str, list[Any]]
+    ) -> pd.DataFrame:
+        tests = [pc.field(column).isin(values) for column, values in conditions.items()]
+        where = functools.reduce(operator.and_, tests) if tests else None
+        for _ in range(_LOOKS):
+            try:
+                found: pd.DataFrame = self._shelf.read(table, ids, columns, where).to_pandas()
+                return found
+            except FileNotFoundError as error:  # merged since the shelf was opened, or really gone
+                missing = error.filename
+        raise StoreError(f"{missing}: is missing; run the study again, which redoes what it held")
+
+    def _runs(self, chosen: pd.DataFrame) -> pd.DataFrame:
+        """Return a row for every chosen configuration and layer; what has not run has the status planned."""
+        measured = self._rows("runs", chosen["id"], None, {})
+        measured = measured[[name for name in measured if name == "id" or name not in chosen]]
+        runs = chosen.merge(measured, on="id", how="left", sort=False)
+        words = {"status": "planned", "direction": schema.DIRECTIONS[0]}
+        for name, column in schema.RUNS.items():
+            if column.dtype == "string" and name in measured:
+                runs[name] = runs[name].fillna(words.get(name, ""))
+            elif column.dtype == "int64":
+                runs[name] = runs[name].fillna(0).astype("int64")
+        return runs
+
+
+def _listed(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple | set) else [values]
+
+
+def _check_column(column: str, known: Iterable[str]) -> None:
+    if column not in (names := list(known)):
+        raise StoreError(unknown("column", column, names))
+
+
+def _fitting(frame: pd.DataFrame, conditions: Mapping[str, list[Any]]) -> pd.DataFrame:
+    for column, values in conditions.items():
+        _check_column(column, map(str, frame.columns))
+        frame = frame[frame[column].isin(values)]
+    return frame.reset_index(drop=True)
+
+
+def _in_order(frame: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
+    rank = pd.Series(ids.index, index=ids)
+    order = frame["id"].map(rank).to_numpy().argsort(kind="stable")
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def _only(frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
+    for column in columns or ():
+        _check_column(column, map(str, frame.columns))
+    return frame if columns is None else frame[list(columns)]
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with whole(path) as file:
+            yield file
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from None
