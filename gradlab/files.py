@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+#: Names of files that are being written, or were when their writer was killed.
+UNFINISHED = ".gradlab-*.tmp"
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
@@ -20,7 +23,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def whole(path: Path) -> Iterator[BinaryIO]:
     """Yield a temporary file in the same folder, which is synced and takes the name ``path`` at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gradlab-", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

@@ -10,12 +10,13 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from gradlab.errors import StoreError
-from gradlab.files import write_whole
+from gradlab.files import UNFINISHED, write_whole
 
 #: What a study leaves in its folder.
 OURS = {"study.toml", "provenance.json", "parts", "report.html", "figures", "tables", "export", ".lock", ".lock.json"}
@@ -36,17 +37,18 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout:
-        raise StoreError(
-            f"{folder}: {holder(folder) or 'held by another runner'}; wait for that run to end, or choose another --out"
-        ) from None
+        held = holder(folder) or "held by another runner"
+        raise StoreError(f"{folder}: {held}; wait for that run to end, or choose another --out") from None
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
         write_whole(folder / ".lock.json", json.dumps(_myself()).encode())
         yield
     finally:
-        (folder / ".lock.json").unlink(missing_ok=True)
-        lock.release()
+        try:
+            (folder / ".lock.json").unlink(missing_ok=True)
+        finally:
+            lock.release()
 
 
 def holder(folder: Path) -> str:
@@ -79,7 +81,8 @@ def _check(folder: Path, name: str) -> None:
         if found != name:
             raise StoreError(f'{folder}: holds the study "{found}", not "{name}"; choose another --out')
         return
-    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS)
+    names = {entry.name for entry in folder.iterdir()} - OURS
+    strange = sorted(name for name in names if not fnmatch(name, UNFINISHED))
     if strange:
         raise StoreError(f"{folder}: holds no study but other files ({', '.join(strange[:3])}); choose another --out")
 

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from gradlab import schema
 from gradlab.errors import StoreError
-from gradlab.files import write_whole
+from gradlab.files import UNFINISHED, write_whole
 from gradlab.study.plan import NUMERICS, Group, factors
 
 #: Version of the layout; a reader refuses what is newer.
@@ -60,15 +60,13 @@ class Stored(NamedTuple):
 
 def pack(group: Group, measured: Sequence[Mapping[str, pd.DataFrame]]) -> Part:
     """Return the part for the rows of a group's configurations by table, each with id; runs with status and error."""
-    keys = factors(group)
-    whole = [{**one, "runs": keys.merge(one["runs"], on="id")} for one in measured]
-    tables = {name: _joined([one[name] for one in whole if name in one], schema.TABLES[name]) for name in ORDER}
-    return _packed(tables, NUMERICS)
+    tables = {name: _joined([one[name] for one in measured if name in one], schema.TABLES[name]) for name in ORDER}
+    return _packed(tables | {"runs": _with_keys(tables["runs"], group)}, NUMERICS)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a kill left: files that were being written, and those of parts that have no runs file."""
-    for leftover in (folder / "parts").rglob(".*.tmp"):
+    for leftover in folder.rglob(UNFINISHED):
         leftover.unlink(missing_ok=True)
     whole = {_number(path) for path in _files(folder, "runs")}
     for table in ORDER[:-1]:
@@ -304,6 +302,15 @@ def _packed(tables: Mapping[str, pa.Table], numerics: int) -> Part:
     note |= {"size": sum(map(len, files.values()))}
     files["runs"] = _parquet(tables["runs"], note)
     return Part(files, *_by_id(tables["runs"]), numerics)
+
+
+def _with_keys(runs: pa.Table, group: Group) -> pa.Table:
+    """Return the runs with a column for every key, so that whoever reads the file alone knows what they are."""
+    rank = {config.id: i for i, config in enumerate(group)}
+    keys = pa.Table.from_pandas(factors(group), preserve_index=False)
+    keys = keys.take([rank[id] for id in runs["id"].to_pylist()])
+    columns = {table.column_names[i]: column for table in (keys, runs) for i, column in enumerate(table.columns)}
+    return pa.table(columns)
 
 
 def _by_id(runs: pa.Table) -> tuple[dict[str, str], dict[str, float]]:

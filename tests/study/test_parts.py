@@ -90,7 +90,7 @@ def test_a_large_part_is_merged_no_more(results: Results, tmp_path: Path, monkey
 
 def test_parts_without_their_runs_do_not_count_and_are_swept_up(folder: Path) -> None:
     files(folder, "runs")[0].unlink()
-    (folder / "parts" / "steps" / ".abc.tmp").write_bytes(b"half")
+    (folder / "parts" / "steps" / ".gradlab-abc.tmp").write_bytes(b"half")
     assert len(Shelf.open(folder).statuses) == 14
     assert load_results(folder).status()["planned"] == 2
     remove_leftovers(folder)

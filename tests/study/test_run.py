@@ -85,7 +85,7 @@ def test_a_damaged_part_does_not_stand_in_the_way_of_a_narrower_study(reference:
 
 def test_leftovers_of_a_kill_are_swept_up(reference: Results, tmp_path: Path) -> None:
     folder = reference.save(tmp_path / "r")
-    (folder / "parts" / "steps" / ".abc.tmp").write_bytes(b"half")
+    (folder / "parts" / "steps" / ".gradlab-abc.tmp").write_bytes(b"half")
     run(tiny(), folder)
     assert not list((folder / "parts").rglob(".*"))
 
