@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gradlab.analysis.factors import (
     SEED,
@@ -263,7 +263,11 @@ def _by(runs: pd.DataFrame) -> list[str]:
 
 
 def _drawn(walks: pd.DataFrame, by: list[str], along: str = "lag") -> pd.Series:
-    """Return which rows are drawn: of each line the first lag, the last, and evenly spaced ones between."""
+    """Return which rows are drawn: of each line the first lag, the last, and evenly many between."""
     lines = walks.groupby(by, observed=True, dropna=False)[along]
     count = max(POINTS // lines.ngroups, FEWEST_POINTS)
-    return lines.transform(lambda lags: lags.isin(np.linspace(lags.min(), lags.max(), count).round()).astype(bool))
+    return lines.transform(lambda lags: lags.isin(_evenly(np.unique(lags), count)).astype(bool))
+
+
+def _evenly(lags: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return np.asarray(lags[np.linspace(0, len(lags) - 1, count).round().astype(int)])

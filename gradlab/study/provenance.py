@@ -19,15 +19,17 @@ from gradlab.study.plan import NUMERICS
 
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
 Record = dict[str, Any]
+#: What the table ``steps`` of a very large study holds.
+THIN = "logarithmically spaced lags"
 
 
-def begin(folder: Path) -> Record:
+def begin(folder: Path, *, thin: bool) -> Record:
     """Write and return the record of a run that starts now; earlier runs on the folder stand in it."""
     path = folder / "provenance.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     earlier = [] if before is None else [*before.pop("earlier", []), before]
     record: Record = {"started": _now(), "ended": None, "argv": _argv(), "versions": _versions(), "git": _git()}
-    record |= {"machine": _machine(), "earlier": earlier}
+    record |= {"machine": _machine(), "steps": THIN if thin else "every lag", "earlier": earlier}
     _write(folder, record)
     return record
 

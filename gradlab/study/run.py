@@ -21,7 +21,7 @@ from gradlab.study.claim import claimed
 from gradlab.study.interrupt import heard
 from gradlab.study.measure import data, measure
 from gradlab.study.parts import Shelf, remove_leftovers
-from gradlab.study.plan import NUMERICS, Group, Plan
+from gradlab.study.plan import MANY_STEPS, NUMERICS, Group, Plan
 from gradlab.study.pools import crew, one_thread
 from gradlab.study.progress import Talk, counted, duration
 from gradlab.study.results import Results
@@ -150,8 +150,10 @@ class _Run:
     def go(self, groups: list[Group], workers: int, executor: Executor | None) -> None:
         """Run ``groups``; say how it went, and after Ctrl-C what is kept."""
         folder, talk, total = self.shelf.folder, self.talk, sum(map(len, groups))
-        record, start = provenance.begin(folder), time.monotonic()
+        record, start = provenance.begin(folder, thin=self.plan.thin), time.monotonic()
         talk.say(f"{total} to run in {counted(len(groups), 'group')}, {_where(workers, executor)}")
+        if self.plan.thin:
+            talk.say(f"more than {MANY_STEPS} steps in all: the table steps keeps {provenance.THIN}")
         try:
             self._go(groups, workers, executor)
         except KeyboardInterrupt:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from study.tiny import assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import InputError, RunError, SpecError, StoreError
 from gradlab.study import Results, Study, load_results
 from gradlab.study import measure as measuring
+from gradlab.study import plan as planning
 from gradlab.study import run as running
 from gradlab.study.claim import claimed
 from gradlab.study.progress import Talk, duration
@@ -255,3 +258,25 @@ def test_the_time_left_is_known_before_the_first_group_of_a_run_that_goes_on() -
 
 def test_durations_are_short() -> None:
     assert [duration(s) for s in (0.4, 59.6, 200, 7500)] == ["0 s", "1 min 0 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_a_very_large_study_keeps_logarithmically_spaced_lags_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tiny(grid={"cell": ["rnn"], "length": [300], "scale": [0.9]})
+    whole = run(study, tmp_path / "whole").frame("steps")
+    assert "logarithmically" not in capsys.readouterr().err
+    monkeypatch.setattr(planning, "MANY_STEPS", 599)
+    monkeypatch.setattr(running, "MANY_STEPS", 599)
+    thin = run(study, tmp_path / "thin")
+    assert "more than 599 steps in all: the table steps keeps logarithmically spaced lags" in capsys.readouterr().err
+    assert thin.provenance["steps"] == "logarithmically spaced lags"
+    steps = thin.frame("steps")
+    kept = sorted(set(steps["lag"]))
+    assert kept[:10] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert kept[-1] == 300
+    assert max(b / a for a, b in itertools.pairwise(kept) if a > 8) < 1.2
+    assert len(kept) <= 50
+    expected = whole[whole["lag"].isin(kept)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(steps, expected, check_exact=True)
+    assert thin.report().exists()
