@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from study.tiny import assert_same_tables, run, tables, tiny
 from gradlab import Study, __version__, cli, load_results
 from gradlab.study import Results
 from gradlab.study import measure as measuring
+from gradlab.study.status import describe_status
 
 TINY = tiny().spec.toml()
 #: Long enough to be stopped in the middle.
@@ -89,6 +92,34 @@ def test_a_failed_configuration_is_exit_code_1(command: Command, spec: str, monk
     code, out, err = command("run", spec, "--workers", "0")
     assert (code, out) == (1, "results/tiny/report.html\n")
     assert "16 of 16 done, 0 diverged, 16 failed" in err
+    code, out, err = command("status", "results/tiny")
+    assert (code, err) == (0, "")
+    assert "failed    16\n" in out
+    assert "failed cell rnn, length 6, scale 0.5, seed 0: MemoryError: no room\n" in out
+    assert out.endswith("  and 6 more\n")
+    done = gradlab("run", spec, "--workers", "0", "--retry-failed", cwd=Path.cwd())  # where nothing is patched
+    assert done.returncode == 0, done.stderr
+    assert "16 of 16 already done, 16 of them failed; run again" in done.stderr
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_run_that_cannot_go_on_is_exit_code_1(command: Command, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, out, err = command("run", spec, "--workers", "0")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("gradlab: results/tiny: the disk is full; what had finished is kept")
+
+
+def test_export_writes_every_table_twice_and_prints_the_paths(command: Command) -> None:
+    run(tiny(), Path("r"), progress=False)
+    written = [f"{name}.{kind}" for name in ("runs", "steps", "spectra") for kind in ("csv", "parquet")]
+    assert command("export", "r") == (0, "".join(f"r/export/{name}\n" for name in written), "")
+    assert command("export", "r", "--out", "mine")[1].startswith("mine/runs.csv\n")
+    assert len(Path("mine/steps.csv").read_text(encoding="utf-8").splitlines()) > 16
+    assert run(tiny(), Path("r")).folder == Path("r")  # export/ is no stranger
 
 
 @pytest.mark.parametrize("verb", ["run", "plan"])
@@ -207,6 +238,13 @@ def test_the_command_line_loads_nothing_heavy() -> None:
 # --- stopped from outside -----------------------------------------------------------------------------
 
 
+def gradlab(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "gradlab", *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+
+
 def started(folder: Path, until: str = "parts/runs/*.parquet", count: int = 3) -> subprocess.Popen[str]:
     """Start a run of the long study on two workers, and come back when its third part is there."""
     folder.mkdir()
@@ -243,6 +281,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_tables(tmp_path: Path, uninterrupted: Results) -> None:
     process = started(tmp_path / "x")
+    live = describe_status(tmp_path / "x" / "r")
+    assert re.search(rf"  planned   [1-9]\d*\n(.*\n)*  held by \S+ on \S+, process {process.pid}, since", live)
     process.kill()
     process.communicate(timeout=30)  # its workers hold the pipe as long as they live
     assert_group_ends(process.pid)

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from study.tiny import assert_same_tables, run, tiny
 
 from gradlab import schema
 from gradlab.errors import RunError, StoreError
-from gradlab.study import Results, load_results
+from gradlab.study import Results, load_results, parts
 from gradlab.study.claim import claimed, holder
 from gradlab.study.measure import failed
 from gradlab.study.parts import Shelf
@@ -176,3 +177,22 @@ def test_a_runner_that_was_killed_holds_nothing(folder: Path) -> None:
     assert holder(folder) == ""
     (folder / ".lock.json").write_text(json.dumps(held | {"host": "elsewhere"}))
     assert holder(folder) == f"held by me on elsewhere, process {held['pid']}, since today"
+
+
+def test_tables_can_be_read_while_a_run_writes_and_merges(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "FAN", 2)
+    runner = threading.Thread(target=run, args=(tiny(), tmp_path / "r"))
+    runner.start()
+    while not (tmp_path / "r" / "study.toml").exists():
+        assert runner.is_alive()
+    counts = [0]
+    while runner.is_alive():
+        live = load_results(tmp_path / "r")
+        assert set(live.frame("steps")["id"]) <= {c.id for c in results.plan.configurations}
+        counts.append(live.status()["done"])
+    runner.join()
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 3
+    assert_same_tables(load_results(tmp_path / "r"), results)

@@ -31,7 +31,7 @@ def parts(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in sorted((folder / "parts").rglob("*.parquet"))}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, 4])
 def test_tables_are_identical_for_any_number_of_workers(reference: Results, tmp_path: Path, workers: int) -> None:
     assert_same_tables(run(tiny(), tmp_path / "r", workers), reference)
 
