@@ -152,9 +152,19 @@ class Jacobians:
         )
         return values.reshape(len(steps), B, k)
 
-    def log_abs_det(self) -> NDArray[np.float64]:
-        """Return ln|det J_t| of every step and sequence, ``(T, B)``, in nats; −inf where J_t is singular."""
-        return self._collect(lambda chosen: _log_abs_det(self._dense(chosen)), (), None)
+    def log_abs_det(self, *, dense: bool = True) -> NDArray[np.float64]:
+        """Return ln|det J_t| of every step and sequence, ``(T, B)``, in nats; −inf where J_t is singular.
+
+        A cell without a closed form has its matrices formed; with ``dense=False`` they are not, and all is nan.
+        """
+        with np.errstate(all="ignore"):
+            closed = self.tape.cell.log_abs_det(self._local(np.arange(self.shape[0])))
+        if closed is None and not dense:
+            return np.full(self.shape[:2], np.nan)
+        if closed is None:
+            return self._collect(lambda chosen: _log_abs_det(self._dense(chosen)), (), None)
+        closed = closed.reshape(self.shape[:2])
+        return self._collect(lambda chosen: closed[chosen], (), None)
 
     def _collect(
         self, question: Any, tail: tuple[int, ...], steps: Sequence[int] | None, method: str = "lapack"

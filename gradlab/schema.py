@@ -45,6 +45,8 @@ RUNS: dict[str, Column] = {
     "overflow_step": Column("int64", "steps", "first t at which a state was not finite; 0 if none", "overflow at t"),
     "kaplan_yorke": Column("float64", "", "Kaplan–Yorke dimension, where the exponents reach down to it", "D_KY"),
     "entropy": Column("float64", "nats/step", "sum of the positive exponents, where all are known", "entropy rate"),
+    "positive_exponents": Column("float64", "", "number of positive exponents, where all are known", "exponents > 0"),
+    "mean_exponent": Column("float64", "nats/step", "mean of all S exponents, where it is known", "mean exponent"),
     "path_share": Column(
         "float64", "", "share of the gradient at t = 0 that travelled on the additive path alone", "additive share"
     ),

@@ -40,7 +40,7 @@ PATHS = {"path_all": "all paths", "path_gates": "through a gate at least once", 
 MEASURES = (
     *("jac_norm2_median", "jac_cond_median", "saturation"),
     *(f"lyapunov_{rank}" for rank in range(1, 5)),
-    *("kaplan_yorke", "entropy", "path_share"),
+    *("kaplan_yorke", "entropy", "positive_exponents", "mean_exponent", "path_share"),
 )
 
 

@@ -117,6 +117,10 @@ class Cell(ABC):
         columns = np.concatenate(self.jvp(local, self.split(unit)), axis=-2)
         return np.ascontiguousarray(np.moveaxis(columns, (2, 1, 0), (0, 1, 2)))
 
+    def log_abs_det(self, local: Any) -> Array | None:
+        """Return ln|det J|, ``(…, N)``, in closed form; None where a recurrence has none."""
+        return None
+
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
         """Return for each parameter the factors of its gradient, one pair for each block of its rows."""
         return {"W_xh": [(pre_grad, x)], "W_hh": [(pre_grad, before[0])], "b_h": [(pre_grad, None)]}

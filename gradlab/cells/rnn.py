@@ -103,6 +103,10 @@ class RNN(Cell):
     def dense(self, local: Any) -> Array:
         return np.asarray(rows(local.slope) * self.W_hh)
 
+    def log_abs_det(self, local: Any) -> Array:
+        det = np.linalg.slogdet(self.W_hh.astype(np.float64))[1]
+        return np.asarray(det + np.log(np.abs(local.slope), dtype=np.float64).sum(axis=-2))
+
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
         pre_grad = local.slope * adjoint[0]
         return (self.W_hh.T @ pre_grad,), pre_grad

@@ -63,6 +63,22 @@ def test_lyapunov(hook: str, name: str) -> None:
         np.testing.assert_array_equal(runs[column][0], getattr(found, column))
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+@cases
+def test_the_mean_of_all_exponents_and_how_many_are_positive(name: str, scale: float) -> None:
+    """Of an RNN from the determinants, with one exponent known; of any cell from all of them."""
+    cell = make(name, D, H, scale=scale)
+    x = np.random.default_rng(0).standard_normal((60, B, D))
+    whole = gl.trace(cell, x).spectrum(cell.state_size, warmup=6).exponents
+    runs = {k: gl.trace(cell, x, hooks=[f"lyapunov:{k}"]).measured()["runs"].iloc[0] for k in (1, cell.state_size)}
+    wanted = {1: whole.mean() if name.startswith("rnn") else np.nan, cell.state_size: whole.mean()}
+    for k, row in runs.items():
+        np.testing.assert_allclose(row["mean_exponent"], wanted[k], rtol=1e-9)
+    positive = int((whole > 0).sum())
+    assert runs[cell.state_size]["positive_exponents"] == positive
+    assert (runs[1]["positive_exponents"] == 0) if positive == 0 else np.isnan(runs[1]["positive_exponents"])
+
+
 def test_rows_of_spectra() -> None:
     trace = gl.trace(make("lstm", D, H), np.zeros((400, B, D)), hooks=["lyapunov:3"])
     rows = trace.measured()["spectra"]
