@@ -157,15 +157,19 @@ class _Run:
         try:
             self._go(groups, workers, executor)
         except KeyboardInterrupt:
-            kept = f"{total - talk.remaining} of {total} are kept in {folder}"
+            kept = f"{sum(talk.counts.values())} of {total} are kept in {folder}"
             talk.say(f"interrupted; {kept}, the same command goes on from there")
             raise
         provenance.end(folder, record, dict(Counter(talk.counts)))
         talk.say(f"{talk.summary()} in {duration(time.monotonic() - start)}")
 
     def _go(self, groups: list[Group], workers: int, executor: Executor | None) -> None:
-        bar = self.talk.begin(self._known(groups), sum(map(work, groups)), self._pace(max(workers, 1)))
-        with one_thread(), bar, crew(self.task, workers, executor, len(groups)) as hands:
+        known, total, pace = self._known(groups), sum(map(work, groups)), self._pace(max(workers, 1))
+        with (
+            one_thread(),
+            crew(self.task, workers, executor, len(groups)) as hands,
+            self.talk.begin(known, total, pace),  # the clock runs from when the workers are there
+        ):
             self.check()
             for group, part in hands.finished(groups):
                 self.shelf.add(part)
