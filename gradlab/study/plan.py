@@ -48,11 +48,6 @@ def configuration(values: Mapping[str, Any]) -> Configuration:
     return Configuration(hashlib.sha256(text.encode()).hexdigest()[:16], dict(values))
 
 
-def stem(group: Group) -> str:
-    """Return the file name's stem for a group, a hash of its ids."""
-    return hashlib.sha256("".join(c.id for c in group).encode()).hexdigest()[:16]
-
-
 class Plan(NamedTuple):
     """The configurations of a study, in the order of its grid, seeds innermost."""
 
