@@ -39,6 +39,10 @@ def run(
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="processes; 0 for none; by default one a core")
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="run on this Dask scheduler, tcp://HOST:8786; or local, N processes"),
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run again what failed, and only that")] = False,
     full: Full = False,
 ) -> None:
@@ -51,9 +55,18 @@ def run(
         gradlab run studies/init_scale.toml
 
         gradlab run studies/init_scale.toml --full --out results/init_scale_full --workers 8
+
+        gradlab run studies/init_scale.toml --dask tcp://login:8786
     """
     try:
-        results = _study(spec, full).run(out, workers=workers, retry_failed=retry_failed)
+        study = _study(spec, full)
+        if dask is None:
+            results = study.run(out, workers=workers, retry_failed=retry_failed)
+        else:
+            from gradlab.study.cluster import dask_executor
+
+            with dask_executor(dask, study.plan, workers) as executor:
+                results = study.run(out, executor=executor, retry_failed=retry_failed)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     typer.echo(str(results.folder / "report.html"))

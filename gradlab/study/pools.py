@@ -5,11 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
+from itertools import chain
 from multiprocessing import resource_tracker
 from typing import Any, Self
 
@@ -18,8 +27,12 @@ from threadpoolctl import threadpool_limits
 from gradlab.errors import RunError
 from gradlab.study.measure import failed
 from gradlab.study.parts import Part
-from gradlab.study.plan import Group
+from gradlab.study.plan import NUMERICS, Group
 
+#: Groups handed at a time to an executor that does not tell how many it runs at once.
+MANY = 1000
+#: Seconds after which an executor that finishes nothing is asked whether it is still there, and how large it is now.
+LOOK = 5.0
 Task = Callable[[Group], Part]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -44,11 +57,11 @@ class Crew:
     ----------
     start : gives an executor, at the beginning and after a break.
     task : makes a part of a group.
-    width : groups handed out at a time.
+    width : tells how many groups to hand out at a time; raises RunError where the executor is lost.
     own : whether the executor is ours, to be ended and replaced; a user's is left as it is.
     """
 
-    def __init__(self, start: Callable[[], Executor], task: Task, *, width: int, own: bool) -> None:
+    def __init__(self, start: Callable[[], Executor], task: Task, *, width: Callable[[], int], own: bool) -> None:
         self._start, self._task, self._width, self._own = start, task, width, own
         self._others = set(multiprocessing.active_children())
         self._executor = start()
@@ -64,67 +77,124 @@ class Crew:
 
     def finished(self, groups: Sequence[Group]) -> Iterator[tuple[Group, Part]]:
         """Yield each group with its part, in the order in which they finish."""
-        waiting, running = deque(groups), dict[Future[Part], Group]()
+        waiting, running, suspects = deque(groups), dict[Future[Part], Group](), list[Group]()
         try:
             while waiting or running:
-                while waiting and len(running) < self._width:
-                    group = waiting.popleft()
-                    running[self._submit(group)] = group
+                self._hand_out(waiting, running)
                 for future in self._done(running):
-                    yield from self._result(future, running.pop(future))
+                    group = running.pop(future)
+                    if _error(future) is None:
+                        yield group, future.result()
+                    else:
+                        suspects.append(group)
         finally:
             for future in running:
                 future.cancel()
+        for config in chain.from_iterable(suspects):  # who killed the worker? with nobody beside, only the guilty fails
+            yield (config,), self._alone((config,))
+
+    def _hand_out(self, waiting: deque[Group], running: dict[Future[Part], Group]) -> None:
+        for _ in range(min(len(waiting), self._width() - len(running))):
+            group = waiting.popleft()
+            running[self._submit(group)] = group
 
     def _submit(self, group: Group) -> Future[Part]:
         try:
             return self._executor.submit(self._task, group)
-        except BrokenExecutor as error:
+        except Exception as error:  # broken, or shut down, or closed
             future: Future[Part] = Future()
-            future.set_exception(error)
+            future.set_exception(BrokenExecutor(str(error)))
             return future
 
     def _done(self, running: dict[Future[Part], Group]) -> list[Future[Part]]:
         """Return what has finished, at least one; when the executor broke, all: it took all of them with it."""
-        wait(running, return_when=FIRST_COMPLETED)
+        _wait(running, self._width)
         done = [future for future in running if future.done()]
-        if not any(isinstance(future.exception(), BrokenExecutor) for future in done):
+        if not any(isinstance(_error(future), BrokenExecutor) for future in done):
             return done
-        wait(running)
         self._replace()
+        wait(running)
         return list(running)
-
-    def _result(self, future: Future[Part], group: Group) -> Iterator[tuple[Group, Part]]:
-        if future.exception() is None:
-            yield group, future.result()
-        else:  # who killed the worker? once more, one at a time, so that only the guilty one fails
-            for config in group:
-                yield (config,), self._alone((config,))
 
     def _alone(self, group: Group) -> Part:
         future = self._submit(group)
-        error = future.exception()
+        _wait([future], self._width)
+        error = _error(future)
         if error is None:
             return future.result()
         if isinstance(error, BrokenExecutor):
             self._replace()
+        if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":  # Dask's, which may be missing
             return failed(group, "the worker was killed, and again when it was tried alone (out of memory?)")
-        return failed(group, f"{type(error).__name__}: {error}")
+        return failed(group, f"{type(error).__name__}: {error}".splitlines()[0])
 
     def _replace(self) -> None:
         if not self._own:
-            raise RunError("the executor stopped working; what had finished is kept, run again with a new one")
+            raise _lost()
         self._executor.shutdown(wait=False)
         self._executor = self._start()
 
 
-def crew(task: Task, workers: int, executor: Executor | None, groups: int) -> Crew:
+def crew(task: Task, workers: int, executor: Executor | None) -> Crew:
     """Return the crew that does ``task`` in ``workers`` processes, 0 for none, or on a user's executor."""
     if executor is not None:
-        return Crew(lambda: executor, task, width=max(groups, 1), own=False)
+        return Crew(lambda: _same(executor), task, width=lambda: _room(executor), own=False)
     if workers == 0:
-        return Crew(Inline, task, width=1, own=True)
-    return Crew(lambda: _processes(workers), task, width=2 * workers, own=True)
+        return Crew(Inline, task, width=lambda: 1, own=True)
+    return Crew(lambda: _processes(workers), task, width=lambda: 2 * workers, own=True)
+
+
+def numerics() -> int:
+    """Return the version of the numerics, of the worker that is asked."""
+    return NUMERICS
+
+
+def _same(executor: Executor) -> Executor:
+    """Return a user's executor when it measures as we do; a cluster has a Python of its own."""
+    try:
+        future = executor.submit(numerics)
+    except Exception:
+        raise _lost() from None
+    _wait([future], lambda: _room(executor))
+    if isinstance(error := _error(future), BrokenExecutor):
+        raise _lost()
+    theirs = future.result() if error is None else f"{type(error).__name__}: {error}".splitlines()[0]
+    if theirs != NUMERICS:
+        found = f"version {theirs} of its numerics" if isinstance(theirs, int) else theirs
+        raise RunError(f"the executor's workers need the same gradlab as here, numerics {NUMERICS}; found: {found}")
+    return executor
+
+
+def _room(executor: Executor) -> int:
+    """Return how many groups a user's executor takes at a time: of Dask's, two for each thread that it has now.
+
+    A worker that dies takes all with it that it was given, so that it is given little.
+    """
+    dask = sys.modules.get("distributed")
+    if dask is None or not isinstance(executor, dask.cfexecutor.ClientExecutor):
+        return MANY
+    client = executor._client
+    try:
+        if client.status == "running":
+            return max(2 * sum(client.nthreads().values()), 2)
+    except OSError:
+        pass
+    raise _lost()
+
+
+def _wait(running: Collection[Future[Any]], look: Callable[[], object]) -> None:
+    """Wait until one has finished; ``look`` now and then whether any still can."""
+    while not wait(running, LOOK, FIRST_COMPLETED).done:
+        look()
+
+
+def _error(future: Future[Any]) -> BaseException | None:
+    """Return what a finished future raised; one that we did not cancel has lost its executor."""
+    return BrokenExecutor("cancelled") if future.cancelled() else future.exception()
+
+
+def _lost() -> RunError:
+    return RunError("the executor stopped working; what had finished is kept, run again with a new one")
 
 
 @contextmanager
@@ -148,7 +218,7 @@ def _processes(workers: int) -> Executor:
     context = multiprocessing.get_context("spawn")  # fork would copy BLAS's threads and locks
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
-        with _deaf_to_ctrl_c():  # which the workers inherit: Ctrl-C is the parent's
+        with deaf_to_ctrl_c():  # which the workers inherit: Ctrl-C is the parent's
             ready = [pool.submit(os.getpid) for _ in range(workers)]
         for future in ready:
             future.result()
@@ -171,7 +241,8 @@ def _drop(executor: Executor, others: set[Any]) -> None:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Put Ctrl-C off to the end of the block, and keep it for good from threads and processes that start in it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say so, and only it is interrupted
         return

@@ -57,7 +57,7 @@ def run_plan(
         after Ctrl-C; what had finished is kept, and the next run goes on from there.
     """
     folder, talk = Path(out or Path("results") / plan.spec.name), Talk(plan.spec.name, quiet=not progress)
-    count = _count(plan, workers, executor)
+    count = worker_count(plan, workers, executor)
     _check_data(plan)
     with heard() as check, _writable(folder), claimed(folder, plan.spec.name):
         shelf = _opened(folder, talk)
@@ -83,7 +83,8 @@ def _check_data(plan: Plan) -> None:
             raise SpecError(f"task {config.values['task.name']}: {error}") from None
 
 
-def _count(plan: Plan, workers: int | None, executor: Executor | None) -> int:
+def worker_count(plan: Plan, workers: int | None, executor: Executor | None = None) -> int:
+    """Return how many processes of ours are to run ``plan``; refuse what does not fit into memory."""
     if executor is not None and workers is not None:
         raise InputError("give workers or executor, not both")
     if executor is not None:
@@ -167,7 +168,7 @@ class _Run:
         known, total, pace = self._known(groups), sum(map(work, groups)), self._pace(max(workers, 1))
         with (
             one_thread(),
-            crew(self.task, workers, executor, len(groups)) as hands,
+            crew(self.task, workers, executor) as hands,
             self.talk.begin(known, total, pace),  # the clock runs from when the workers are there
         ):
             self.check()
