@@ -176,7 +176,7 @@ def _room(executor: Executor) -> int:
     client = executor._client
     try:
         if client.status == "running":
-            return max(2 * sum(client.nthreads().values()), 2)
+            return int(max(2 * sum(client.nthreads().values()), 2))
     except OSError:
         pass
     raise _lost()
