@@ -143,7 +143,7 @@ def test_an_export_is_the_tables(results: Results, tmp_path: Path) -> None:
         csv = pd.read_csv(tmp_path / "out" / f"{name}.csv")
         assert csv.columns.tolist() == frame.columns.tolist()
         numbers = frame.select_dtypes("number").columns
-        pd.testing.assert_frame_equal(csv[numbers], frame[numbers], rtol=1e-14, atol=0, check_dtype=False)
+        pd.testing.assert_frame_equal(csv[numbers], frame[numbers], rtol=1e-12, atol=0, check_dtype=False)
 
 
 def test_an_export_that_cannot_be_written_says_so(results: Results, tmp_path: Path) -> None:
