@@ -25,9 +25,8 @@ THIN = "logarithmically spaced lags"
 
 def begin(folder: Path, *, thin: bool) -> Record:
     """Write and return the record of a run that starts now; earlier runs on the folder stand in it."""
-    path = folder / "provenance.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    earlier = [] if before is None else [*before.pop("earlier", []), before]
+    before = read(folder)
+    earlier = [*before.pop("earlier", []), before] if before else []
     record: Record = {"started": _now(), "ended": None, "argv": _argv(), "versions": _versions(), "git": _git()}
     record |= {"machine": _machine(), "steps": THIN if thin else "every lag", "earlier": earlier}
     _write(folder, record)
@@ -37,6 +36,18 @@ def begin(folder: Path, *, thin: bool) -> Record:
 def end(folder: Path, record: Record, statuses: dict[str, int]) -> None:
     """Add when the run ended and what it brought."""
     _write(folder, record | {"ended": _now(), "configurations": statuses})
+
+
+def read(folder: Path) -> Record:
+    """Return the record of the latest run, empty where there is none; one that was damaged says so and no more."""
+    path = folder / "provenance.json"
+    if not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return {"damaged": f"{path.name} could not be read ({error})"}
+    return record if isinstance(record, dict) else {"damaged": f"{path.name} holds no table"}
 
 
 def _write(folder: Path, record: Record) -> None:

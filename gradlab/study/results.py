@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import operator
 import os
 import shutil
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 from gradlab import schema
 from gradlab.errors import RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
+from gradlab.study import provenance
 from gradlab.study.parts import Shelf
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import Spec, naming
@@ -128,8 +128,8 @@ class Results:
         from gradlab.report import write_report
 
         study = self.plan.spec.tables()
-        provenance = {key: value for key, value in self.provenance.items() if key != "earlier"}
-        return write_report(self.folder, frames=self._frames(), study=study, provenance=provenance)
+        latest = {key: value for key, value in self.provenance.items() if key != "earlier"}
+        return write_report(self.folder, frames=self._frames(), study=study, provenance=latest)
 
     def plot(self, figure: str | None = None) -> Any:
         """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
@@ -170,8 +170,7 @@ class Results:
     @property
     def provenance(self) -> dict[str, Any]:
         """Versions, git, command line, machine and times of the last run; empty where nothing has run."""
-        path = self.folder / "provenance.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        return provenance.read(self.folder)
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: self.frame(name) for name in schema.TABLES}

@@ -42,7 +42,7 @@ def run_plan(
     ----------
     workers : processes; 0 runs in this one; by default one a core, as far as memory allows.
     executor : any `concurrent.futures.Executor` instead.
-    retry_failed : run again what failed; by default a failure is a result.
+    retry_failed : run again what failed, and nothing else; by default a failure is a result.
     progress : say on stderr how it goes.
 
     Raises
@@ -133,12 +133,20 @@ def _missing(shelf: Shelf, plan: Plan, talk: Talk, retry_failed: bool) -> list[G
     """Return the groups that are to run, the longest first, so that they end together."""
     stored, total = shelf.statuses, len(plan.configurations)
     statuses = {c.id: stored[c.id] for c in plan.configurations if c.id in stored}
-    count = list(statuses.values()).count("failed")
-    then = "run again" if retry_failed else "--retry-failed runs them again"
-    failed = f", {count} of them failed; {then}" if count else ""
-    talk.say(f"{len(statuses)} of {total} already done{failed}" if statuses else counted(total, "configuration"))
-    done = {id for id, status in statuses.items() if not (retry_failed and status == "failed")}
+    failed = {id for id, status in statuses.items() if status == "failed"}
+    talk.say(_so_far(len(statuses), len(failed), total, retry_failed))
+    done = {c.id for c in plan.configurations} - failed if retry_failed else set(statuses)
     return sorted(plan.groups(done=done), key=work, reverse=True)
+
+
+def _so_far(done: int, failed: int, total: int, retry_failed: bool) -> str:
+    if not done and not retry_failed:
+        return counted(total, "configuration")
+    told = f"{done} of {total} already done"
+    if failed:
+        then = "run again, and nothing else" if retry_failed else "--retry-failed runs them again"
+        return f"{told}, {failed} of them failed; {then}"
+    return f"{told}; none failed, nothing to run again" if retry_failed else told
 
 
 class _Run:

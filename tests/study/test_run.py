@@ -136,8 +136,23 @@ def test_what_failed_is_tried_again_only_when_asked_and_then_alone(
     assert capsys.readouterr().err == "tiny: 16 of 16 already done, 4 of them failed; --retry-failed runs them again\n"
     monkeypatch.undo()
     again = run(tiny(), tmp_path / "r", retry_failed=True)
-    assert "4 of them failed; run again\ntiny: 4 to run in 4 groups" in capsys.readouterr().err
+    assert "4 of them failed; run again, and nothing else\ntiny: 4 to run in 4 groups" in capsys.readouterr().err
     assert_same_tables(again, reference)
+    wider = run(tiny(grid={"seeds": 3}), tmp_path / "r", retry_failed=True)
+    assert capsys.readouterr().err == "tiny: 16 of 24 already done; none failed, nothing to run again\n"
+    assert wider.status()["planned"] == 8
+
+
+def test_a_damaged_provenance_costs_no_result(
+    reference: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = reference.save(tmp_path / "r")
+    (folder / "provenance.json").write_text('{"started": ', encoding="utf-8")
+    assert load_results(folder).provenance["damaged"].startswith("provenance.json could not be read (")
+    assert "could not be read" in load_results(folder).report().read_text(encoding="utf-8")
+    again = run(tiny(grid={"seeds": 3}), folder)
+    assert "16 of 24 already done" in capsys.readouterr().err
+    assert [list(record) for record in again.provenance["earlier"]] == [["damaged"]]
 
 
 def test_a_state_that_overflows_is_a_finding_and_no_failure(tmp_path: Path) -> None:
