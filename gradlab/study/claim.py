@@ -6,7 +6,6 @@ import getpass
 import json
 import os
 import socket
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,8 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gradlab.errors import StoreError
+from gradlab.errors import SpecError, StoreError
 from gradlab.files import UNFINISHED, write_whole
+from gradlab.study.spec import read_tables
 
 #: What a study leaves in its folder.
 OURS = {"study.toml", "provenance.json", "parts", "report.html", "figures", "tables", "export", ".lock", ".lock.json"}
@@ -89,9 +89,9 @@ def _check(folder: Path, name: str) -> None:
 
 def _name(path: Path) -> object:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")).get("name")
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); mend it or remove it") from None
+        return read_tables(path).get("name")
+    except SpecError as error:
+        raise StoreError(f"{error}; mend it or remove it") from None
 
 
 def _myself() -> dict[str, object]:

@@ -6,11 +6,10 @@ import copy
 import io
 import json
 import os
-import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, date, datetime
 from datetime import time as clock
@@ -26,7 +25,10 @@ from gradlab import Study, cli
 from gradlab.study.keys import every_key
 
 ROOT = Path(__file__).parents[2]
-STUDIES: list[dict[str, Any]] = [TABLES, *(tomllib.loads(p.read_text("utf-8")) for p in sorted(ROOT.glob("studies/*.toml")))]
+STUDIES: list[dict[str, Any]] = [
+    TABLES,
+    *(tomllib.loads(p.read_text("utf-8")) for p in sorted(ROOT.glob("studies/*.toml"))),
+]
 #: Characters of one line at most, beside the path of the file; processor seconds of one document at most.
 LONG, SLOW = 2000, 10.0
 #: A study of more configurations is not planned a second time.
@@ -57,11 +59,9 @@ def document(tables: Mapping[str, Any]) -> bytes:
     return "\n".join(f"{spelt(key)} = {spelt(value)}" for key, value in tables.items()).encode("utf-8", "surrogatepass")
 
 
-def nested(depth: int, table: bool) -> Any:
-    value: Any = 1
-    for _ in range(depth):
-        value = {"a": value} if table else [value]
-    return value
+def nested(depth: int, table: bool) -> Raw:
+    start, end = ("{a = ", "}") if table else ("[", "]")
+    return Raw(start * depth + "1" + end * depth)
 
 
 NAMES = ["../x", "/abs", "a/b", "a\\b", "con", "..", ".", "", " ", "x ", "x\n", "x\x00", "-x", ".x", "é", "x" * 100]
@@ -76,6 +76,13 @@ NUMBERS = [
     float("nan"), float("inf"), -float("inf"), 1.7e308, -1e308, 1e300, 5e-324, Raw("1" * 5000), Raw("0x" + "f" * 5000),
     Raw("-" + "9" * 400), Raw("1e999"), Raw("0b1"), Raw("1_0"), Raw("01"), Raw("'\ud800'"), Raw('"\\ud800"'),
 ]  # fmt: skip
+#: What keys of each type take, extremes included.
+FAIR: dict[type, list[Any]] = {
+    int: [1, 2, 5, 2**40, 2**63 - 1],
+    float: [0, 0.5, 2.5, 100.0, 1e300, 1.7e308, 5e-324],
+    bool: [True, False],
+    object: ["last", "every", [1, 2]],
+}
 DATES = [date(1979, 5, 27), clock(7, 32), datetime(1979, 5, 27, 7, 32), datetime(1, 1, 1, tzinfo=UTC)]
 TEXT = st.sampled_from(TEXTS) | st.text(max_size=20)
 PLAIN = st.sampled_from([*NUMBERS, *DATES]) | TEXT | st.integers() | st.floats()
@@ -85,23 +92,46 @@ ODD = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
-JUNK = [b"\xef\xbb\xbf", b"\x00", b"\xff", b"\xed\xa0\x80", b"\r", b"\x1b", b"[" * 5000, b"]", b"\n[grid]\n", b"\n[a.a]", b'"', b"=", b"\xe2\x80\xa8"]
+JUNK = [
+    b"\xef\xbb\xbf",
+    b"\x00",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"\r",
+    b"\x1b",
+    b"[" * 5000,
+    b"]",
+    b"\n[grid]\n",
+    b"\n[a.a]",
+    b'"',
+    b"=",
+    b"\xe2\x80\xa8",
+    b"\n[" + b"a." * 400 + b"b]\n",
+]
 
 
 @st.composite
 def mutants(draw: st.DrawFn) -> bytes:
-    """Return a study in which up to three entries are replaced, left out, renamed, wrapped or added."""
-    tables = copy.deepcopy(draw(st.sampled_from(STUDIES)))
+    """Return a study in which up to three entries are tuned, replaced, left out, renamed, wrapped or added."""
+    tables, alter = copy.deepcopy(draw(st.sampled_from(STUDIES))), draw(st.sampled_from([tune, change]))
     for _ in range(draw(st.integers(0, 3))):
-        change(draw, tables)
+        alter(draw, tables)
     return document(tables)
 
 
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def change(draw: st.DrawFn, tables: dict[str, Any]) -> None:
-    inside = [tables, *(found for found in tables.values() if isinstance(found, dict)), *tables.get("published", [])]
+    inside = [
+        tables,
+        *(found for found in tables.values() if isinstance(found, dict)),
+        *listed(tables.get("published")),
+    ]
     table = draw(st.sampled_from([found for found in inside if isinstance(found, dict)]))
     key = draw(st.sampled_from([*table, "name"]))
-    value, verb = table.pop(key, None), draw(st.sampled_from(["replace", "drop", "rename", "wrap", "first", "add"]))
+    verb, value = draw(st.sampled_from(["replace", "drop", "rename", "wrap", "first", "add"])), table.pop(key, None)
     if verb == "replace":
         table[key] = draw(ODD)
     elif verb == "rename":
@@ -110,6 +140,18 @@ def change(draw: st.DrawFn, tables: dict[str, Any]) -> None:
         table[key] = value[0] if verb == "first" and isinstance(value, list) and value else [value or 0]
     elif verb == "add":
         table |= {key: value or 0, draw(TEXT): draw(ODD)}
+
+
+def tune(draw: st.DrawFn, tables: dict[str, Any]) -> None:
+    """Give a key that there is a value that it might take: the study is often valid, and sometimes extreme."""
+    key = draw(st.sampled_from(sorted(every_key())))
+    values = st.sampled_from(every_key()[key].choices or FAIR[every_key()[key].type])
+    for table in (table for table in tables.values() if isinstance(table, dict)):
+        table.pop(key, None)
+    varied = draw(st.booleans())
+    section = tables.setdefault("grid" if varied else "base", {})
+    if isinstance(section, dict):
+        section[key] = draw(st.lists(values, min_size=1, max_size=3) if varied else values)
 
 
 @st.composite
@@ -126,7 +168,9 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 WILD = st.dictionaries(TEXT, ODD, max_size=6).map(document)
-DOCUMENTS = st.one_of(mutants(), mutants(), damaged(), WILD, st.binary(max_size=60), st.text(max_size=60).map(Raw.encode))
+DOCUMENTS = st.one_of(
+    mutants(), mutants(), damaged(), WILD, st.binary(max_size=60), st.text(max_size=60).map(Raw.encode)
+)
 
 
 # --- the door -----------------------------------------------------------------------------------------
