@@ -35,7 +35,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 def printable(text: str, most: int) -> str:
-    """Return ``text`` as one line of at most ``most`` characters: the rest escaped as in Python, the middle left out."""
+    """Return ``text`` as one line of at most ``most`` characters: escaped as in Python, without its middle."""
     half = (most - 3) // 2
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return line if len(line) <= most else f"{line[:half]} … {line[-half:]}"

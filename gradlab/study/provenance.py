@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradlab import __version__
+from gradlab.errors import StoreError
 from gradlab.files import write_whole
 from gradlab.study.budget import free_memory
 from gradlab.study.plan import NUMERICS
@@ -23,11 +24,30 @@ Record = dict[str, Any]
 THIN = "logarithmically spaced lags"
 
 
+def read(folder: Path) -> Record:
+    """Return the record of the last run, with those before it; empty where nothing has run.
+
+    Raises
+    ------
+    StoreError
+        where the file cannot be read, or is not what a run wrote.
+    """
+    path = folder / "provenance.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); mend it or remove it") from None
+    if not isinstance(found, dict) or not isinstance(found.get("earlier", []), list):
+        raise StoreError(f"{path}: is no record of a run; mend it or remove it")
+    return found
+
+
 def begin(folder: Path, *, thin: bool) -> Record:
     """Write and return the record of a run that starts now; earlier runs on the folder stand in it."""
-    path = folder / "provenance.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    earlier = [] if before is None else [*before.pop("earlier", []), before]
+    before = read(folder)
+    earlier = [*before.pop("earlier", []), before] if before else []
     record: Record = {"started": _now(), "ended": None, "argv": _argv(), "versions": _versions(), "git": _git()}
     record |= {"machine": _machine(), "steps": THIN if thin else "every lag", "earlier": earlier}
     _write(folder, record)

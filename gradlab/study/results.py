@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import functools
-import json
 import operator
 import os
 import shutil
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from gradlab import schema
 from gradlab.errors import RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
+from gradlab.study import provenance
 from gradlab.study.parts import Shelf
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import Spec, naming
@@ -37,14 +38,16 @@ def load_results(folder: str | Path) -> Results:
         where ``folder`` holds no study, or one that cannot be read.
     """
     path = Path(folder)
-    if not (path / "study.toml").is_file():
-        raise StoreError(f"{path}: holds no study.toml; expected a folder that `gradlab run` wrote")
     try:
+        if not (path / "study.toml").is_file():
+            raise StoreError(f"{path}: holds no study.toml; expected a folder that `gradlab run` wrote")
         spec = Spec.from_toml(path / "study.toml")
         with naming(path / "study.toml"):
             return Results(path, make_plan(spec))
     except SpecError as error:
         raise StoreError(str(error)) from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,8 @@ class Results:
         from gradlab.report import write_report
 
         study = self.plan.spec.tables()
-        provenance = {key: value for key, value in self.provenance.items() if key != "earlier"}
-        return write_report(self.folder, frames=self._frames(), study=study, provenance=provenance)
+        record = {key: value for key, value in self.provenance.items() if key != "earlier"}
+        return write_report(self.folder, frames=self._frames(), study=study, provenance=record)
 
     def plot(self, figure: str | None = None) -> Any:
         """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
@@ -170,8 +173,7 @@ class Results:
     @property
     def provenance(self) -> dict[str, Any]:
         """Versions, git, command line, machine and times of the last run; empty where nothing has run."""
-        path = self.folder / "provenance.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        return provenance.read(self.folder)
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: self.frame(name) for name in schema.TABLES}
@@ -245,4 +247,5 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
         with whole(path) as file:
             yield file
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from None
+        kind = RunError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(f"{path}: cannot be written ({error.strerror})") from None

@@ -90,7 +90,7 @@ class Spec:
     @classmethod
     def from_toml(cls, path: str | Path, *, full: bool = False) -> Self:
         """Read and check a TOML file; ``full`` applies its ``[full]`` table."""
-        tables = read_tables(Path(path))
+        tables = _read(Path(path))
         with naming(path):
             return cls.from_tables(tables, full=full)
 
@@ -156,14 +156,7 @@ def naming(path: str | Path | None) -> Iterator[None]:
         raise SpecError(f"{path}: {error}" if path is not None else str(error)) from None
 
 
-def read_tables(path: Path) -> Table:
-    """Return what a TOML file holds.
-
-    Raises
-    ------
-    SpecError
-        one line that starts with the path, where it cannot be read or holds no TOML.
-    """
+def _read(path: Path) -> Table:
     text = _text(path)
     try:
         return tomllib.loads(text)
