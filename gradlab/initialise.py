@@ -83,7 +83,6 @@ def streams(rng: Seed, count: int) -> list[np.random.Generator]:
         raise InputError(f"rng must be a seed, 0 or more, or a numpy Generator, got {rng!r}") from refused
 
 
-@np.errstate(over="ignore")  # what overflows is refused by the cell, by name
 def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.random.Generator) -> Array:
     """Return ``W_hh (blocks·H, H)``, each block drawn on its own.
 
@@ -97,7 +96,6 @@ def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.r
     return factor * np.concatenate([draw(size, rng) for _ in range(blocks)])
 
 
-@np.errstate(over="ignore")
 def input_weights(
     rows: int, columns: int, scale: float, rng: np.random.Generator, *, name: str = "gaussian", size: int = 1
 ) -> Array:

@@ -186,7 +186,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def command(*words: str) -> tuple[int, str]:
-    """Run ``gradlab`` here: exit code and stderr."""
+    """Run ``gradlab`` in this process: exit code and stderr."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["gradlab", *words]
     try:
@@ -244,3 +244,40 @@ def test_any_document_is_a_study_or_one_line(path: Path, content: bytes, full: b
 @given(content=DOCUMENTS, full=st.booleans())
 def test_any_of_many_documents_is_a_study_or_one_line(path: Path, content: bytes, full: bool) -> None:
     judge(path, content, full)
+
+
+@settings(max_examples=40, suppress_health_check=CALM)
+@given(tables=st.sampled_from(STUDIES), place=st.sampled_from(["", "grid", "base", "task", "init"]), value=ODD)
+def test_an_unknown_key_is_refused_by_name_whatever_it_holds(
+    path: Path, tables: dict[str, Any], place: str, value: Any
+) -> None:
+    changed = copy.deepcopy(tables)
+    (changed.setdefault(place, {}) if place else changed)["hiden"] = value
+    assert judge(path, document(changed)) == 2
+    said = command("plan", str(path))[1]
+    assert "hiden" in said or "not valid TOML" in said or "too" in said
+
+
+@pytest.mark.parametrize("content", [b"x = " + b"[" * 5000, b"x = " + b"1" * 5000, b'"\x1b[31m" = 1', b"\x00"])
+def test_in_a_process_of_its_own_it_is_the_same(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.toml").write_bytes(content)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-m", "gradlab", "plan", "x.toml"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr)
+
+
+def test_a_grid_or_a_list_without_end_is_refused_at_once(path: Path) -> None:
+    for key in ("hidden", "batch", "layers", "length"):
+        changed = copy.deepcopy(TABLES)
+        changed["grid"][key], changed["base"] = list(range(1, 20_000)), {}
+        assert judge(path, document(changed)) == 2
+
+
+def test_a_letter_that_the_terminal_lacks_is_spelt_out(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(document(TABLES | {"question": "Does \u03bb grow?"}))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-m", "gradlab", "plan", "x.toml"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("tiny: Does \\u03bb grow?\n"), done.stderr
