@@ -220,7 +220,6 @@ def _top_complaint(error: Mapping[str, Any]) -> str:
         "too_short": 'the grid is empty; give at least one list, such as cell = ["rnn", "lstm"]',
         "string_pattern_mismatch": f"expected a name fit for a folder (letters, digits, . _ -), got {came}",
         "string_type": f"expected a text, got {came}",
-        "string_unicode": f"expected a text in UTF-8, got {came}",
         "list_type": f"expected a list, got {came}",
     }
     return f"{path}: {wanted.get(kind, f'expected a table [{path}], got {came}')}"
