@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -239,8 +238,6 @@ def main() -> None:
     """Run the command line; what gradlab refuses is one line on stderr and exit code 2, a run that broke off is 1."""
     from gradlab.errors import GradlabError, RunError, printable
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a letter of a study's question
     try:
         app()
     except GradlabError as error:

@@ -256,7 +256,7 @@ def test_an_unknown_key_is_refused_by_name_whatever_it_holds(
     (changed.setdefault(place, {}) if place else changed)["hiden"] = value
     assert judge(path, document(changed)) == 2
     said = command("plan", str(path))[1]
-    assert "hiden" in said or "not valid TOML" in said or "too" in said
+    assert any(words in said for words in ("hiden", "not valid TOML", "no UTF-8", "nested too", "too many digits"))
 
 
 @pytest.mark.parametrize("content", [b"x = " + b"[" * 5000, b"x = " + b"1" * 5000, b'"\x1b[31m" = 1', b"\x00"])
@@ -273,11 +273,3 @@ def test_a_grid_or_a_list_without_end_is_refused_at_once(path: Path) -> None:
     changed = copy.deepcopy(TABLES)
     changed["grid"]["hidden"], changed["base"] = list(range(1, 70_000)), {}
     assert judge(path, document(changed)) == 2
-
-
-def test_a_letter_that_the_terminal_lacks_is_spelt_out(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_bytes(document(TABLES | {"question": "Does \u03bb grow?"}))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "ascii"}
-    words = [sys.executable, "-m", "gradlab", "plan", "x.toml"]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith("tiny: Does \\u03bb grow?\n"), done.stderr
