@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from gradlab.errors import InputError, unknown
 
 Array = NDArray[Any]
 FLOATS = ("float64", "float32")
+#: A whole number of at least 1 as a text, short of what int() refuses.
+COUNT = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def float_array(name: str, value: object, shape: Sequence[int | str | None]) -> Array:

@@ -24,6 +24,9 @@ Exit codes: 0 all is well; 1 the study ran, and some configurations failed or it
 nothing ran; 130 interrupted, the same command goes on from there.
 """
 
+#: Characters of an error, at most: a file may hold keys of any length.
+LINE = 1500
+
 app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
@@ -233,12 +236,12 @@ LISTS: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
 
 def main() -> None:
     """Run the command line; what gradlab refuses is one line on stderr and exit code 2, a run that broke off is 1."""
-    from gradlab.errors import GradlabError, RunError
+    from gradlab.errors import GradlabError, RunError, printable
 
     try:
         app()
     except GradlabError as error:
-        print(f"gradlab: {error}", file=sys.stderr)
+        print(f"gradlab: {printable(str(error), LINE)}", file=sys.stderr)
         sys.exit(1 if isinstance(error, RunError) else 2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -31,4 +31,11 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f'; did you mean "{near[0]}"?' if near else ";"
-    return f'unknown {kind} "{name}"{hint} ({", ".join(names)})'
+    return f'unknown {kind} "{printable(str(name), 100)}"{hint} ({", ".join(names)})'
+
+
+def printable(text: str, most: int) -> str:
+    """Return ``text`` as one line of at most ``most`` characters: escaped as in Python, without its middle."""
+    half = (most - 3) // 2
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return line if len(line) <= most else f"{line[:half]} … {line[-half:]}"

@@ -350,3 +350,9 @@ def test_unknown_names_the_nearest_only_where_one_is_near() -> None:
         unknown("cell", "lsmt", ["rnn", "lstm", "gru"]) == 'unknown cell "lsmt"; did you mean "lstm"? (rnn, lstm, gru)'
     )
     assert unknown("cell", "transformer", ["rnn", "lstm"]) == 'unknown cell "transformer"; (rnn, lstm)'
+
+
+@pytest.mark.parametrize("cell", [gl.RNN, gl.LSTM, gl.GRU])
+def test_initial_weights_that_overflow_are_refused_without_a_warning(cell: Any) -> None:
+    refuses(lambda: cell.init(1, 9, input_scale=1.7e308, rng=0), "W_xh must be finite, got ")
+    refuses(lambda: cell.init(1, 9, scale=1e300, rng=0, dtype="float32"), "W_hh must be finite, got ")

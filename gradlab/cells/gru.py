@@ -95,6 +95,7 @@ class GRU(Cell):
             object.__setattr__(self, name, array)
 
     @classmethod
+    @np.errstate(over="ignore")  # weights that overflow are refused by name
     def init(
         cls,
         input_size: int,

@@ -84,6 +84,7 @@ class LSTM(Cell):
             object.__setattr__(self, name, array)
 
     @classmethod
+    @np.errstate(over="ignore")  # weights that overflow are refused by name
     def init(
         cls,
         input_size: int,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
@@ -19,7 +20,7 @@ class JacobiansHook(TableHook):
     """Quantities jac_norm2, jac_fro and jac_cond, at ``steps`` sampled evenly (``"all"`` for every one)."""
 
     def __init__(self, steps: str = str(SAMPLED)) -> None:
-        if steps != "all" and not (steps.isdecimal() and int(steps) > 0):
+        if steps != "all" and not COUNT.fullmatch(steps):
             raise InputError(f'jacobians:{steps}: expected "all" or a number of steps of at least 1, got "{steps}"')
         self.steps = steps
 

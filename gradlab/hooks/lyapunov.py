@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gradlab.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
@@ -25,7 +26,7 @@ class LyapunovHook(TableHook):
     table: ClassVar[str] = "spectra"
 
     def __init__(self, count: str = "1") -> None:
-        if not (count.isdecimal() and int(count) > 0):
+        if not COUNT.fullmatch(count):
             raise InputError(f'lyapunov:{count}: expected a number of exponents of at least 1, got "{count}"')
         self.count = int(count)
 

@@ -6,7 +6,6 @@ import getpass
 import json
 import os
 import socket
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,8 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gradlab.errors import StoreError
+from gradlab.errors import SpecError, StoreError
 from gradlab.files import UNFINISHED, write_whole
+from gradlab.study.spec import Spec
 
 #: What a study leaves in its folder.
 OURS = {"study.toml", "provenance.json", "parts", "report.html", "figures", "tables", "export", ".lock", ".lock.json"}
@@ -31,16 +31,16 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
     StoreError
         where the folder belongs to another study or to something else, or another runner holds it.
     """
-    _check(folder, name)
     try:
+        _check(folder, name)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout:
         held = holder(folder) or "held by another runner"
         raise StoreError(f"{folder}: {held}; wait for that run to end, or choose another --out") from None
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
+        raise StoreError(f"{folder}: cannot be written ({getattr(error, 'strerror', error)})") from None
     try:
         write_whole(folder / ".lock.json", json.dumps(_myself()).encode())
         yield
@@ -57,7 +57,7 @@ def holder(folder: Path) -> str:
         found = json.loads((folder / ".lock.json").read_text(encoding="utf-8"))
         gone = found["host"] == socket.gethostname() and not _alive(int(found["pid"]))
         return "" if gone else _described(found)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ""
 
 
@@ -87,11 +87,11 @@ def _check(folder: Path, name: str) -> None:
         raise StoreError(f"{folder}: holds no study but other files ({', '.join(strange[:3])}); choose another --out")
 
 
-def _name(path: Path) -> object:
+def _name(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")).get("name")
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); mend it or remove it") from None
+        return Spec.from_toml(path).name
+    except SpecError as error:
+        raise StoreError(f"{error}; mend it or remove it") from None
 
 
 def _myself() -> dict[str, object]:

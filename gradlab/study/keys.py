@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from gradlab.cells import CELLS
 from gradlab.checks import FLOATS
-from gradlab.errors import SpecError, unknown
+from gradlab.errors import SpecError, printable, unknown
 from gradlab.initialise import INIT_KEYS, Option
 from gradlab.tasks import TASKS
 
@@ -89,15 +89,16 @@ def checked_list(path: str, option: Option, value: object) -> tuple[Any, ...]:
     if not value:
         raise SpecError(f"{path}: the list is empty; give at least one value, or leave the key out")
     found = tuple(checked(f"{path}[{i}]", option, entry) for i, entry in enumerate(value))
+    first: dict[Any, int] = {}
     for i, entry in enumerate(found):
-        if entry in found[:i]:
-            raise SpecError(f"{path}[{i}]: {shown(value[i])} is in the list already, at {found.index(entry)}")
+        if first.setdefault(entry, i) < i:
+            raise SpecError(f"{path}[{i}]: {shown(value[i])} is in the list already, at {first[entry]}")
     return found
 
 
 def shown(value: object) -> str:
-    """Return ``value`` as TOML would spell it, as far as TOML can."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """Return ``value`` as TOML would spell it, as far as TOML can and a line has room."""
+    return printable(json.dumps(value, ensure_ascii=False, default=str), 200)
 
 
 @cache

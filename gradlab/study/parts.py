@@ -233,7 +233,13 @@ class _Damaged(Exception):
 
 
 def _files(folder: Path, table: str) -> list[Path]:
-    return sorted(path for path in (folder / "parts" / table).glob("*") if not path.name.startswith("."))
+    where = folder / "parts" / table
+    try:
+        return sorted(path for path in where.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{where}: cannot be read ({error.strerror}); expected a folder of parts") from None
 
 
 def _path(parts: Path, number: int, table: str, digest: str) -> Path:
@@ -257,7 +263,7 @@ def _content(path: Path) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError:
         raise
-    except PermissionError as error:
+    except (PermissionError, IsADirectoryError) as error:
         raise StoreError(f"{path}: may not be read ({error.strerror})") from None
     except OSError as error:
         raise _Damaged(f"{path}: cannot be read ({error.strerror})") from None
@@ -276,18 +282,18 @@ def _whole(path: Path) -> None:
 
 def _stored(path: Path) -> Stored:
     """Return what the runs file at ``path`` says of its part."""
-    content = _content(path)
-    with pq.ParquetFile(pa.BufferReader(content)) as file:
-        note = _note(path, file.schema_arrow.metadata or {})
-        statuses, seconds = _by_id(file.read(["id", "status", "seconds"]))
-    number, parts = _number(path), path.parent.parent
-    files = {table: _path(parts, number, table, digest) for table, digest in note["tables"].items()} | {"runs": path}
-    return Stored(files, statuses, seconds, note["numerics"], len(content) + note["size"])
+    number, parts, content = _number(path), path.parent.parent, _content(path)
+    try:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            note = _note(path, file.schema_arrow.metadata)
+            statuses, seconds = _by_id(file.read(["id", "status", "seconds"]))
+        files = {table: _path(parts, number, table, digest) for table, digest in note["tables"].items()}
+        return Stored(files | {"runs": path}, statuses, seconds, note["numerics"], len(content) + note["size"])
+    except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError):
+        raise StoreError(f"{path}: is no part of a gradlab study; move it out of the folder") from None
 
 
 def _note(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    if b"gradlab" not in metadata:
-        raise StoreError(f"{path}: is no part of a gradlab study; move it out of the folder")
     note: dict[str, Any] = json.loads(metadata[b"gradlab"])
     if note["store"] > STORE:
         version = f"layout {note['store']}, known up to {STORE}"

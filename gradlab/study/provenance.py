@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradlab import __version__
+from gradlab.errors import StoreError
 from gradlab.files import write_whole
 from gradlab.study.budget import free_memory
 from gradlab.study.plan import NUMERICS
@@ -21,6 +22,26 @@ PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
 Record = dict[str, Any]
 #: What the table ``steps`` of a very large study holds.
 THIN = "logarithmically spaced lags"
+
+
+def read(folder: Path) -> Record:
+    """Return the record of the last run, with those before it; empty where nothing has run.
+
+    Raises
+    ------
+    StoreError
+        where the file cannot be read, or is not what a run wrote.
+    """
+    path = folder / "provenance.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); mend it or remove it") from None
+    if not isinstance(found, dict) or not isinstance(found.get("earlier", []), list):
+        raise StoreError(f"{path}: is no record of a run; mend it or remove it")
+    return found
 
 
 def begin(folder: Path, *, thin: bool) -> Record:
@@ -36,18 +57,6 @@ def begin(folder: Path, *, thin: bool) -> Record:
 def end(folder: Path, record: Record, statuses: dict[str, int]) -> None:
     """Add when the run ended and what it brought."""
     _write(folder, record | {"ended": _now(), "configurations": statuses})
-
-
-def read(folder: Path) -> Record:
-    """Return the record of the latest run, empty where there is none; one that was damaged says so and no more."""
-    path = folder / "provenance.json"
-    if not path.exists():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        return {"damaged": f"{path.name} could not be read ({error})"}
-    return record if isinstance(record, dict) else {"damaged": f"{path.name} holds no table"}
 
 
 def _write(folder: Path, record: Record) -> None:

@@ -13,7 +13,7 @@ from gradlab.study.keys import checked, every_key, shown
 
 _TEXT, _NUMBER = Option(str, ""), Option(float, 0.0)
 _SIZE = Option(float, 0.0, minimum=0.0)
-_EXPONENT = re.compile(r"lyapunov_[1-9][0-9]*")
+_EXPONENT = re.compile(r"lyapunov_[1-9][0-9]{0,8}")
 #: Columns of ``runs`` that hold a measured number.
 _MEASURED = [name for name, column in schema.RUNS.items() if column.dtype == "float64"]
 
@@ -127,7 +127,7 @@ def _where(path: str, given: object) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise SpecError(f"{path}: expected a table of keys and values, got {shown(given)}")
     found = {}
-    for key, value in flat(given):
+    for key, value in flat(path, given).items():
         if key not in every_key() or key == "at":
             raise SpecError(f"{path}.{key}: {unknown('key', key, every_key())}")
         found[key] = checked(f"{path}.{key}", every_key()[key], value)
@@ -147,10 +147,25 @@ def _exponents(hooks: Iterable[str]) -> int:
     return max(counts, default=0)
 
 
-def flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield ``init.forget_bias`` for a nested table as for the quoted key."""
+def flat(path: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table at ``path`` with ``init.forget_bias`` for a nested table as for the quoted key.
+
+    Raises
+    ------
+    SpecError
+        where both are given.
+    """
+    found: dict[str, Any] = {}
+    for key, value in _leaves(table, ""):
+        if key in found:
+            raise SpecError(f"{path}.{key}: given twice, in a table and as a quoted key")
+        found[key] = value
+    return found
+
+
+def _leaves(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and value:  # an empty table is a value that no key takes
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import operator
 import os
@@ -37,14 +38,16 @@ def load_results(folder: str | Path) -> Results:
         where ``folder`` holds no study, or one that cannot be read.
     """
     path = Path(folder)
-    if not (path / "study.toml").is_file():
-        raise StoreError(f"{path}: holds no study.toml; expected a folder that `gradlab run` wrote")
     try:
+        if not (path / "study.toml").is_file():
+            raise StoreError(f"{path}: holds no study.toml; expected a folder that `gradlab run` wrote")
         spec = Spec.from_toml(path / "study.toml")
         with naming(path / "study.toml"):
             return Results(path, make_plan(spec))
     except SpecError as error:
         raise StoreError(str(error)) from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 @dataclass(frozen=True)
@@ -244,4 +247,5 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
         with whole(path) as file:
             yield file
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from None
+        kind = RunError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(f"{path}: cannot be written ({error.strerror})") from None

@@ -115,9 +115,10 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 def _opened(folder: Path, talk: Talk) -> Shelf:
-    """Return the parts, checked byte by byte; say what cannot be used."""
-    remove_leftovers(folder)
+    """Return the parts, checked byte by byte; say what cannot be used. What is refused is left as it is."""
+    provenance.read(folder)
     shelf = Shelf.open(folder, thorough=True)
+    remove_leftovers(folder)
     for reason in shelf.damaged.values():
         talk.say(f"{reason}; what it held runs again")
     shelf.drop(list(shelf.damaged))

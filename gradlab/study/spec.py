@@ -27,6 +27,8 @@ SECTIONS = ("task", "init", *CELLS)
 _SEED = Option(int, 0, minimum=0)
 #: More configurations than this are a slip of the keyboard: at a second each they take twelve days.
 MOST = 1_000_000
+#: Tables and lists within each other, and bytes of a file, at most: more than any study needs, and soon refused.
+DEEPEST, LARGEST = 8, 10_000_000
 
 
 class _Report(BaseModel):
@@ -111,7 +113,7 @@ class Spec:
         grid, fixed = _values(entries)
         _check_owners({**grid, **{key: (value,) for key, value in fixed.items()}}, entries)
         figures = _figures(top.report.figures)
-        kept = {} if full else dict(flat(top.full))
+        kept = {} if full else flat("full", top.full)
         beside = published(top.published, hooks)
         spec = cls(top.name, top.question, grid, fixed, seeds, hooks, figures, beside, kept)
         if spec.size > MOST:
@@ -155,27 +157,46 @@ def naming(path: str | Path | None) -> Iterator[None]:
 
 
 def _read(path: Path) -> Table:
-    if path.is_dir():
-        inside = f"; {path / 'study.toml'} is one" if (path / "study.toml").is_file() else ""
-        raise SpecError(f"{path}: is a folder; expected a study's TOML file{inside}")
+    text = _text(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{path}: its tables or lists are nested too deeply; expected a study's TOML file") from None
+    except ValueError:  # what int() says of thousands of digits
+        raise SpecError(f"{path}: holds a number of too many digits; expected a study's TOML file") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            inside = f"; {path / 'study.toml'} is one" if (path / "study.toml").is_file() else ""
+            raise SpecError(f"{path}: is a folder; expected a study's TOML file{inside}")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise SpecError(f"{path}: has more than {LARGEST} bytes; expected a study's TOML file")
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise SpecError(f"{path}: no such file; expected a study's TOML file") from None
     except UnicodeDecodeError:
         raise SpecError(f"{path}: is no UTF-8 text; expected a study's TOML file, saved as UTF-8") from None
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror}); expected a study's TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: not valid TOML: {error}") from None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, path: str = "", depth: int = 0) -> Any:
     """Return arrays and NumPy's numbers as Python's own: ``grid={"scale": np.linspace(…)}`` is welcome."""
+    if depth > DEEPEST:
+        raise SpecError(f"{path}: nested more than {DEEPEST} deep; no key of a study is")
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        start = f"{path}." if path else ""
+        return {key: _plain(entry, f"{start}{key}", depth + 1) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [_plain(entry, f"{path}[{i}]", depth + 1) for i, entry in enumerate(value)]
+    if isinstance(value, int) and value.bit_length() > 63:  # tables hold 64 bits
+        raise SpecError(f"{path}: expected a number of at most 63 bits, got one of {value.bit_length()}")
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -208,14 +229,15 @@ def _entries(top: _Tables, *, full: bool) -> dict[str, _Entry]:
     """Return every key as given, once each; with ``full``, [full]'s in the place of the others."""
     found: dict[str, _Entry] = {}
     for section in ("grid", "base", *SECTIONS):
-        for key, value in flat(getattr(top, section)):
+        for key, value in flat(section, getattr(top, section)).items():
             whole = key if section in ("grid", "base") else f"{section}.{key}"
             entry = _Entry(f"{section}.{key}", value, section == "grid")
             if whole in found:
                 raise SpecError(f"{entry.path}: given twice; it stands in {found[whole].path} too")
             found[whole] = entry
     if full:
-        found |= {key: _Entry(f"full.{key}", value, _varies(key, value)) for key, value in flat(top.full)}
+        instead = flat("full", top.full)
+        found |= {key: _Entry(f"full.{key}", value, _varies(key, value)) for key, value in instead.items()}
     return found
 
 

@@ -16,7 +16,7 @@ import pytest
 from study.tiny import assert_same_tables, run, tiny
 
 from gradlab import schema
-from gradlab.errors import RunError, StoreError
+from gradlab.errors import StoreError
 from gradlab.study import Results, load_results, parts
 from gradlab.study.claim import claimed, holder
 from gradlab.study.measure import failed
@@ -148,7 +148,7 @@ def test_an_export_is_the_tables(results: Results, tmp_path: Path) -> None:
 
 def test_an_export_that_cannot_be_written_says_so(results: Results, tmp_path: Path) -> None:
     (tmp_path / "out").touch()
-    with pytest.raises(RunError, match=r"runs\.csv: cannot be written \("):
+    with pytest.raises(StoreError, match=r"runs\.csv: cannot be written \("):
         results.export(tmp_path / "out")
 
 

@@ -143,18 +143,6 @@ def test_what_failed_is_tried_again_only_when_asked_and_then_alone(
     assert wider.status()["planned"] == 8
 
 
-def test_a_damaged_provenance_costs_no_result(
-    reference: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = reference.save(tmp_path / "r")
-    (folder / "provenance.json").write_text('{"started": ', encoding="utf-8")
-    assert load_results(folder).provenance["damaged"].startswith("provenance.json could not be read (")
-    assert "could not be read" in load_results(folder).report().read_text(encoding="utf-8")
-    again = run(tiny(grid={"seeds": 3}), folder)
-    assert "16 of 24 already done" in capsys.readouterr().err
-    assert [list(record) for record in again.provenance["earlier"]] == [["damaged"]]
-
-
 def test_a_state_that_overflows_is_a_finding_and_no_failure(tmp_path: Path) -> None:
     changes = {"grid": {"cell": ["rnn"], "length": [600], "scale": [9.0]}, "rnn": {"activation": "identity"}}
     runs = run(tiny(**changes), tmp_path / "r").frame("runs")

@@ -100,6 +100,23 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "table of the wrong type": ({"task": "sum"}, r'^task: expected a table \[task\], got "sum"'),
     "question of the wrong type": ({"question": 3}, r"^question: expected a text, got 3"),
     "figures no list": ({"report": {"figures": "decay"}}, r'^report\.figures: expected a list, got "decay"'),
+    "an empty table": ({"base": {"hiden": {}}}, r'^base\.hiden: unknown key "hiden"; did you mean "hidden"\?'),
+    "an empty table for a list": ({"grid": {"scale": {}}}, r"^grid\.scale: expected a list, got \{\}"),
+    "given twice in [full]": (
+        {"full": {"init.input_scale": 2.0, "init": {"input_scale": 3.0}}},
+        r"^full\.init\.input_scale: given twice, in a table and as a quoted key",
+    ),
+    "more bits than a table holds": (
+        {"base": {"hidden": 2**63}},
+        r"^base\.hidden: expected a number of at most",
+    ),
+    "a number that no text holds": (
+        {"grid": {"scale": [10**5000]}},
+        r"^grid\.scale\[0\]: expected a number of at most",
+    ),
+    "nested too deeply": ({"base": {"at": [[[[[[[[[1]]]]]]]]]}}, r"^base\.at(\[0\]){7}: nested more than 8 deep"),
+    "exponents without end": ({"base": {"hooks": ["lyapunov:" + "9" * 5000]}}, r"^base\.hooks\[0\]: lyapunov:999"),
+    "a long value": ({"task": {"name": "x" * 5000}}, r'^task\.name: unknown task "x{48} … x{48}";'),
     "slip in [full]": ({"full": {"seds": 30}}, r'^full\.seds: unknown key "seds"; did you mean "seeds"\?'),
     "bad value in [full]": ({"full": {"length": [0]}}, r"^full\.length\[0\]: expected a whole number, at least 1"),
 }
