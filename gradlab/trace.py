@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,6 +144,25 @@ def _last_loss_step_only(grad: Array, *, reverse: bool) -> Array:
     return np.where((np.arange(len(grad))[:, None] == last)[:, None, :], grad, 0.0)
 
 
+class _Last:
+    """The gradients of the last loss step's loss alone, made when asked for, an extra backward for each direction.
+
+    It knows no trace: a circle of references would keep every array of a pass until Python's collector comes by.
+    """
+
+    def __init__(self, run: Run, grad: Array, gradients: list[tuple[Gradients, ...]]) -> None:
+        self._run, self._grad, self._whole = run, grad, gradients
+        self._found: dict[int, list[tuple[Gradients, ...]]] = {}
+
+    def __call__(self, index: int, place: int) -> Gradients:
+        """Return those of layer ``index``; the last step is that of direction ``place``, as it runs."""
+        if place not in self._found:
+            alone = _last_loss_step_only(self._grad, reverse=place == 1)
+            same = np.array_equal(alone, self._grad, equal_nan=True)
+            self._found[place] = self._whole if same else run_backward(self._run, alone)[0]
+        return self._found[place][index][place]
+
+
 class Trace:
     """What one pass said. Of one layer every name of :class:`~gradlab.layers.LayerTrace` works on the trace itself.
 
@@ -157,9 +176,8 @@ class Trace:
     def __init__(self, model: Cell | Network, run: Run, loss: Loss | LossFunction | None, hooks: list[Hook]) -> None:
         self.model, self._run, self.hooks = model, run, hooks
         self.loss: Array | None = None
-        self._loss_grad: Array | None = None
         self._gradients: list[tuple[Gradients, ...]] | None = None
-        self._last: dict[int, list[tuple[Gradients, ...]]] = {}
+        self._last: _Last | None = None
         self._readout_grad: Array | None = None
         if loss is not None:
             self._backward(loss)
@@ -168,18 +186,9 @@ class Trace:
 
     def _backward(self, loss: Loss | LossFunction) -> None:
         self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
-        self._loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
-        self._gradients, self._readout_grad = run_backward(self._run, self._loss_grad)
-
-    def _last_gradients(self, place: int) -> list[tuple[Gradients, ...]]:
-        """The gradients of one loss step's loss, the last as direction ``place`` runs: an extra backward for each."""
-        assert self._loss_grad is not None
-        assert self._gradients is not None
-        if place not in self._last:
-            alone = _last_loss_step_only(self._loss_grad, reverse=place == 1)
-            same = np.array_equal(alone, self._loss_grad, equal_nan=True)
-            self._last[place] = self._gradients if same else run_backward(self._run, alone)[0]
-        return self._last[place]
+        loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
+        self._gradients, self._readout_grad = run_backward(self._run, loss_grad)
+        self._last = _Last(self._run, loss_grad, self._gradients)
 
     def _layer_trace(self, index: int) -> LayerTrace:
         directions: list[LayerTrace] = []
@@ -191,7 +200,7 @@ class Trace:
                     tape=tape,
                     reverse=directions[-1] if directions else None,
                     gradients=None if self._gradients is None else self._gradients[index][place],
-                    last=lambda place=place: self._last_gradients(place)[index][place],  # type: ignore[misc]
+                    last=None if self._last is None else partial(self._last, index, place),
                 )
             )
         return directions[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from oracles.family import FAMILY, make, states
 
 import gradlab as gl
 from gradlab.errors import InputError
+from gradlab.hooks import HOOKS
 
 Array = NDArray[Any]
 T, B, D, H = 8, 4, 3, 5
@@ -449,3 +452,17 @@ def test_a_users_loss_under_unequal_lengths_is_the_one_whose_gradient_is_taken()
     slope = (mean_loss(cell.W_hh + step) - mean_loss(cell.W_hh - step)) / 2e-6
     found = gl.trace(cell, x, cubed, lengths=[9, 4, 6]).param_grads["W_hh"][1, 2]
     assert abs(found - slope) < 1e-7 * max(1.0, abs(slope))
+
+
+@readings
+def test_a_trace_that_nobody_holds_is_gone_at_once(lengths):
+    """A circle of references would keep its arrays until Python's collector comes by, several passes later."""
+    found = a_trace(lengths=lengths, hooks=list(HOOKS))
+    found.measured()
+    gone = weakref.ref(found.layers[0].tape)
+    gc.disable()
+    try:
+        del found
+        assert gone() is None
+    finally:
+        gc.enable()

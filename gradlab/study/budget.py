@@ -1,112 +1,329 @@
-"""What a plan will cost: a rough guide to memory and time, from a small table of measured passes."""
+"""What a plan will cost: memory from the arrays that a pass keeps, time from short copies run on this machine."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
+from typing import Any, NamedTuple, Self
 
+from gradlab.cells import CELLS
 from gradlab.errors import SpecError
-from gradlab.study.plan import Configuration, Plan
+from gradlab.hooks.jacobians import SAMPLED
+from gradlab.jacobians import CHUNK
+from gradlab.study.measure import measure
+from gradlab.study.plan import GROUP, MANY_STEPS, THIN, Configuration, Plan
 from gradlab.study.progress import counted, duration
+from gradlab.tasks import TASKS
 
 
 class Cost(NamedTuple):
-    """What a cell costs.
+    """What a cell costs, counted and measured: ``arrays`` of T·B·H numbers that a layer keeps, and seconds a step."""
 
-    Attributes
-    ----------
-    arrays : arrays of T·B·H numbers at the peak.
-    step : seconds a step, with the hooks ``gradients`` and ``gates``, beside the products.
-    blocks, states : of H rows each.
-    jacobian : seconds for the singular values of one Jacobian, over S³.
-    """
-
-    arrays: int
+    arrays: float
     step: float
-    blocks: int
-    states: int
-    jacobian: float
 
 
-#: Measured at H 16 to 256 and B 4 to 32 on one core, float64, rounded up.
-COSTS = {
-    "rnn": Cost(12, 250e-6, 1, 1, 6e-10),
-    "lstm": Cost(30, 600e-6, 4, 2, 4e-10),
-    "gru": Cost(22, 400e-6, 3, 1, 12e-10),
-}
-#: Seconds a configuration takes whatever its size, and one Jacobian; floating-point operations a second.
-_START, _ONE, _FLOPS = 0.05, 20e-6, 1e10
-#: Seconds a step that carries tangents takes whatever their number.
-_QR = 150e-6
-#: Bytes of a worker that does nothing, and of a row of ``steps`` on its way; rows a step.
-_IDLE, _ROW, _ROWS = 250e6, 150, 24
-#: Numbers that a stretch of dense Jacobians may hold (one step's at least); copies of it and of weights at the peak.
-_STRETCH, _COPIES = 2**21, 6
+COSTS = {"rnn": Cost(5.2, 65e-6), "lstm": Cost(19.2, 140e-6), "gru": Cost(12.2, 120e-6)}
+#: Arrays of T·B·H numbers that come and go beside those of all layers; arrays of T·B·D numbers.
+_PASSING, _INPUTS = 5, 4
+#: Copies of weights, of the dense Jacobians at hand, and of the tangents (at S·K·B), at the peak.
+_WEIGHTS, _DENSE, _TANGENTS = 2.5, 3, 20
+#: Bytes of a worker that does nothing: Python, and the libraries of NumPy, SciPy, pandas and PyArrow.
+_IDLE = 205e6
+#: Bytes of a row of ``steps`` while it is made, while it waits for its group, and while the group is packed.
+_MADE, _WAITING, _PACKED = 250, 120, 290
+#: Bytes that packing takes whatever its rows.
+_PACKING = 25e6
+#: Rows of ``steps`` that a thinned quantity keeps of each doubling of the lag.
+_OCTAVE = 8
+
+#: Seconds that any configuration takes, a number of an array, a step's QR, and one Jacobian, over S³ and beside it.
+_START, _NUMBER, _QR, _CUBE, _ONE = 0.025, 2e-9, 75e-6, 4.5e-10, 20e-6
+#: Seconds to draw a weight, and what H columns of it take to be made orthogonal, over H.
+_DRAWN, _ORTHOGONAL = 2e-8, 1.4e-10
+#: Floating-point operations a second; how much a loss at several steps adds: one more backward pass.
+_FLOPS, _AGAIN = 2.5e10, 1.5
+#: Seconds in which workers start, and what calibrating may take altogether, twice of it on a busy machine.
+_WORKERS, CALIBRATING = 2.0, 0.9
 
 
-def memory(config: Configuration) -> float:
-    """Return the bytes that a worker takes for ``config`` at its peak, roughly."""
-    v, cost = config.values, _cost(config)
-    number = 4 if v["precision"] == "float32" else 8
-    tape = v["layers"] * v["length"] * (v["batch"] * v["hidden"] * cost.arrays * number + _ROW * _ROWS)
-    weights = v["layers"] * cost.blocks * v["hidden"] ** 2 * number * _COPIES
-    step = v["batch"] * (cost.states * v["hidden"]) ** 2
-    dense = min(_sampled(config) * step, max(_STRETCH, step)) * number * _COPIES
-    return float(_IDLE + weights + tape + dense)
+class Size(NamedTuple):
+    """What of a configuration decides its cost; seed and scale do not."""
+
+    cell: str
+    hidden: int
+    layers: int
+    length: int
+    batch: int
+    precision: str
+    at: str | tuple[int, ...]
+    hooks: tuple[str, ...]
+    recurrent: str
+    inputs: int
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of H rows in the weights."""
+        return len(CELLS[self.cell].block_names)
+
+    @property
+    def states(self) -> int:
+        """States of H units."""
+        return len(CELLS[self.cell].state_names)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of a number."""
+        return 4 if self.precision == "float32" else 8
+
+    @property
+    def cost(self) -> Cost:
+        """The cell's cost; of one that is not in the table, the dearest."""
+        return COSTS.get(self.cell, COSTS["lstm"])
+
+    @property
+    def several(self) -> bool:
+        """Whether the loss is read at several steps, so that the last one's gradient is a pass of its own."""
+        return self.at != "last" and (self.at == "every" or len(self.at) > 1)
+
+    def hook(self, kind: str) -> str | None:
+        """Return what stands behind the colon of the hook ``kind``; None where there is no such hook."""
+        return {name.partition(":")[0]: name.partition(":")[2] for name in self.hooks}.get(kind)
+
+    @property
+    def sampled(self) -> int:
+        """At how many steps the hook ``jacobians`` looks."""
+        argument = self.hook("jacobians")
+        if argument is None:
+            return 0
+        return self.length if argument == "all" else min(int(argument or SAMPLED), self.length)
+
+    @property
+    def tangents(self) -> int:
+        """How many tangents the hook ``lyapunov`` carries."""
+        argument = self.hook("lyapunov")
+        return 0 if argument is None else min(int(argument or 1), self.states * self.hidden)
 
 
-def seconds(config: Configuration) -> float:
-    """Return the seconds that ``config`` takes on one core, roughly."""
-    v, cost = config.values, _cost(config)
-    products = 6 * cost.blocks * v["hidden"] ** 2 * v["batch"] / _FLOPS
-    touched = 2e-9 * cost.arrays * v["batch"] * v["hidden"]
-    jacobians = _sampled(config) * v["batch"] * (_ONE + cost.jacobian * (cost.states * v["hidden"]) ** 3)
-    tangents = v["length"] * _tangents(config)
-    return float(_START + v["layers"] * (v["length"] * (cost.step + touched + products) + jacobians + tangents))
+#: What stands in every configuration, in the order of :class:`Size`.
+_SHARED: Callable[[Mapping[str, Any]], Any] = itemgetter(
+    "cell", "hidden", "layers", "length", "batch", "precision", "at"
+)
+
+
+def size_of(config: Configuration) -> Size:
+    """Return what decides the cost of ``config``."""
+    v = config.values
+    return Size(*_SHARED(v), tuple(v["hooks"]), v.get("init.recurrent", ""), v.get("task.input_size", 1))
+
+
+@cache
+def memory(size: Size, together: int = 1, thin: bool = False) -> float:
+    """Return the bytes of a worker at its peak, which measures a group of ``together`` configurations.
+
+    Parameters
+    ----------
+    thin : only logarithmically spaced lags of ``steps`` are kept.
+    """
+    T, B, H = size.length, size.batch, size.hidden
+    again = size.blocks + size.states * min(size.states, 2) if size.several else 0
+    kept = size.layers * (size.cost.arrays + again) * T * B * H + _INPUTS * T * B * size.inputs
+    weights = size.layers * size.blocks * H**2 * _WEIGHTS
+    jacobian = B * (size.states * H) ** 2
+    dense = min(size.sampled * jacobian, max(CHUNK, jacobian)) * _DENSE
+    passing = max(_PASSING * T * B * H, dense, _TANGENTS * size.states * H * size.tangents * B)
+    rows = _rows(size, T)
+    stored = together * (_rows(size, min(T, _OCTAVE * math.log2(T + 1))) if thin else rows)
+    tracing = (kept + weights + passing) * size.bytes + rows * _MADE + stored * _WAITING
+    return _IDLE + max(tracing, stored * _PACKED + _PACKING)
+
+
+@cache
+def seconds(size: Size) -> float:
+    """Return the seconds of one configuration on one core, roughly: right to a factor, which calibrating finds."""
+    T, B, H, S = size.length, size.batch, size.hidden, size.states * size.hidden
+    arrays = size.cost.arrays + _PASSING
+    step = size.cost.step + _NUMBER * arrays * B * H + 6 * size.blocks * H * (H + size.inputs) * B / _FLOPS
+    step *= _AGAIN if size.several else 1.0
+    if K := size.tangents:
+        step += _QR + B * K * (_NUMBER / 2 * arrays * H + (2 * size.blocks * H**2 + 2 * S * K) / _FLOPS)
+    jacobians = size.sampled * B * (_ONE + _CUBE * S**3)
+    drawn = size.blocks * H**2 * (_DRAWN + (_ORTHOGONAL * H if size.recurrent == "orthogonal" else 0.0))
+    return _START + size.layers * (T * step + jacobians + drawn)
 
 
 def work(configs: Iterable[Configuration]) -> float:
-    """Return the seconds of several configurations on one core, roughly."""
-    return sum(map(seconds, configs))
+    """Return the seconds of several configurations on one core, roughly, not calibrated."""
+    return sum(count * seconds(size) for size, count in Counter(map(size_of, configs)).items())
 
 
-def affordable(plan: Plan) -> int:
-    """Return how many workers fit into the memory that is free.
+def calibrated(plan: Plan, measured: Callable[[Configuration], float | None] | None = None) -> dict[Size, float]:
+    """Return the seconds of one configuration of each size on one core of this machine, found in about a second.
+
+    Of each cell and precision, what has most work is run in a short copy; all sizes of that cell and precision take
+    its factor of :func:`seconds`. Where none can be run in that time, the estimate stands.
+
+    Parameters
+    ----------
+    measured : the seconds that a configuration takes; None where it fails. By default, it is run here.
+    """
+    counts, examples = Counter[Size](), dict[Size, Configuration]()
+    for config in plan.configurations:
+        size = size_of(config)
+        counts[size] += 1
+        examples.setdefault(size, config)
+    chosen = dict[tuple[str, str], Size]()
+    for size in sorted(counts, key=lambda one: counts[one] * seconds(one), reverse=True):
+        chosen.setdefault((size.cell, size.precision), size)
+    paces, until = dict[tuple[str, str], float](), time.perf_counter() + CALIBRATING
+    for kind, size in chosen.items():
+        copy = shortened(examples[size], CALIBRATING / 2 / len(chosen))
+        if copy is None or time.perf_counter() > until:
+            continue
+        took = (measured or _measured)(copy)
+        if took is not None:
+            paces[kind] = took / seconds(size_of(copy))
+    usual = median(paces.values()) if paces else 1.0
+    return {size: seconds(size) * paces.get((size.cell, size.precision), usual) for size in counts}
+
+
+def shortened(config: Configuration, limit: float) -> Configuration | None:
+    """Return a copy with fewer steps, then fewer sequences, that takes about ``limit`` seconds; None where none does.
+
+    What happens at some steps only happens at as large a share of the copy's.
+    """
+    for key in ("length", "batch"):
+        fixed = key == "length" and TASKS[config.values["task.name"]]().fixed_length is not None
+        if not fixed and seconds(size_of(config)) > limit:
+            whole = config
+            fitting = _largest(whole.values[key], lambda n: seconds(size_of(_with(whole, key, n))) <= limit)  # noqa: B023
+            config = _with(whole, key, max(fitting, 1))
+    return config if seconds(size_of(config)) <= 2 * limit else None
+
+
+def _with(config: Configuration, key: str, number: int) -> Configuration:
+    """Return ``config`` with another length or batch; with fewer steps, as much less of what happens at some."""
+    values = {**config.values, key: number}
+    if key == "length":
+        share, size = number / config.values["length"], size_of(config)
+        if "jacobians" in {name.partition(":")[0] for name in size.hooks}:
+            rest = [name for name in size.hooks if not name.startswith("jacobians")]
+            values["hooks"] = [*rest, f"jacobians:{max(1, round(size.sampled * share))}"]
+        if not isinstance(size.at, str):
+            values["at"] = tuple(sorted({max(1, round(step * share)) for step in size.at}))
+    return Configuration(config.id, values)
+
+
+def _measured(config: Configuration) -> float | None:
+    """Return the CPU seconds of the faster of two passes, on one thread: the first may find the libraries cold."""
+    took = []
+    for _ in range(2):
+        start = time.process_time()
+        statuses = measure((config,)).statuses
+        took.append(time.process_time() - start)
+        if "failed" in statuses.values():
+            return None
+    return min(took)
+
+
+class Need(NamedTuple):
+    """The largest size of a plan, how many of it are measured together, the bytes of its worker; the bytes free."""
+
+    size: Size
+    together: int
+    thin: bool
+    bytes: float
+    free: float | None
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """Return what the worst group of ``plan`` needs."""
+        together, thin = min(GROUP, len(plan.spec.seeds)), plan.thin
+        largest = max(set(map(size_of, plan.configurations)), key=lambda size: memory(size, together, thin))
+        return cls(largest, together, thin, memory(largest, together, thin), free_memory())
+
+    @property
+    def fitting(self) -> int:
+        """How many workers fit into the memory that is free; very many where that is not known."""
+        return 1_000_000 if self.free is None else int(self.free // self.bytes)
+
+    def workers(self, plan: Plan) -> int:
+        """Return how many processes run ``plan`` unless it is told: one a core, as far as memory and groups allow."""
+        return max(1, min(self.fitting, cores(), len(plan.groups())))
+
+    def remedy(self) -> str:
+        """Return a size that would fit: a smaller batch, otherwise a shorter sequence, otherwise fewer units."""
+        free = self.free or 0.0
+        for key in ("batch", "length", "hidden"):
+            found = _largest(getattr(self.size, key), lambda number: self._with(key, number) <= free)  # noqa: B023
+            if found:
+                return f"{key} = {found} would fit"
+        return "no smaller batch, length or hidden would fit either"
+
+    def _with(self, key: str, number: int) -> float:
+        other: dict[str, Any] = {key: number}
+        return memory(self.size._replace(**other), self.together, self.thin)
+
+    def __str__(self) -> str:
+        one = self.size
+        sizes = f"cell {one.cell}, length {one.length}, hidden {one.hidden}, batch {one.batch}"
+        return f"about {self.bytes / 1e9:.1f} GB are needed ({sizes})"
+
+
+def affordable(plan: Plan) -> Need:
+    """Return what ``plan`` needs.
 
     Raises
     ------
     SpecError
-        where not even one does; it says what would.
+        where not even one worker fits into the memory that is free; it says what would.
     """
-    free, largest = free_memory(), max(plan.configurations, key=memory)
-    if free is None or memory(largest) <= free:
-        return 1_000_000 if free is None else int(free // memory(largest))
-    raise SpecError(f"{_needs(largest)}, and {free / 1e9:.1f} GB are free; {_remedy(largest, free)}")
+    need = Need.of(plan)
+    if need.free is not None and not need.fitting:
+        raise SpecError(f"{need}, and {need.free / 1e9:.1f} GB are free; {need.remedy()}")
+    return need
 
 
 def refuse_too_many(plan: Plan, workers: int) -> None:
     """Raise where ``workers`` processes do not fit into memory together."""
-    fitting = affordable(plan)
-    if workers > fitting:
-        largest = max(plan.configurations, key=memory)
-        raise SpecError(f"workers: {_needs(largest)} in each of {workers} workers; {fitting} would fit into memory")
+    need = affordable(plan)
+    if workers > need.fitting:
+        raise SpecError(f"workers: {need} in each of {workers} workers; {need.fitting} would fit into memory")
 
 
-def describe(plan: Plan) -> str:
-    """Return what ``gradlab plan`` prints: configurations, groups, what varies, memory and time."""
-    spec, groups, largest = plan.spec, plan.groups(), max(plan.configurations, key=memory)
-    free, total = free_memory(), work(plan.configurations)
+def describe(plan: Plan, measured: Callable[[Configuration], float | None] | None = None) -> str:
+    """Return what ``gradlab plan`` prints: configurations, groups, what varies, memory and time.
+
+    ``measured`` is :func:`calibrated`'s.
+    """
+    spec, groups, need = plan.spec, plan.groups(), Need.of(plan)
     factors = [f"{len(values)} {key}" for key, values in spec.grid.items()] + [counted(len(spec.seeds), "seed")]
     lines = [f"{spec.name}: {spec.question}" if spec.question else spec.name]
     lines.append(f"configurations  {len(plan.configurations)} ({' x '.join(factors)})")
     lines.append(f"groups          {len(groups)}, of at most {max(map(len, groups))}: the unit of resume")
     lines.append(f"hooks           {', '.join(spec.hooks)}")
-    there = "" if free is None else f", {free / 1e9:.1f} GB are free"
-    lines.append(f"memory          about {memory(largest) / 1e9:.1f} GB a worker{there}")
-    lines.append(f"time            about {duration(total)} of one core, roughly")
+    if plan.thin:
+        lines.append(f"table steps     {THIN}, because there are more than {MANY_STEPS} steps in all")
+    there = "" if need.free is None else f", {need.free / 1e9:.1f} GB are free"
+    lines.append(f"memory          about {need.bytes / 1e9:.1f} GB a worker{there}")
+    workers, costs = need.workers(plan), calibrated(plan, measured)
+    of_groups = [len(group) * costs[size_of(group[0])] for group in groups]
+    wall = _WORKERS + max(sum(of_groups) / workers, max(of_groups))
+    each = f"{counted(workers, 'worker')} ({duration(sum(of_groups))} of one core)"
+    lines.append(f"time            about {duration(wall)} on {each}")
     return "\n".join(lines)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_memory() -> float | None:
@@ -122,49 +339,24 @@ def free_memory() -> float | None:
         return None
 
 
-def _cost(config: Configuration) -> Cost:
-    """Return the cell's cost; of one that is not in the table, the dearest."""
-    return COSTS.get(config.values["cell"], COSTS["lstm"])
+def _rows(size: Size, kept: float) -> float:
+    """Return the rows of ``steps`` of one configuration that keeps ``kept`` steps of each quantity."""
+    cell = CELLS[size.cell]
+    gates = 2 * max(len(cell.gate_names), 1)
+    quantities = {
+        "gradients": 4 + size.states + size.blocks,
+        "gates": gates,
+        "contributions": len(cell.parameter_names),
+    }
+    quantities["paths"] = 0 if cell.additive_state is None else 3
+    steps = kept * sum(count for hook, count in quantities.items() if size.hook(hook) is not None)
+    return size.layers * (steps + 3 * size.sampled)
 
 
-def _needs(config: Configuration) -> str:
-    v = config.values
-    sizes = f"cell {v['cell']}, length {v['length']}, hidden {v['hidden']}, batch {v['batch']}"
-    return f"about {memory(config) / 1e9:.1f} GB are needed ({sizes})"
-
-
-def _remedy(config: Configuration, free: float) -> str:
-    """Return a size that would fit: a smaller batch, otherwise a shorter sequence, otherwise fewer units."""
-    for key in ("batch", "length", "hidden"):
-        low, high = 0, config.values[key]
-        while high - low > 1:
-            middle = (low + high) // 2
-            fits = memory(Configuration("", {**config.values, key: middle})) <= free
-            low, high = (middle, high) if fits else (low, middle)
-        if low:
-            return f"{key} = {low} would fit"
-    return "no smaller batch, length or hidden would fit either"
-
-
-def _tangents(config: Configuration) -> float:
-    """Return the seconds a step that the hook ``lyapunov`` takes: its product, and the QR of one step in two."""
-    v, cost, found = config.values, _cost(config), _argument(config, "lyapunov")
-    if found is None:
-        return 0.0
-    size = cost.states * v["hidden"]
-    count = min(int(found or 1), size)
-    operations = 2 * cost.blocks * v["hidden"] ** 2 * count + 2 * size * count**2
-    return float(_QR + v["batch"] * operations / _FLOPS)
-
-
-def _sampled(config: Configuration) -> int:
-    """Return at how many steps the hook ``jacobians`` looks."""
-    argument, length = _argument(config, "jacobians"), int(config.values["length"])
-    if argument is None:
-        return 0
-    return length if argument == "all" else min(int(argument or 32), length)
-
-
-def _argument(config: Configuration, hook: str) -> str | None:
-    """Return what stands behind the colon of ``hook``; None where a configuration has no such hook."""
-    return {kind: argument for kind, _, argument in (name.partition(":") for name in config.values["hooks"])}.get(hook)
+def _largest(below: int, fits: Callable[[int], bool]) -> int:
+    """Return the largest number below ``below`` that fits, 0 where none does; what is smaller fits too."""
+    low, high = 0, below
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

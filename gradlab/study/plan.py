@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ NUMERICS = 1
 GROUP = 8
 #: Steps of all configurations together above which ``steps`` keeps logarithmically spaced lags: a gigabyte or so.
 MANY_STEPS = 2_000_000
+#: What ``steps`` then holds.
+THIN = "logarithmically spaced lags"
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,21 @@ Group = tuple[Configuration, ...]
 
 def configuration(values: Mapping[str, Any]) -> Configuration:
     """Return the configuration with its id: a hash of canonical JSON, the version of the numerics included."""
-    text = json.dumps({"numerics": NUMERICS, "values": dict(values)}, sort_keys=True, separators=(",", ":"))
-    return Configuration(hashlib.sha256(text.encode()).hexdigest()[:16], dict(values))
+    return Configuration(hashlib.sha256(_canonical(values).encode()).hexdigest()[:16], dict(values))
+
+
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps({"numerics": NUMERICS, "values": dict(values)}, sort_keys=True, separators=(",", ":"))
+
+
+def _with_seeds(values: Mapping[str, Any], seeds: Iterable[int]) -> Iterator[Configuration]:
+    """Yield the :func:`configuration` of every seed; what they share is written and hashed once."""
+    before, after = _canonical({**values, "seed": None}).split('"seed":null')  # within a text, quotes are escaped
+    shared = hashlib.sha256(f'{before}"seed":'.encode())
+    for seed in seeds:
+        digest = shared.copy()
+        digest.update(f"{seed}{after}".encode())
+        yield Configuration(digest.hexdigest()[:16], {**values, "seed": seed})
 
 
 class Plan(NamedTuple):
@@ -95,8 +110,7 @@ def make_plan(spec: Spec) -> Plan:
     found: dict[str, Configuration] = {}
     for combination in itertools.product(*spec.grid.values()):
         values = resolve({**spec.fixed, **dict(zip(spec.grid, combination, strict=True))})
-        for seed in spec.seeds:
-            config = configuration({**values, "seed": seed, "hooks": list(spec.hooks)})
+        for config in _with_seeds({**values, "seed": None, "hooks": list(spec.hooks)}, spec.seeds):
             found.setdefault(config.id, config)
     refuse_unmatched(spec.published, (config.values for config in found.values()))
     return Plan(spec, tuple(found.values()))

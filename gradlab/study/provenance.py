@@ -16,12 +16,10 @@ from gradlab import __version__
 from gradlab.errors import StoreError
 from gradlab.files import write_whole
 from gradlab.study.budget import free_memory
-from gradlab.study.plan import NUMERICS
+from gradlab.study.plan import NUMERICS, THIN
 
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
 Record = dict[str, Any]
-#: What the table ``steps`` of a very large study holds.
-THIN = "logarithmically spaced lags"
 
 
 def read(folder: Path) -> Record:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from gradlab.study.claim import claimed
 from gradlab.study.interrupt import heard
 from gradlab.study.measure import data, measure
 from gradlab.study.parts import Shelf, remove_leftovers
-from gradlab.study.plan import MANY_STEPS, NUMERICS, Group, Plan
+from gradlab.study.plan import MANY_STEPS, NUMERICS, THIN, Group, Plan
 from gradlab.study.pools import crew, one_thread
 from gradlab.study.progress import Talk, counted, duration
 from gradlab.study.results import Results
@@ -92,14 +91,9 @@ def worker_count(plan: Plan, workers: int | None, executor: Executor | None = No
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
         raise InputError(f"workers must be a whole number of at least 0, got {workers!r}")
     if workers is None:
-        return max(1, min(affordable(plan), cores(), len(plan.groups())))
+        return affordable(plan).workers(plan)
     refuse_too_many(plan, max(workers, 1))
     return workers
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -163,7 +157,7 @@ class _Run:
         record, start = provenance.begin(folder, thin=self.plan.thin), time.monotonic()
         talk.say(f"{total} to run in {counted(len(groups), 'group')}, {_where(workers, executor)}")
         if self.plan.thin:
-            talk.say(f"more than {MANY_STEPS} steps in all: the table steps keeps {provenance.THIN}")
+            talk.say(f"more than {MANY_STEPS} steps in all: the table steps keeps {THIN}")
         try:
             self._go(groups, workers, executor)
         except KeyboardInterrupt:

@@ -41,6 +41,11 @@ def test_golden_ids_and_numbers_guard_the_version_of_the_numerics(cell: str, tmp
     assert row["lyapunov_1"] == pytest.approx(exponent, rel=1e-9)
 
 
+def test_ids_of_a_plan_are_those_of_its_configurations_one_by_one() -> None:
+    plan = tiny(grid={"cell": ["rnn", "lstm"], "seeds": [0, 7, 2**40]}, base={"hooks": ["gates", "jacobians:3"]}).plan
+    assert [c.id for c in plan.configurations] == [configuration(c.values).id for c in plan.configurations]
+
+
 def test_numbers_spelled_otherwise_are_the_same_configuration() -> None:
     assert ids(grid={"scale": [1]}) == ids(grid={"scale": [1.0]}) == ids(grid={"scale": [1e0]})
     assert ids(base={"at": [3, 1]}) == ids(base={"at": [1, 3]})
