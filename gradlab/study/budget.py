@@ -121,7 +121,7 @@ _SHARED: Callable[[Mapping[str, Any]], Any] = itemgetter(
 def size_of(config: Configuration) -> Size:
     """Return what decides the cost of ``config``."""
     v = config.values
-    return Size(*_SHARED(v), tuple(v["hooks"]), v.get("init.recurrent", ""), v.get("task.input_size", 1))
+    return Size._make((*_SHARED(v), tuple(v["hooks"]), v.get("init.recurrent", ""), v.get("task.input_size", 1)))
 
 
 @cache
