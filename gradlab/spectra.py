@@ -141,8 +141,8 @@ class _Walk:
         drift = float((known.max(axis=-1) - known.min(axis=-1)).max())
         if drift > self.lost:
             raise InputError(
-                f"every={every} is too long: the tangents drift {drift:.0f} nats apart between two QRs, and {self.lost:.0f} "
-                "below the largest is rounding; give fewer steps, or leave it out"
+                f"every={every} is too long: the tangents drift {drift:.0f} nats apart between two QRs, of which "
+                f"{self.lost:.0f} are more than rounding; give fewer steps, or leave it out"
             )
 
     def _live(self, count: int) -> NDArray[np.int64]:

@@ -339,7 +339,7 @@ def test_bad_questions() -> None:
     for lags in ([], [0], [T + 1], [[1, 2]]):
         with pytest.raises(InputError, match=f"lags must be steps 1 … T = {T}, got"):
             trace.truncation(lags)
-    with pytest.raises(InputError, match="probes must be at least 2, to know their error, or 0 for all .*; got 1"):
+    with pytest.raises(InputError, match="probes must be at least 2, to know their error, or 0 for all"):
         trace.sensitivity(1)
     with pytest.raises(InputError, match="probes must be at least 1, got -1"):
         trace.sensitivity(-1)
