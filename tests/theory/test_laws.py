@@ -41,7 +41,7 @@ def test_the_resting_gru_crosses_zero_at_two() -> None:
 
 
 def test_along_the_forget_bias_it_is_what_common_libraries_networks_have_below_the_edge() -> None:
-    """TRUTHS §3: −.439 and −.140 at b_f = 0 and 1, to .02, the state being nearly at rest; at 2 and 5 it is too high."""
+    """TRUTHS §3: −.439 and −.140 at b_f = 0 and 1, to .02, nearly at rest; at 2 and 5 the line is too high."""
     grid = {"cell": ["lstm", "gru"], "scale": [1.0], "init.forget_bias": [0.0, 1.0, 2.0, 5.0]}
     lines = resting_lines(runs_of(grid, init={"recurrent": "uniform", "bias": "uniform"}), "init.forget_bias")
     assert set(lines["cell"]) == {"lstm"}  # a GRU has no such key
