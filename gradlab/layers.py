@@ -264,15 +264,15 @@ class LayerTrace:
         """
         import pandas as pd
 
-        from gradlab.analysis import figures
+        from gradlab.analysis.figures import profile, temporal
 
         if quantities == ("temporal",):
-            return figures.temporal(self._temporal_table(), ax=ax)
+            return temporal.draw(self._temporal_table(), ax=ax)
         tables = []
         for name in quantities or ("adjoint",):
             logs = self.log_norm(name)
             tables.append(pd.DataFrame(self.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :])))
-        return figures.profile(pd.concat(tables, ignore_index=True), ax=ax)
+        return profile.draw(pd.concat(tables, ignore_index=True), ax=ax)
 
     def _temporal_table(self) -> pd.DataFrame:
         """Return :meth:`temporal` as rows: loss_t, s (as the cell ran), mean_log over the sequences not zero."""

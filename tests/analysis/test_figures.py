@@ -121,7 +121,7 @@ def test_a_panel_without_data_is_not_drawn() -> None:
 
 
 def test_decay_draws_its_table() -> None:
-    table, layout = tables.decay_table(STUDY)
+    table, layout = figures.decay.tabulate(STUDY)
     figure = draw("decay", *FRAMES)
     assert [ax.get_title() for ax in panels(figure)] == ["rnn", "lstm"]
     assert panels(figure)[0].get_ylabel() == "ln‖δₖ‖ − ln‖δ₁‖ (nats)"
@@ -158,7 +158,7 @@ def test_levels_look_the_same_in_every_panel() -> None:
 
 def test_phase_shows_every_rate_as_a_number() -> None:
     figure = draw("phase", *FRAMES)
-    table, _ = tables.phase_table(STUDY)
+    table, _ = figures.phase.tabulate(STUDY)
     for ax, cell in zip(panels(figure), ["rnn", "lstm"], strict=True):
         assert (ax.get_xlabel(), ax.get_title()) == ("length T (steps)", cell)
         assert [text.get_text() for text in ax.get_xticklabels()] == ["10", "20", "40"]
@@ -234,7 +234,7 @@ def test_numbers_stand_out_from_their_cells() -> None:
 
 
 def test_rates_draws_its_table_with_bars() -> None:
-    table, _ = tables.rates_table(STUDY)
+    table, _ = figures.rates.tabulate(STUDY)
     figure = draw("rates", *FRAMES)
     (ax,) = panels(figure)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("init scale g", "rate of ln‖δ‖ (nats/step)")

@@ -1,0 +1,116 @@
+"""What a picture is, and how its panels come together in one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gradlab.analysis import tables
+from gradlab.analysis.factors import Layout, named
+from gradlab.analysis.figures.look import DOUBLE, SINGLE, STYLE
+from gradlab.schema import axis_label
+
+#: Panels in a line where many are to be broken into several lines.
+ACROSS = 3
+
+
+class Picture(NamedTuple):
+    """How a figure comes about: its table, the function that draws a panel of it, what it says and shows.
+
+    ``height`` is that of one line of panels, in inches.
+    """
+
+    table: tables.Table
+    draw: Callable[..., Axes]
+    says: Callable[[pd.DataFrame, Layout], str]
+    shows: str
+    height: Callable[[pd.DataFrame, Layout], float]
+
+
+def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
+    """Return a figure with a panel for each value of the layout's panel and each combination of its rows."""
+    places = _grid(table, layout)
+    with matplotlib.rc_context(STYLE):
+        size = (SINGLE if len(places[0]) == 1 else DOUBLE, 0.6 + len(places) * picture.height(table, layout))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(places), len(places[0]), sharex="row", sharey=_shared(table, layout), squeeze=False)
+        for (i, j), ax in np.ndenumerate(axes):
+            place = places[i][j]
+            part = table[:0] if place is None else _where(table, place)
+            if place is None or part.empty:
+                ax.set_axis_off()
+                continue
+            picture.draw(part, layout, ax=ax, whole=table)
+            ax.set_title(", ".join(named(key, value) for key, value in place.items()))
+        _outer_labels_only(axes)
+        _key(figure, axes, layout)
+    return figure
+
+
+def _grid(table: pd.DataFrame, layout: Layout) -> list[list[dict[str, Any] | None]]:
+    """Return where each panel stands; many panels and no rows are broken into lines of ACROSS, None to fill up."""
+    columns = _combinations(table, (layout.panel,) if layout.panel else ())
+    if layout.rows or len(columns) <= ACROSS + 1:
+        return [[column | row for column in columns] for row in _combinations(table, layout.rows)]
+    filled = [*columns, *[None] * (-len(columns) % ACROSS)]
+    return [filled[i : i + ACROSS] for i in range(0, len(filled), ACROSS)]
+
+
+def _combinations(table: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not columns:
+        return [{}]
+    found = table[list(columns)].drop_duplicates().sort_values(list(columns))
+    return [dict(zip(columns, values, strict=True)) for values in found.itertuples(index=False)]
+
+
+def _shared(table: pd.DataFrame, layout: Layout) -> Literal["all", "row"]:
+    """Return which panels share y: all, but where rows of panels end at different x each row has its own."""
+    if not layout.rows or not pd.api.types.is_numeric_dtype(table[layout.x]):
+        return "all"
+    ends = table.groupby(list(layout.rows), observed=True, dropna=False)[layout.x].max()
+    return "all" if ends.nunique() <= 1 else "row"
+
+
+def _where(table: pd.DataFrame, place: dict[str, Any]) -> pd.DataFrame:
+    for key, value in place.items():
+        table = table[table[key].isna() if pd.isna(value) else table[key] == value]
+    return table
+
+
+def _outer_labels_only(axes: np.ndarray[Any, np.dtype[Any]]) -> None:
+    for column in axes.T:
+        for ax in [ax for ax in column if ax.axison][:-1]:
+            ax.set_xlabel("")
+    for row in axes:
+        for i, ax in enumerate([ax for ax in row if ax.axison]):
+            ax.tick_params(labelleft=i == 0)
+            if i:
+                ax.set_ylabel("")
+
+
+def _key(figure: Figure, axes: np.ndarray[Any, np.dtype[Any]], layout: Layout) -> None:
+    """Give the figure its legend, or where colour is a number, its bar."""
+    if layout.hue is None:
+        meshes = [mesh for ax in axes.flat for mesh in ax.collections if mesh.get_array() is not None]
+        if meshes:
+            figure.colorbar(meshes[0], ax=axes, label="rate (nats/step)", pad=0.02, aspect=25)
+        return
+    found = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if len(found) > 1 and layout.hue != layout.x:
+        title = axis_label(layout.hue)
+        figure.legend(
+            found.values(), found.keys(), loc="outside lower center", ncols=_abreast(figure, found), title=title
+        )
+
+
+def _abreast(figure: Figure, labels: Iterable[str]) -> int:
+    """Return how many entries of a legend fit beside each other: a line, two gaps and the longest label each."""
+    em = matplotlib.font_manager.FontProperties(size=STYLE["legend.fontsize"]).get_size_in_points()
+    entry = em * (4.8 + 0.65 * max(map(len, labels)))
+    return max(int(0.95 * 72 * figure.get_figwidth() / entry), 1)
