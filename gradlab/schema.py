@@ -88,6 +88,16 @@ DERIVED: dict[str, Column] = {
     "crossed": Column("int64", "", "seeds in which the rate turns positive", "seeds that cross"),
     "index_share": Column("float64", "", "rank of an exponent over H, the units of a layer", "index i / H"),
     "travelled": Column("float64", "nats", "mean of a path's ln norm less that of all paths at lag 0", "ln‖path‖"),
+    "activity": Column("float64", "", "mean of |gate| over units, sequences and seeds", "mean |gate|"),
+    "jac_sigma": Column("float64", "nats", "ln of the singular values of J_t", "ln σ(Jₜ)"),
+    "temporal": Column("float64", "nats", "mean of ln‖∂L_t/∂s_s‖ over the sequences that are not zero", "ln‖∂Lₜ/∂sₛ‖"),
+    "part": Column(
+        "float64", "nats", "ln of the norm of step t's part of a parameter's gradient", "ln‖part of step t‖"
+    ),
+    "parameter": Column("string", "", "the parameter whose gradient it is a part of", "parameter"),
+    "gate": Column("string", "", "the gate, or the gradient beside it", ""),
+    "step": Column("int64", "steps", "steps of training that the weights have seen", "training step"),
+    "needed": Column("float64", "steps", "lag that the task needs: T − 1, the span to the first input", "lag needed"),
     "loss_t": Column("int64", "steps", "step at which the loss is read", "loss step t"),
     "s": Column("int64", "steps", "step of the state that it teaches", "state step s"),
     "setup": Column("string", "", "the runs that a published number is set beside", "set-up"),
@@ -125,6 +135,10 @@ QUANTITIES: dict[str, str] = {
     "jac_norm2": "ln‖J_t‖₂",
     "jac_fro": "ln‖J_t‖_F",
     "jac_cond": "ln(σ_max/σ_min) of J_t",
+    "jac_q75": "ln of the upper quartile of the singular values of J_t",
+    "jac_q50": "ln of the median of the singular values of J_t",
+    "jac_q25": "ln of the lower quartile of the singular values of J_t",
+    "jac_min": "ln of the smallest singular value of J_t",
 }
 
 
