@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.synthetic import make_frames, with_long_range
+from analysis.synthetic import make_frames, trained, with_long_range
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.contour import ContourSet
@@ -24,8 +24,12 @@ LOST = {("rnn", 40, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
 IMAGES = {"cell": ["rnn", "lstm"], "task.order": ["rows", "pixels"], "scale": [0.5, 1.5]}
 
 
+def tables_of(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return trained(runs, steps) if name == "training" else with_long_range(runs, steps)
+
+
 def draw(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
-    return figures.draw(name, with_long_range(runs, steps))
+    return figures.draw(name, tables_of(name, runs, steps))
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -261,8 +265,8 @@ def test_a_single_line_needs_no_key() -> None:
 def test_one_panel_into_the_users_own_axes() -> None:
     ax = Figure().subplots()
     for name in figures.FIGURES:
-        table, layout = figures.FIGURES[name].table(STUDY)
-        part = table[table[layout.panel or "cell"] == table[layout.panel or "cell"].iloc[0]]
+        table, layout = figures.FIGURES[name].table(tables_of(name, *FRAMES))
+        part = table[table[layout.panel] == table[layout.panel].iloc[0]] if layout.panel else table
         assert figures.FIGURES[name].draw(part, layout, ax=ax) is ax
         own = figures.FIGURES[name].draw(part, layout)
         assert own is not ax

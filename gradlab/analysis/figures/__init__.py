@@ -10,9 +10,22 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from gradlab.analysis import tables
-from gradlab.analysis.figures import decay, lyapunov, paths, phase, rates, spectrum
+from gradlab.analysis.figures import (
+    contributions,
+    decay,
+    gates,
+    jacobians,
+    lyapunov,
+    paths,
+    phase,
+    profile,
+    rates,
+    spectrum,
+    temporal,
+    training,
+)
 from gradlab.analysis.figures.look import DOUBLE, SINGLE, STYLE, png, svg
-from gradlab.analysis.figures.panels import Picture, facets
+from gradlab.analysis.figures.panels import Picture, facets, single
 from gradlab.errors import InputError, unknown
 
 FIGURES: dict[str, Picture] = {
@@ -22,7 +35,14 @@ FIGURES: dict[str, Picture] = {
     "lyapunov": lyapunov.PICTURE,
     "spectrum": spectrum.PICTURE,
     "paths": paths.PICTURE,
+    "gates": gates.PICTURE,
+    "jacobians": jacobians.PICTURE,
+    "contributions": contributions.PICTURE,
+    "training": training.PICTURE,
+    "temporal": temporal.PICTURE,
 }
+#: Those that show a single pass: ``trace.plot("gates")``.
+OF_A_PASS = ("temporal", *(name for name, picture in FIGURES.items() if picture.hooks))
 
 
 def draw(name: str, frames: tables.Frames) -> Figure:
@@ -39,4 +59,17 @@ def draw(name: str, frames: tables.Frames) -> Figure:
     return facets(picture, *picture.table(frames))
 
 
-__all__ = ["DOUBLE", "FIGURES", "SINGLE", "STYLE", "Picture", "draw", "facets", "png", "svg"]
+__all__ = [
+    "DOUBLE",
+    "FIGURES",
+    "OF_A_PASS",
+    "SINGLE",
+    "STYLE",
+    "Picture",
+    "draw",
+    "facets",
+    "png",
+    "profile",
+    "single",
+    "svg",
+]

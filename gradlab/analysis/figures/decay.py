@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from gradlab.analysis.factors import Layout, combinations, control, others, placed
 from gradlab.analysis.figures.look import bands, new_axes, zero
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import OF, drawn, joined, with_rates
+from gradlab.analysis.figures.rows import OF, averaged, drawn, joined, with_rates
 from gradlab.analysis.numerals import compact
-from gradlab.analysis.rates import FIRST_LAG, across_seeds
+from gradlab.analysis.rates import FIRST_LAG
 from gradlab.analysis.tables import Frames
 from gradlab.errors import InputError
 
@@ -24,13 +24,15 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     rest = others(runs, "length", control(runs))
     panel = "cell" if "cell" in rest else next(iter(rest), "cell")
     layout = Layout(panel, tuple(name for name in rest if name != panel), "lag", "change", control(runs))
-    walks = steps.loc[(steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*OF, "lag", "mean_log"]]
+    walks = steps.loc[
+        (steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*OF, "lag", "mean_log", "q05", "q95"]
+    ]
     found = joined(runs, walks)
     if found.empty:
         raise InputError(f'steps: no rows of the quantity "{QUANTITY}"; hooks = ["gradients"] records them')
-    found["change"] = found["mean_log"] - found.sort_values("lag").groupby(OF)["mean_log"].transform("first")
+    start = found.sort_values("lag").groupby(OF)["mean_log"].transform("first")
     by = combinations(runs)
-    return across_seeds(found[drawn(found, by)], [*by, "lag"], "change"), layout
+    return averaged(found[drawn(found, by)], [*by, "lag"], "change", lambda logs: logs - start), layout
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
@@ -64,4 +66,5 @@ PICTURE = Picture(
     "panels share y, but rows that end at different lags each have their own; "
     "bands: 95 % t-intervals over the seeds",
     lambda table, layout: 2.1,
+    hooks=("gradients",),
 )

@@ -77,7 +77,7 @@ def bands(ax: Axes, table: pd.DataFrame, layout: Layout, whole: pd.DataFrame | N
     x, y = layout.x, layout.y
     for line, look in lines(table, layout, whole):
         ax.fill_between(line[x], line[f"{y}_low"], line[f"{y}_high"], color=look["color"], alpha=0.2, lw=0)
-        ax.plot(line[x], line[y], markevery=every(len(line), look["zorder"]), **look)
+        ax.plot(line[x], line[y], markevery=every(line[y], look["zorder"]), **look)
     ax.set(xlabel=axis_label(x), ylabel=axis_label(y))
 
 
@@ -107,9 +107,9 @@ def _colours(found: list[Any]) -> list[Any]:
     return list(sns.color_palette("colorblind", len(found)))
 
 
-def every(points: int, order: float) -> tuple[int, int]:
+def every(line: pd.Series, order: float) -> tuple[int, int]:
     """Return start and stride of a line's markers, so that those of neighbouring lines do not meet."""
-    stride = max(points // MARKED, 1)
+    stride = max(int(line.notna().sum()) // MARKED, 1)
     return int(order * stride / 3) % stride, stride
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from gradlab.analysis.factors import Layout, arranged, combinations, control, longest, others, varying
 from gradlab.analysis.figures import rates
 from gradlab.analysis.figures.panels import Picture
+from gradlab.analysis.figures.rows import theory_of
 from gradlab.analysis.findings import signs
 from gradlab.analysis.rates import across_seeds
 from gradlab.analysis.tables import Frames, NotRecorded
@@ -27,11 +28,9 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     hue = "hidden" if sized else "cell"
     rest = others(runs, hue, "cell", "length", turned)
     table = across_seeds(arranged(longest(runs)), combinations(runs), "lyapunov_1").assign(theory=np.nan)
-    lines = frames.get("theory", pd.DataFrame())
-    if turned == "scale" and len(lines):
-        kinds = {name: kind for name, kind in table.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
-        lines = lines.astype({name: kind for name, kind in kinds.items() if name in lines})
-        table = pd.concat([table, lines[[name for name in lines if name in table]]], ignore_index=True)
+    lines = theory_of(frames, table, turned, rest)
+    if len(lines):
+        table = pd.concat([table, lines], ignore_index=True)
     return table, Layout(rest[0] if rest else "", rest[1:], turned or "cell", "lyapunov_1", hue)
 
 
@@ -50,7 +49,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
     told = signs(table[table["theory"].isna()], "lyapunov_1", "Largest exponents")
     if table["theory"].notna().any():
         return f"{told} The line is mean-field theory's ½ ln χ for infinitely wide RNNs without gates."
-    return f"{told} There is no theory's line: it speaks of Gaussian RNNs without gates on noise, along the scale."
+    return f"{told} There is no theory's line: it speaks of Gaussian RNNs without gates, along the scale."
 
 
 PICTURE = Picture(

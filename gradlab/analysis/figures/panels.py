@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from gradlab.analysis import tables
@@ -23,7 +24,8 @@ ACROSS = 3
 class Picture(NamedTuple):
     """How a figure comes about: its table, the function that draws a panel of it, what it says and shows.
 
-    ``height`` is that of one line of panels, in inches.
+    ``height`` is that of one line of panels, in inches; ``hooks`` record of one pass what it shows; ``bar`` is what its
+    colours stand for, where they stand for numbers.
     """
 
     table: tables.Table
@@ -31,6 +33,8 @@ class Picture(NamedTuple):
     says: Callable[[pd.DataFrame, Layout], str]
     shows: str
     height: Callable[[pd.DataFrame, Layout], float]
+    hooks: tuple[str, ...] = ()
+    bar: str = ""
 
 
 def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
@@ -49,8 +53,23 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
             picture.draw(part, layout, ax=ax, whole=table)
             ax.set_title(", ".join(named(key, value) for key, value in place.items()))
         _outer_labels_only(axes)
-        _key(figure, axes, layout)
+        if meshes := _meshes(axes.flat):
+            figure.colorbar(meshes[0], ax=axes, label=picture.bar, pad=0.02, aspect=25)
+        _key(figure, layout)
     return figure
+
+
+def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None) -> Axes:
+    """Return one panel with its own key, in the user's axes or in a figure of its own, one journal column wide."""
+    with matplotlib.rc_context(STYLE):
+        drawn = picture.draw(table, layout, ax=ax)
+        if meshes := _meshes([drawn]):
+            drawn.figure.colorbar(meshes[0], ax=drawn, label=picture.bar, pad=0.02)
+        if ax is None and isinstance(drawn.figure, Figure):
+            _key(drawn.figure, layout)
+        elif len(found := _labelled([drawn, *_twins(drawn)])) > 1:
+            drawn.legend(found.values(), found.keys())
+    return drawn
 
 
 def _grid(table: pd.DataFrame, layout: Layout) -> list[list[dict[str, Any] | None]]:
@@ -83,27 +102,40 @@ def _where(table: pd.DataFrame, place: dict[str, Any]) -> pd.DataFrame:
     return table
 
 
+def _twins(ax: Axes) -> list[Axes]:
+    """Return the axes that stand in the same place, for a second scale on the right."""
+    place = ax.get_subplotspec()
+    return [other for other in ax.figure.axes if other is not ax and place and other.get_subplotspec() == place]
+
+
 def _outer_labels_only(axes: np.ndarray[Any, np.dtype[Any]]) -> None:
     for column in axes.T:
         for ax in [ax for ax in column if ax.axison][:-1]:
             ax.set_xlabel("")
     for row in axes:
-        for i, ax in enumerate([ax for ax in row if ax.axison]):
+        shown = [ax for ax in row if ax.axison]
+        for i, ax in enumerate(shown):
             ax.tick_params(labelleft=i == 0)
             if i:
                 ax.set_ylabel("")
+            for twin in _twins(ax) if i < len(shown) - 1 else []:
+                twin.tick_params(labelright=False)
+                twin.set_ylabel("")
 
 
-def _key(figure: Figure, axes: np.ndarray[Any, np.dtype[Any]], layout: Layout) -> None:
-    """Give the figure its legend, or where colour is a number, its bar."""
-    if layout.hue is None:
-        meshes = [mesh for ax in axes.flat for mesh in ax.collections if mesh.get_array() is not None]
-        if meshes:
-            figure.colorbar(meshes[0], ax=axes, label="rate (nats/step)", pad=0.02, aspect=25)
-        return
-    found = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    if len(found) > 1 and layout.hue != layout.x:
-        title = axis_label(layout.hue)
+def _meshes(axes: Iterable[Axes]) -> list[Any]:
+    return [mesh for ax in axes for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+
+
+def _labelled(axes: Iterable[Axes]) -> dict[str, Any]:
+    return {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+
+
+def _key(figure: Figure, layout: Layout) -> None:
+    """Give the figure its legend, if there is more than one thing to tell apart."""
+    found = _labelled(figure.axes)
+    if len(found) > 1 and (layout.hue is None or layout.hue != layout.x):
+        title = axis_label(layout.hue) if layout.hue else None
         figure.legend(
             found.values(), found.keys(), loc="outside lower center", ncols=_abreast(figure, found), title=title
         )

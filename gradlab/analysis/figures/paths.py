@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from gradlab.analysis.factors import SETTING, Layout, combinations
 from gradlab.analysis.figures.look import bands, new_axes
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import OF, drawn, joined, settings
+from gradlab.analysis.figures.rows import OF, averaged, drawn, joined, settings
 from gradlab.analysis.numerals import compact
-from gradlab.analysis.rates import across_seeds
 from gradlab.analysis.tables import Frames, NotRecorded
 
 #: The paths of a gradient through a gated cell, as ``steps`` has them and as the figure names them.
@@ -24,11 +23,12 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     if found.empty:
         raise NotRecorded('steps: no rows of "path_all"; hooks = ["paths"] records them, of cells with gates')
     whole = found[found["quantity"] == "path_all"].sort_values("lag").groupby(OF)["mean_log"].first()
-    found["travelled"] = found["mean_log"] - found[OF].merge(whole.rename("whole"), on=OF, how="left")["whole"]
+    start = found[OF].merge(whole.rename("whole"), on=OF, how="left")["whole"]
     found["path"] = found["quantity"].map(PATHS).astype(pd.CategoricalDtype(list(PATHS.values())))
     found[SETTING] = settings(found, [name for name in combinations(runs) if name != "length"])
     found = found[drawn(found, [SETTING, "path"])]
-    return across_seeds(found, [SETTING, "path", "lag"], "travelled"), Layout(SETTING, (), "lag", "travelled", "path")
+    table = averaged(found, [SETTING, "path", "lag"], "travelled", lambda logs: logs - start)
+    return table, Layout(SETTING, (), "lag", "travelled", "path")
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
@@ -56,4 +56,5 @@ PICTURE = Picture(
     "Logarithm of the gradient's norm on the additive path alone (∏f, ∏ of what a GRU keeps), of what went through "
     "a gate at least once, and of their sum, less that of all at lag 0; bands: 95 % t-intervals over the seeds",
     lambda table, layout: 1.5,
+    hooks=("paths",),
 )

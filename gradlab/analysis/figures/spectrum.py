@@ -55,4 +55,5 @@ PICTURE = Picture(
     "Lyapunov exponents against their rank over H, for the longest sequences; where the lines of several sizes "
     "agree the spectrum is extensive; bands: 95 % t-intervals over the seeds",
     lambda table, layout: 2.1,
+    hooks=("lyapunov:8",),
 )
