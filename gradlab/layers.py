@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.analysis.rates import FIRST_LAG, Rate, horizon, rate
+from gradlab.analysis.horizons import horizon
+from gradlab.analysis.increments import FIRST_LAG
+from gradlab.analysis.rates import Rate, rate
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.verdict import Verdict, judge
 from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
@@ -250,7 +252,7 @@ class LayerTrace:
         return judge(
             found,
             span=max(int(self.tape.ends.max()) - 1, 1) if lag is None else lag,
-            horizon_1pct=horizon(logs, 0.01)[0],
+            horizon_1pct=horizon(logs, 0.01).steps,
             dead=bool(found.window == 0 and np.isneginf(logs).any()),
             diverged_at=int(broken.min()) if broken.size else 0,
         )
