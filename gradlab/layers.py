@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.analysis.rates import Rate, horizon, rate
+from gradlab.analysis.horizons import horizon
+from gradlab.analysis.increments import FIRST_LAG
+from gradlab.analysis.rates import Rate, rate
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.verdict import Verdict, judge
 from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
@@ -25,6 +27,7 @@ from gradlab.propagator import Propagator, propagator_norms
 from gradlab.scaled import Scaled, ldexp, log_norm, reader, sequences_first
 from gradlab.spectra import Spectrum, spectrum
 from gradlab.temporal import Paths, Sensitivity, Truncation, paths, sensitivity, temporal, truncation
+from gradlab.theory.driven import rate_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +52,7 @@ class LayerTrace:
     layer : counted from 0 at the input.
     direction : "forward" or "reverse".
     reverse : the same layer's other direction, or None.
+    measure : makes tables of what hooks, by name, measure of this pass; the floor of hooks lies above this one.
     """
 
     layer: int
@@ -57,6 +61,7 @@ class LayerTrace:
     reverse: LayerTrace | None = None
     gradients: Gradients | None = None
     last: Callable[[], Gradients] | None = field(default=None, repr=False)
+    measure: Callable[[LayerTrace, Iterable[str]], dict[str, pd.DataFrame]] | None = field(default=None, repr=False)
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -247,7 +252,7 @@ class LayerTrace:
         return judge(
             found,
             span=max(int(self.tape.ends.max()) - 1, 1) if lag is None else lag,
-            horizon_1pct=horizon(logs, 0.01)[0],
+            horizon_1pct=horizon(logs, 0.01).steps,
             dead=bool(found.window == 0 and np.isneginf(logs).any()),
             diverged_at=int(broken.min()) if broken.size else 0,
         )
@@ -257,22 +262,61 @@ class LayerTrace:
         where = {"layer": self.layer, "direction": self.direction}
         return where | step_rows(quantity, logs, self.t[indices], self.lag[indices])
 
-    def plot(self, *quantities: str, ax: Axes | None = None) -> Axes:
+    def plot(self, *names: str, theory: bool = False, ax: Axes | None = None) -> Axes:
         """Draw the norms of some quantities over the lag (the adjoint's unless named), a band for the sequences.
 
-        ``"temporal"``, which stands alone, is the map of :meth:`temporal`: who teaches whom, mean over the sequences.
+        A figure of `gradlab.analysis.figures.OF_A_PASS` ("gates", "jacobians", "paths" …), which stands alone, is drawn
+        from what its hooks measure of this pass, here and now.
+
+        Parameters
+        ----------
+        names : quantities of :meth:`log_norm`, or one figure.
+        theory : draw mean field's line too, of slope ½ ln χ from lag 1 on; where it does not hold the axes say why.
         """
         import pandas as pd
 
         from gradlab.analysis import figures
 
-        if quantities == ("temporal",):
-            return figures.temporal(self._temporal_table(), ax=ax)
+        if len(names) == 1 and names[0] in figures.OF_A_PASS:
+            picture = figures.FIGURES[names[0]]
+            return figures.single(picture, *picture.table(self._frames(names[0])), ax=ax)
         tables = []
-        for name in quantities or ("adjoint",):
+        for name in names or ("adjoint",):
             logs = self.log_norm(name)
             tables.append(pd.DataFrame(self.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :])))
-        return figures.profile(pd.concat(tables, ignore_index=True), ax=ax)
+        line, reason = self._theory(tables[0]) if theory else (None, "")
+        return figures.profile.draw(pd.concat(tables, ignore_index=True), ax=ax, theory=line, note=reason)
+
+    def _frames(self, figure: str) -> dict[str, pd.DataFrame]:
+        """Return the tables that a figure of this one pass is drawn from."""
+        from gradlab.analysis.figures import FIGURES
+
+        if figure == "temporal":
+            return {"temporal": self._temporal_table()}
+        if self.measure is None:
+            raise InputError(f'"{figure}" is measured by hooks; ask a layer of gl.trace')
+        return self.measure(self, FIGURES[figure].hooks)
+
+    def _theory(self, measured: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
+        """Return mean field's line (lag, theory) through a quantity's value at lag 1, or None and why there is none."""
+        import pandas as pd
+
+        try:
+            slope = self._expected_rate(str(measured["quantity"].iloc[0]))
+        except InputError as reason:
+            return None, str(reason)
+        lags = np.arange(FIRST_LAG, int(measured["lag"].max()) + 1)
+        start = measured.loc[measured["lag"] == FIRST_LAG, "mean_log"].mean()
+        return pd.DataFrame({"lag": lags, "theory": start + slope * (lags - FIRST_LAG), "rate": slope}), ""
+
+    def _expected_rate(self, quantity: str) -> float:
+        slope = rate_of(self.tape)
+        if quantity not in ("adjoint", "last_adjoint", *(f"dL/d{name}" for name in self.cell.state_names)):
+            raise InputError(f"no line of theory: it is of a state's gradient, not of {quantity}")
+        once = np.isfinite(self.direct[self.cell.state_names[0]].log_norm()).sum(axis=0) <= 1
+        if quantity != "last_adjoint" and not once.all():
+            raise InputError('no line of theory: the loss is read at several steps; that of the last is "last_adjoint"')
+        return slope
 
     def _temporal_table(self) -> pd.DataFrame:
         """Return :meth:`temporal` as rows: loss_t, s (as the cell ran), mean_log over the sequences not zero."""

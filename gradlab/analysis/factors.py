@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,12 @@ def varying(runs: pd.DataFrame) -> list[str]:
     return names
 
 
+def combinations(runs: pd.DataFrame) -> list[str]:
+    """Return the columns whose combinations are the rows of a study's tables: all that varies, and the cell."""
+    names = varying(runs)
+    return names if "cell" in names else ["cell", *names]
+
+
 def constants(runs: pd.DataFrame) -> dict[str, Any]:
     """Return the keys that take one value, and that value; not the hooks, which change no number."""
     names = [name for name in keys(runs) if name not in (SEED, "hooks") and _distinct(runs, name) == 1]
@@ -105,7 +111,12 @@ def named(key: str, value: Any) -> str:
     if pd.isna(value):
         return f"no {short}"
     text = plain(float(value)) if isinstance(value, float | int | np.number) else str(value)
-    return text if key in ("cell", SETTING) else f"{short} {text}"
+    return text if key in ("cell", "pair", SETTING) else f"{short} {text}"
+
+
+def placed(row: pd.Series, columns: Sequence[str | None]) -> str:
+    """Return how a sentence names a row's place: ``lstm, scale 0.5``."""
+    return ", ".join(named(name, row[name]) for name in columns if name is not None)
 
 
 def _distinct(runs: pd.DataFrame, name: str) -> int:

@@ -29,6 +29,11 @@ def plain(value: float) -> str:
     return _signed(f"{value:g}")
 
 
+def probability(p: float) -> str:
+    """Return a p value as it is printed: ``0.031``, ``< 0.001``; digits beyond these are never right."""
+    return "< 0.001" if p < 0.001 else numeral(p, 3)
+
+
 def estimate(value: float, low: float, high: float) -> str:
     """Return ``−0.412 [−0.431, −0.393]``; the interval's half width keeps two digits."""
     decimals = _supported(value, low, high)

@@ -14,10 +14,15 @@ from gradlab.layers import LayerTrace
 
 #: Steps that are looked at in a run unless all are asked for: enough for a median, cheap at any length.
 SAMPLED = 32
+#: Where the singular values of a step lie, beside the largest and the smallest: their median and quartiles.
+QUANTILES = (0.75, 0.5, 0.25)
 
 
 class JacobiansHook(TableHook):
-    """Quantities jac_norm2, jac_fro and jac_cond, at ``steps`` sampled evenly (``"all"`` for every one)."""
+    """Quantities jac_norm2, jac_fro, jac_cond, jac_q75, jac_q50, jac_q25 and jac_min, at ``steps`` sampled evenly.
+
+    ``"all"`` is every step. jac_q.. are the quantiles of the S singular values of a J_t, jac_min is the smallest.
+    """
 
     def __init__(self, steps: str = str(SAMPLED)) -> None:
         if steps != "all" and not COUNT.fullmatch(steps):
@@ -35,6 +40,8 @@ class JacobiansHook(TableHook):
                 "jac_norm2": np.log(values[..., 0]),
                 "jac_fro": np.log(values[..., 0]) + 0.5 * np.log(((values / values[..., :1]) ** 2).sum(axis=-1)),
                 "jac_cond": np.log(values[..., 0]) - np.log(values[..., -1]),
+                **{f"jac_q{100 * q:.0f}": np.log(np.quantile(values, q, axis=-1)) for q in QUANTILES},
+                "jac_min": np.log(values[..., -1]),
             }
         measured["jac_fro"][values[..., 0] == 0] = -np.inf
         summary = {

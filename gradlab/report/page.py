@@ -13,18 +13,21 @@ import pandas as pd
 
 from gradlab.analysis import figures, findings, rates, tables
 from gradlab.analysis.beside import beside
-from gradlab.analysis.factors import SEED, constants, longest, numeric_control, varying
+from gradlab.analysis.compare import comparisons
+from gradlab.analysis.factors import SEED, constants, control, longest, numeric_control, varying
 from gradlab.errors import InputError
 from gradlab.files import write_whole
 from gradlab.report import tabular
 
 #: Names of the tables that a report may write.
-TABLES = ("rates", "crossings", "measures", "excluded", "published")
+TABLES = ("rates", "comparisons", "crossings", "measures", "excluded", "published")
 
 #: What stands above a table.
 NOTES = {
     "crossings": "Where the rate turns from negative to positive: in each seed between neighbouring values, "
-    "interpolated linearly; then the mean over the seeds with its 95 % t-interval, if every seed crosses."
+    "interpolated linearly; then the mean over the seeds with its 95 % t-interval, if every seed crosses.",
+    "comparisons": "Differences of rates at the longest length, paired by seed and data. With 95 % probability all "
+    "intervals of the table hold together (Bonferroni, Dunn 1961); p is adjusted alike.",
 }
 
 
@@ -95,18 +98,26 @@ def write_report(
 def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -> dict[str, pd.DataFrame]:
     """Return the tables of a study by name (`TABLES`).
 
-    ``rates`` is there where the study's hooks record them, and then ``crossings`` where a number varies; ``measures``
-    where other hooks recorded any; ``published`` where the study has published numbers, ``entries``.
+    ``rates`` is there where the study's hooks record them, and then ``crossings`` where a number varies, and
+    ``comparisons`` of several seeds where the cell or another key does; ``measures`` where other hooks recorded any;
+    ``published`` where the study has published numbers, ``entries``.
     """
     found = {"excluded": tables.excluded(runs)}
     if tables.has_rates(runs):
         found["rates"] = tables.rates(runs)
         if numeric_control(runs) is not None:
             found["crossings"] = tables.crossings(runs)
+        found |= _compared(longest(runs))
     measured = tables.measures(runs)
     if "seeds" in measured:
         found["measures"] = measured
     return found | {"published": beside(runs, entries)} if entries else found
+
+
+def _compared(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the differences between cells, or along the control of a single one; none of a single seed."""
+    along = "cell" if "cell" in varying(runs) else control(runs)
+    return {"comparisons": comparisons(runs, along)} if along is not None and runs[SEED].nunique() > 1 else {}
 
 
 def _files(made: Mapping[str, pd.DataFrame], shown: list[Shown]) -> dict[str, bytes]:

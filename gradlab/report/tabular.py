@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.numerals import UNKNOWN, estimate, plain
+from gradlab.analysis.numerals import UNKNOWN, estimate, plain, probability
 from gradlab.schema import axis_label, described
 
 #: Columns that are shown only where they have something to say.
@@ -37,7 +37,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             header = f"{axis_label(name)}, 95 % interval"
             columns[header] = [estimate(*row) for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()]
         else:
-            columns[axis_label(name)] = [_word(value) for value in table[name]]
+            told = probability if name == "p_adjusted" else _word
+            columns[axis_label(name)] = [told(value) for value in table[name]]
     return pd.DataFrame(columns)
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from gradlab import schema
+from gradlab.analysis.compare import comparisons
 from gradlab.errors import RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.study import provenance
@@ -107,6 +108,13 @@ class Results:
             words = runs["verdict"].where(runs["verdict"] != "", runs["status"]).value_counts()
             lines.append(f"{cell}: " + ", ".join(f"{word} {count} of {len(runs)}" for word, count in words.items()))
         return "\n".join(lines)
+
+    def comparisons(self, along: str = "cell", *, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return how the rate differs between the levels of a key; see :func:`gradlab.analysis.compare.comparisons`.
+
+        ``where`` is that of :meth:`frame`. Fewer rows leave narrower intervals: all of a table hold together.
+        """
+        return comparisons(self.frame("runs", where=where), along)
 
     def report(self) -> Path:
         """Write ``report.html``, ``figures/`` and ``tables/`` into the folder; return the page's path.

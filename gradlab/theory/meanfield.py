@@ -133,7 +133,7 @@ def _tanh_square(q: float) -> float:
 
 
 #: Of the logistic function σ(a) = ½ + ½ tanh(a/2).
-_MOMENTS = {
+MOMENTS = {
     "tanh": _Moments(_tanh_square, lambda q: _sech(4, q), lambda q: _sech(8, q)),
     "relu": _Moments(lambda q: q / 2, lambda q: 0.5, lambda q: 0.5, linear=True),
     "logistic": _Moments(
@@ -164,7 +164,7 @@ def mean_field(activation: str = "tanh", *, scale: float, input_var: float = 0.0
     >>> round(mean_field("tanh", scale=1.5, input_var=0.1).chi, 6)
     1.053798
     """
-    moments = _MOMENTS[choice("activation", activation, _MOMENTS)]
+    moments = MOMENTS[choice("activation", activation, MOMENTS)]
     g, s2 = _scale(scale), _variance(input_var)
     q = _stationary(moments, g, s2)
     square = moments.slope_square(q)
@@ -195,7 +195,7 @@ def critical_scale(activation: str = "tanh", *, input_var: float = 0.0) -> Criti
     >>> round(critical_scale("tanh", input_var=0.1).scale, 6)
     1.409281
     """
-    moments = _MOMENTS[choice("activation", activation, _MOMENTS)]
+    moments = MOMENTS[choice("activation", activation, MOMENTS)]
     q = _variance_at_edge(moments, _variance(input_var))
     return CriticalScale(1.0 / math.sqrt(moments.slope_square(q)), q)
 

@@ -24,6 +24,7 @@ GRID: dict[str, list[Any]] = {
 }
 BASE = {
     "hidden": 64,
+    "length": 64,
     "batch": 16,
     "at": "last",
     "precision": "float64",
@@ -70,9 +71,34 @@ def with_long_range(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.Dat
     paths = [walks.assign(quantity=name, mean_log=walks["mean_log"] - r * walks["lag"]) for name, r in lost.items()]
     return {
         "runs": runs.assign(lyapunov_1=runs["rate"], lyapunov_2=runs["rate"] - 0.1),
-        "steps": pd.concat([steps, *paths], ignore_index=True),
+        "steps": pd.concat([steps, *paths, *_hooked(steps)], ignore_index=True),
+        "temporal": _temporal(),
         "spectra": pd.concat(spectra, ignore_index=True) if spectra else pd.DataFrame(columns=list(SPECTRA)),
     }
+
+
+def trained(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study that looked before training and after 100 steps of it, which halve every loss."""
+    after = steps.assign(mean_log=steps["mean_log"] / 2, step=100)
+    return frames(runs, pd.concat([steps.assign(step=0), after], ignore_index=True))
+
+
+def _hooked(steps: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return what the hooks gates, jacobians and contributions would have measured of the same runs."""
+    walks = steps[steps["quantity"] == "last_adjoint"]
+    flat = {"gate_f": np.log(0.7), "gate_i": np.log(0.4), "jac_norm2": 0.2, "jac_q75": -0.1, "jac_q50": -0.5}
+    flat |= {"jac_q25": -1.0, "jac_min": -3.0}
+    parts = {"contribution_W_hh": 0.0, "contribution_b_h": -1.0}
+    return [
+        *(walks.assign(quantity=name, mean_log=value, q05=value, q95=value) for name, value in flat.items()),
+        *(walks.assign(quantity=name, mean_log=walks["mean_log"] + value) for name, value in parts.items()),
+    ]
+
+
+def _temporal() -> pd.DataFrame:
+    """Return who teaches whom where each step back costs half a nat."""
+    t, s = (index.ravel() for index in np.indices((6, 7)))
+    return pd.DataFrame({"loss_t": t + 1, "s": s, "mean_log": np.where(s <= t + 1, (s - t - 1) / 2, np.nan)})
 
 
 def _spectrum(run: pd.Series) -> pd.DataFrame:
@@ -85,18 +111,21 @@ def _run(keys: Mapping[str, Any], status: str, name: str) -> dict[str, Any]:
     rng = np.random.default_rng([keys["seed"], 7])
     drift = DRIFTS[keys["cell"]](keys.get("scale", 1.0)) + 0.02 * rng.normal()
     known = drift if status == "done" else np.nan
+    steps = np.ceil(np.log(0.01) / drift) if known < 0 else np.inf
+    reached = steps < keys["length"]
     measured = dict.fromkeys(RUNS, np.nan) | {
         "id": name, "study": "made_up", "layer": 0, "direction": "forward", "status": status, "verdict": "",
         "error": REASONS.get(status, ""),
         "traceback": "Traceback …" if status == "failed" else "",
         "rate": known, "rate_low": known - 0.03, "rate_high": known + 0.03, "window": 40,
+        "horizon_1pct": steps if reached else np.nan, "censored": 0.0 if reached else 1.0,
         "overflow_step": 37 if status == "diverged" else 0, "loss": 0.5,
     }  # fmt: skip
     return measured | dict(keys)
 
 
 def _steps(run: Mapping[str, Any], keys: Mapping[str, Any]) -> pd.DataFrame:
-    length = keys.get("length", 64)
+    length = keys["length"]
     rng = np.random.default_rng([keys["seed"], 11])
     walk = np.r_[0.3, -0.7 + np.cumsum(rng.normal(run["rate"], 0.3, length))]
     table = pd.DataFrame({"lag": np.arange(length + 1), "mean_log": walk})

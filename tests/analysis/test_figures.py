@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.synthetic import make_frames, with_long_range
+from analysis.synthetic import make_frames, trained, with_long_range
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.contour import ContourSet
@@ -24,8 +24,12 @@ LOST = {("rnn", 40, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
 IMAGES = {"cell": ["rnn", "lstm"], "task.order": ["rows", "pixels"], "scale": [0.5, 1.5]}
 
 
+def tables_of(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return trained(runs, steps) if name == "training" else with_long_range(runs, steps)
+
+
 def draw(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
-    return figures.draw(name, with_long_range(runs, steps))
+    return figures.draw(name, tables_of(name, runs, steps))
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -81,6 +85,9 @@ def test_every_figure_of_every_kind_of_study(name: str, grid: dict[str, list[Any
     if name == "phase" and "scale" in grid and len(grid["scale"]) == 1:
         with pytest.raises(InputError, match="no plane to draw"):
             draw(name, runs, steps)
+    elif name == "comparison" and seeds == 1:
+        with pytest.raises(tables.NotRecorded, match="one setting or one seed"):
+            draw(name, runs, steps)
     elif name == "paths" and grid["cell"] == ["rnn"]:
         with pytest.raises(tables.NotRecorded, match=r'hooks = \["paths"\] records them, of cells with gates'):
             draw(name, runs, steps)
@@ -121,7 +128,7 @@ def test_a_panel_without_data_is_not_drawn() -> None:
 
 
 def test_decay_draws_its_table() -> None:
-    table, layout = tables.decay_table(STUDY)
+    table, layout = figures.decay.tabulate(STUDY)
     figure = draw("decay", *FRAMES)
     assert [ax.get_title() for ax in panels(figure)] == ["rnn", "lstm"]
     assert panels(figure)[0].get_ylabel() == "ln‖δₖ‖ − ln‖δ₁‖ (nats)"
@@ -158,7 +165,7 @@ def test_levels_look_the_same_in_every_panel() -> None:
 
 def test_phase_shows_every_rate_as_a_number() -> None:
     figure = draw("phase", *FRAMES)
-    table, _ = tables.phase_table(STUDY)
+    table, _ = figures.phase.tabulate(STUDY)
     for ax, cell in zip(panels(figure), ["rnn", "lstm"], strict=True):
         assert (ax.get_xlabel(), ax.get_title()) == ("length T (steps)", cell)
         assert [text.get_text() for text in ax.get_xticklabels()] == ["10", "20", "40"]
@@ -234,7 +241,7 @@ def test_numbers_stand_out_from_their_cells() -> None:
 
 
 def test_rates_draws_its_table_with_bars() -> None:
-    table, _ = tables.rates_table(STUDY)
+    table, _ = figures.rates.tabulate(STUDY)
     figure = draw("rates", *FRAMES)
     (ax,) = panels(figure)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("init scale g", "rate of ln‖δ‖ (nats/step)")
@@ -259,10 +266,10 @@ def test_a_single_line_needs_no_key() -> None:
 
 
 def test_one_panel_into_the_users_own_axes() -> None:
-    ax = Figure().subplots()
     for name in figures.FIGURES:
-        table, layout = figures.FIGURES[name].table(STUDY)
-        part = table[table[layout.panel or "cell"] == table[layout.panel or "cell"].iloc[0]]
+        ax = Figure().subplots()
+        table, layout = figures.FIGURES[name].table(tables_of(name, *FRAMES))
+        part = table[table[layout.panel] == table[layout.panel].iloc[0]] if layout.panel else table
         assert figures.FIGURES[name].draw(part, layout, ax=ax) is ax
         own = figures.FIGURES[name].draw(part, layout)
         assert own is not ax

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from analysis.synthetic import frames, make_frames
 
-from gradlab.analysis import findings, tables
+from gradlab.analysis import figures, findings
 
 SCALES = {"cell": ["rnn", "lstm"], "length": [10, 40], "scale": [1.0, 2.0]}
 
@@ -80,20 +80,20 @@ def test_a_cell_without_the_key() -> None:
 
 def test_decay_names_the_extremes() -> None:
     runs, steps = make_frames(SCALES, seeds=2)
-    text = findings.decay_says(*tables.decay_table(frames(runs, steps)))
+    text = figures.decay.says(*figures.decay.tabulate(frames(runs, steps)))
     assert "(lstm, scale 1)" in text.split(" and ")[0]
     assert "(rnn, scale 2)" in text.split(" and ")[1]
 
 
 def test_phase_says_where_and_where_not() -> None:
-    text = findings.phase_says(*tables.phase_table(frames(*make_frames(SCALES, seeds=2))))
+    text = figures.phase.says(*figures.phase.tabulate(frames(*make_frames(SCALES, seeds=2))))
     assert text.startswith("The rate turns positive (mean of the seeds' crossings): rnn at scale 1.3")
     assert text.endswith("; lstm not from scale 1 to 2.")
 
 
 def test_phase_counts_columns_that_do_not_cross() -> None:
     runs, steps = make_frames({"cell": ["rnn"], "length": [10, 40], "scale": [1.0, 2.0]}, seeds=1)
-    text = findings.phase_says(*tables.phase_table(frames(runs.assign(rate=[-1.0, 1.0, -2.0, -1.0]), steps)))
+    text = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=[-1.0, 1.0, -2.0, -1.0]), steps)))
     assert text == (
         "The rate turns positive (mean of the seeds' crossings): rnn at scale 1.500, at 1 of 2 values of length."
     )
@@ -103,6 +103,6 @@ def test_signs_are_counted_with_their_intervals() -> None:
     lost = {("rnn", 40, 2.0): "diverged"}
     runs, steps = make_frames(SCALES, seeds=2, lost=lost)
     runs.loc[(runs["cell"] == "lstm") & (runs["scale"] == 2.0), "rate"] = [-1.0, 1.0] * 2
-    assert findings.signs_say(*tables.rates_table(frames(runs, steps))) == (
+    assert figures.rates.says(*figures.rates.tabulate(frames(runs, steps))) == (
         "Rates whose whole 95 % interval is negative: 1 of 4; positive: 0; around zero: 2; without an interval: 1."
     )

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import gradlab as gl
-from gradlab.analysis import figures, findings, tables
+from gradlab.analysis import figures, tables
 
 SIZES = with_long_range(*make_frames({"cell": ["rnn"], "scale": [1.0, 2.0], "hidden": [8, 16]}, seeds=3))
 CELLS = with_long_range(*make_frames({"cell": ["rnn", "lstm", "gru"], "scale": [1.0, 2.0]}, seeds=3))
@@ -46,13 +46,13 @@ def test_spectrum_is_over_the_rank_per_unit_a_line_a_size() -> None:
 
 
 def test_spectrum_has_a_panel_a_cell_where_no_size_varies() -> None:
-    table, layout = tables.spectrum_table(CELLS)
+    table, layout = figures.spectrum.tabulate(CELLS)
     assert (layout.panel, layout.rows, layout.hue) == ("cell", (), "scale")
-    assert findings.spectrum_says(table, layout).startswith("Largest exponents ")
+    assert figures.spectrum.says(table, layout).startswith("Largest exponents ")
 
 
 def test_lyapunov_draws_its_table_and_the_line_of_theory() -> None:
-    table, layout = tables.lyapunov_table(CELLS | {"theory": THEORY})
+    table, layout = figures.lyapunov.tabulate(CELLS | {"theory": THEORY})
     (ax,) = panels(figures.draw("lyapunov", CELLS | {"theory": THEORY}))
     assert ax.get_ylabel() == "λ₁ (nats/step)"
     drawn = line(ax, "mean field, H → ∞")
@@ -61,14 +61,14 @@ def test_lyapunov_draws_its_table_and_the_line_of_theory() -> None:
     for cell, bars in zip(["rnn", "lstm", "gru"], ax.containers, strict=True):
         expected = table[(table["cell"] == cell) & table["theory"].isna()]["lyapunov_1"]
         np.testing.assert_array_equal(bars.lines[0].get_ydata(), expected)
-    assert "The line is mean-field theory" in findings.lyapunov_says(table, layout)
+    assert "The line is mean-field theory" in figures.lyapunov.says(table, layout)
     assert "tied" not in figures.FIGURES["lyapunov"].shows
     assert "gated cells" in figures.FIGURES["lyapunov"].shows
 
 
 def test_lyapunov_without_theory_says_so() -> None:
-    table, layout = tables.lyapunov_table(CELLS)
-    assert "There is no theory's line" in findings.lyapunov_says(table, layout)
+    table, layout = figures.lyapunov.tabulate(CELLS)
+    assert "There is no theory's line" in figures.lyapunov.says(table, layout)
 
 
 def test_lyapunov_of_one_cell_has_a_line_a_size() -> None:
@@ -85,8 +85,8 @@ def test_paths_start_at_all_paths_and_have_a_panel_a_combination() -> None:
     lags = np.asarray(line(ax, "all paths").get_xdata())
     assert whole[0] == 0
     np.testing.assert_allclose(whole - alone, 0.2 * lags, atol=1e-9)
-    table, layout = tables.paths_table(CELLS)
-    assert "the additive path alone has between e^−" in findings.paths_say(table, layout)
+    table, layout = figures.paths.tabulate(CELLS)
+    assert "the additive path alone has between e^−" in figures.paths.says(table, layout)
 
 
 def test_many_panels_are_broken_into_lines_of_three() -> None:

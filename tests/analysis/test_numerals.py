@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gradlab.analysis.numerals import compact, estimate, factor, numeral, plain, plus_minus
+from gradlab.analysis.numerals import compact, estimate, factor, numeral, plain, plus_minus, probability
 
 NAN = math.nan
 
@@ -64,3 +64,7 @@ def test_plain_is_as_chosen() -> None:
 
 def test_a_rounded_zero_has_no_sign() -> None:
     assert numeral(-0.0004, 3) == "0.000"
+
+
+def test_probability() -> None:
+    assert [probability(p) for p in (0.0314159, 1.0, 0.0009, 0.0, NAN)] == ["0.031", "1.000", "< 0.001", "< 0.001", "—"]

@@ -8,7 +8,7 @@ import pytest
 from analysis.synthetic import frames, make_frames
 from scipy import stats
 
-from gradlab.analysis import tables
+from gradlab.analysis import figures, tables
 from gradlab.errors import InputError
 
 TINY = {"cell": ["rnn", "lstm"], "length": [10, 40], "scale": [0.5, 1.0, 2.0]}
@@ -96,7 +96,7 @@ def test_excluded_runs_come_with_their_reasons() -> None:
 
 def test_decay_starts_at_zero_at_lag_one_and_takes_the_longest() -> None:
     runs, steps = make_frames(TINY, seeds=3)
-    table, layout = tables.decay_table(frames(runs, steps))
+    table, layout = figures.decay.tabulate(frames(runs, steps))
     assert (layout.panel, layout.rows, layout.x, layout.y, layout.hue) == ("cell", (), "lag", "change", "scale")
     assert table["length"].unique().tolist() == [40]
     assert table["lag"].min() == 1
@@ -115,37 +115,37 @@ def test_decay_starts_at_zero_at_lag_one_and_takes_the_longest() -> None:
 
 def test_decay_draws_few_points_and_both_ends() -> None:
     runs, steps = make_frames({"cell": ["rnn", "lstm"], "length": [3000], "scale": [0.5, 1.0]}, seeds=1)
-    table, _ = tables.decay_table(frames(runs, steps))
+    table, _ = figures.decay.tabulate(frames(runs, steps))
     lags = table.groupby(["cell", "scale"], observed=True)["lag"]
     assert lags.min().unique().tolist() == [1]
     assert lags.max().unique().tolist() == [3000]
-    assert lags.size().unique().tolist() == [tables.POINTS // 4]
+    assert lags.size().unique().tolist() == [figures.rows.POINTS // 4]
 
 
 def test_decay_without_its_quantity_says_which_hook_is_missing() -> None:
     runs, steps = make_frames(TINY, seeds=1)
     with pytest.raises(InputError, match=r'no rows of the quantity "last_adjoint"; hooks = \["gradients"\]'):
-        tables.decay_table(frames(runs, steps[steps["quantity"] == "dL/dh"]))
+        figures.decay.tabulate(frames(runs, steps[steps["quantity"] == "dL/dh"]))
 
 
 def test_phase_is_scale_over_length_or_over_what_else_varies() -> None:
-    layout = tables.phase_table(frames(*make_frames(TINY, seeds=1)))[1]
+    layout = figures.phase.tabulate(frames(*make_frames(TINY, seeds=1)))[1]
     assert (layout.panel, layout.rows, layout.x, layout.y) == ("cell", (), "length", "scale")
     grid = {"cell": ["rnn"], "task.order": ["rows", "pixels"], "hidden": [2, 4], "scale": [0.5, 1.0]}
-    layout = tables.phase_table(frames(*make_frames(grid, seeds=1)))[1]
+    layout = figures.phase.tabulate(frames(*make_frames(grid, seeds=1)))[1]
     assert (layout.panel, layout.rows, layout.x, layout.y) == ("cell", ("hidden",), "task.order", "scale")
-    layout = tables.phase_table(frames(*make_frames({"cell": ["rnn", "gru"], "scale": [0.5, 1.0]}, seeds=1)))[1]
+    layout = figures.phase.tabulate(frames(*make_frames({"cell": ["rnn", "gru"], "scale": [0.5, 1.0]}, seeds=1)))[1]
     assert (layout.panel, layout.rows, layout.x, layout.y) == ("", (), "cell", "scale")
 
 
 def test_phase_needs_a_plane() -> None:
     with pytest.raises(InputError, match="nothing varies but the cell and the seed"):
-        tables.phase_table(frames(*make_frames({"cell": ["rnn", "gru"]}, seeds=2)))
+        figures.phase.tabulate(frames(*make_frames({"cell": ["rnn", "gru"]}, seeds=2)))
 
 
 def test_rates_table_takes_the_longest() -> None:
     runs, steps = make_frames(TINY, seeds=1)
-    table, layout = tables.rates_table(frames(runs.assign(rate=runs["length"]), steps))
+    table, layout = figures.rates.tabulate(frames(runs.assign(rate=runs["length"]), steps))
     assert (layout.panel, layout.rows, layout.x, layout.y, layout.hue) == ("", (), "scale", "rate", "cell")
     assert table["rate"].tolist() == [40] * 6
 

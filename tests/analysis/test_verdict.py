@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from gradlab.analysis.rates import Rate, horizon, rate
+from gradlab.analysis.horizons import horizon
+from gradlab.analysis.rates import Rate, rate
 from gradlab.analysis.verdict import judge
 from gradlab.errors import InputError
 

@@ -72,6 +72,10 @@ def test_jacobians_at_a_sample_or_at_all_steps() -> None:
             "jac_norm2": np.log(values[..., 0]),
             "jac_fro": np.log(trace.jacobians.norm("fro")),
             "jac_cond": np.log(values[..., 0] / values[..., -1]),
+            "jac_q75": np.log(np.percentile(values, 75, axis=-1)),
+            "jac_q50": np.log(np.median(values, axis=-1)),
+            "jac_q25": np.log(np.percentile(values, 25, axis=-1)),
+            "jac_min": np.log(values[..., -1]),
         }
         assert set(steps.quantity) == set(wanted)
         for quantity, rows in steps.groupby("quantity"):

@@ -17,6 +17,7 @@ from gradlab.report import page, write_report
 
 GRID = {"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5, 1.0, 2.0]}
 LOST = {("rnn", 20, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
+DRAWN = ("decay", "phase", "rates", "horizon", "comparison")
 STUDY = {"name": "made_up", "question": "When does it stop vanishing?"}
 PROVENANCE = {
     "started": "2024-01-01T00:00:00+00:00",
@@ -77,9 +78,13 @@ def read(folder: Path) -> Read:
 
 def test_files(folder: Path) -> None:
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
-        *(f"figures/{name}.{kind}" for name in ("decay", "phase", "rates") for kind in ("png", "svg")),
+        *(f"figures/{name}.{kind}" for name in sorted(DRAWN) for kind in ("png", "svg")),
         "report.html",
-        *(f"tables/{name}.{kind}" for name in ("crossings", "excluded", "rates") for kind in ("csv", "md")),
+        *(
+            f"tables/{name}.{kind}"
+            for name in ("comparisons", "crossings", "excluded", "rates")
+            for kind in ("csv", "md")
+        ),
     ]
 
 
@@ -98,7 +103,7 @@ def test_style_loads_nothing(folder: Path) -> None:
 
 def test_pictures_are_inside_and_loads_nothing(folder: Path, read: Read) -> None:
     pictures = [attrs for tag, attrs in read.tags if tag == "img"]
-    for name, attrs in zip(["decay", "phase", "rates"], pictures, strict=True):
+    for name, attrs in zip(DRAWN, pictures, strict=True):
         kind, _, content = str(attrs["src"]).partition(",")
         assert kind == "data:image/svg+xml;base64"
         svg = base64.b64decode(content)
@@ -109,10 +114,12 @@ def test_pictures_are_inside_and_loads_nothing(folder: Path, read: Read) -> None
 
 def test_every_picture_has_its_words(read: Read) -> None:
     alts = [str(attrs["alt"]) for tag, attrs in read.tags if tag == "img"]
-    assert len(alts) == 3
+    assert len(alts) == len(DRAWN)
     assert "changes by between" in alts[0]
     assert "The rate turns positive" in alts[1]
     assert "whole 95 % interval" in alts[2]
+    assert "keep 1 % of the gradient" in alts[3]
+    assert "differences are not around zero" in alts[4]
 
 
 def test_says_what_was_found(read: Read) -> None:
@@ -171,8 +178,11 @@ def test_what_an_earlier_report_drew_is_taken_away(tmp_path: Path) -> None:
     written(tmp_path, runs, steps)
     one = runs[(runs["scale"] == 1.0) & (runs["length"] == 20)]
     written(tmp_path, one, steps)
-    assert sorted(path.name for path in tmp_path.rglob("*.svg")) == ["decay.svg", "rates.svg"]
-    assert sorted(path.name for path in tmp_path.rglob("*.csv")) == ["excluded.csv", "rates.csv"]
+    assert sorted(path.name for path in tmp_path.rglob("*.svg")) == ["decay.svg", "horizon.svg", "rates.svg"]
+    assert sorted(path.name for path in tmp_path.rglob("*.csv")) == [
+        "excluded.csv",
+        "rates.csv",
+    ]  # one seed: no comparison
 
 
 @pytest.mark.parametrize(
@@ -210,6 +220,21 @@ def test_nothing_has_run_yet(tmp_path: Path) -> None:
     runs, steps = make_frames(GRID, seeds=1)
     planned = runs.assign(status="planned", rate=np.nan)
     assert "12 planned of 12 runs" in written(tmp_path, planned, steps[:0]).text
+
+
+def test_cells_are_compared_at_the_longest_length_in_sentences(folder: Path) -> None:
+    lines = (folder / "tables" / "comparisons.md").read_text(encoding="utf-8").splitlines()
+    assert lines[0].endswith("intervals of the table hold together (Bonferroni, Dunn 1961); p is adjusted alike.")
+    assert lines[2].startswith("| init scale g | a | b | rate of b − rate of a (nats/step), 95 % interval | pairs |")
+    assert len(lines) == 4 + 3
+    assert "LSTM vanishes" in lines[4]
+    assert "no pair of runs to compare LSTM with the RNN at scale 2 (left out of 3 pairs: 3 diverged)" in lines[6]
+
+
+def test_settings_are_compared_where_there_is_one_cell() -> None:
+    made = page.made_tables(make_frames({"cell": ["rnn"], "scale": [0.5, 1.0, 2.0]}, seeds=2)[0])
+    assert made["comparisons"][["a", "b"]].to_numpy().tolist() == [[0.5, 1.0], [0.5, 2.0], [1.0, 2.0]]
+    assert "comparisons" not in page.made_tables(make_frames({"cell": ["rnn"]}, seeds=2)[0])
 
 
 def test_provenance_as_lines() -> None:

@@ -76,6 +76,16 @@ def test_a_verdict_is_a_line_a_cell(results: Results) -> None:
     assert all("of 8" in line for line in lines)
 
 
+def test_cells_are_compared_pair_by_pair(results: Results) -> None:
+    table = results.comparisons(where={"length": 9})
+    assert table.columns.tolist()[:3] == ["scale", "a", "b"]
+    runs = results.frame("runs", where={"length": 9, "scale": 0.5})
+    rates = runs.pivot(index="seed", columns="cell", values="rate")
+    assert table["difference"].iloc[0] == pytest.approx((rates["lstm"] - rates["rnn"]).mean(), rel=1e-12)
+    assert table["pairs"].tolist() == [2, 2]
+    assert len(results.comparisons("length")) == 4
+
+
 def test_what_has_not_run_is_a_planned_row(folder: Path) -> None:
     for path in (folder / "parts" / "runs").iterdir():
         path.unlink()

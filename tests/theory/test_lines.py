@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import gradlab as gl
+from gradlab.analysis.tables import crossing
 from gradlab.theory import mean_field
 from gradlab.theory.lines import WIDE, mean_field_lines
 
@@ -50,8 +51,6 @@ def test_a_line_for_each_value_of_what_varies() -> None:
     ("grid", "task", "init"),
     [
         ({"cell": ["lstm", "gru"]}, {"kick": True}, {}),
-        ({"cell": ["rnn"]}, {"input_size": WIDE - 1}, {}),
-        ({"cell": ["rnn"]}, {"name": "sum"}, {}),
         ({"cell": ["rnn"]}, {"kick": True}, {"recurrent": "orthogonal"}),
         ({"cell": ["rnn"]}, {"kick": True}, {"bias": "uniform"}),
         ({"cell": ["rnn"]}, {"kick": True}, {"input": "uniform"}),
@@ -61,6 +60,30 @@ def test_no_line_where_theory_does_not_hold(grid: dict[str, Any], task: dict[str
     lines = mean_field_lines(runs_of(grid, task, init=init))
     assert lines.empty
     assert {"cell", "scale", "theory"} <= set(lines.columns)
+
+
+@pytest.mark.parametrize("task", [{"name": "sum"}, {"input_size": WIDE - 1, "std": 0.5}])
+def test_few_inputs_count_with_what_they_are_at_each_step(task: dict[str, Any]) -> None:
+    """The edge of U[−1, 1], D = 1, lies at 1.585 (the module's own number); of many inputs like theirs, at 1.602."""
+    study = runs_of({"cell": ["rnn"], "scale": [1.4, 1.8]}, task, init={"input_scale": 1.0}).assign(length=400)
+    lines = mean_field_lines(study)
+    if task.get("name") == "sum":
+        np.testing.assert_allclose(crossing(lines["scale"], lines["theory"]), 1.585, atol=0.004)  # 4 000 inputs
+    else:
+        held = [mean_field(scale=g, input_var=0.25).rate for g in lines["scale"]]
+        np.testing.assert_allclose(lines["theory"], held, atol=0.004)  # s² varies by √(2/15) only
+
+
+def test_a_task_whose_data_are_not_at_hand_has_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = gl.Study(name="x", grid={"cell": ["rnn"], "scale": [1.5, 3.0]}, task={"name": "digits"})
+    runs = study.plan.frame().assign(layer=0, direction="forward", status="planned")
+    assert len(mean_field_lines(runs))
+    monkeypatch.setattr("gradlab.tasks.digits.load_digits", _refuse)
+    assert mean_field_lines(runs).empty
+
+
+def _refuse() -> None:
+    raise gl.InputError("scikit-learn is missing")
 
 
 def test_results_hand_the_line_to_the_figure(tmp_path: Path) -> None:

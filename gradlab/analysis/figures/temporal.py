@@ -1,0 +1,62 @@
+"""Who teaches whom: the gradient of every step's loss at every earlier state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from gradlab.analysis.factors import Layout
+from gradlab.analysis.figures.look import new_axes
+from gradlab.analysis.figures.panels import Picture
+from gradlab.analysis.numerals import compact
+from gradlab.analysis.tables import Frames, NotRecorded
+from gradlab.schema import axis_label
+
+
+def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
+    """Return ``ln‖∂L_t/∂s_s‖``, the mean over the sequences, for every loss step and state of one pass."""
+    if "temporal" not in frames:
+        raise NotRecorded('a study keeps no temporal matrices; trace.plot("temporal") draws that of one pass')
+    return frames["temporal"], Layout("", (), "s", "loss_t")
+
+
+def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
+    """Draw it as a map over the state's step s and the loss step t; what is −inf or not there (s > t) stays blank.
+
+    Steps at which no loss is read have no row.
+    """
+    ax = ax if ax is not None else new_axes()
+    grid = table.pivot(index=layout.y, columns=layout.x, values="mean_log").dropna(how="all")
+    shown = np.ma.masked_invalid(grid.to_numpy(dtype=np.float64))
+    ax.pcolormesh(_edges(grid.columns), _edges(grid.index), shown, cmap="viridis", rasterized=True)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel=axis_label(layout.x), ylabel=axis_label(layout.y))
+    ax.grid(False)
+    return ax
+
+
+def _edges(steps: pd.Index) -> NDArray[np.float64]:
+    """Return where the cells of a map begin and end that lie around these steps."""
+    at = steps.to_numpy(dtype=np.float64)
+    return np.concatenate([at[:1] - 0.5, (at[1:] + at[:-1]) / 2, at[-1:] + 0.5])
+
+
+def says(table: pd.DataFrame, layout: Layout) -> str:
+    """Return how much of the last loss step's gradient is left at the initial state."""
+    last = table[table[layout.y] == table[layout.y].max()].set_index(layout.x)["mean_log"]
+    change = last.loc[last.index.min()] - last.loc[last.index.max()]
+    return f"From the last loss step back to the initial state ln‖∂L/∂s‖ changes by {compact(change)} nats."
+
+
+PICTURE = Picture(
+    tabulate,
+    draw,
+    says,
+    "Who teaches whom, of one trace: logarithm of the gradient of every step's loss (rows) at every state (columns); "
+    "blank: no gradient, as of states that come later",
+    lambda table, layout: 2.2,
+    bar=axis_label("temporal"),
+)

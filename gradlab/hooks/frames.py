@@ -1,0 +1,74 @@
+"""What hooks measure of a pass, as tables: of a whole trace, and of one layer as a figure of it needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from gradlab import schema
+from gradlab.errors import InputError, unknown
+from gradlab.hooks import Hook, Info, make_hooks
+from gradlab.layers import LayerTrace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def call(hooks: Iterable[Hook], passes: Sequence[LayerTrace]) -> None:
+    """Show a pass to hooks, each all of it: every layer and direction forward, bottom up, then backward, top down."""
+    T, B = passes[0].tape.steps, passes[0].tape.x.shape[-1]
+    for hook in hooks:
+        hook.begin(Info([(one.layer, one.direction, one.cell) for one in passes], T, B))
+        for one in passes:
+            hook.forward(one)
+        for one in reversed(passes):
+            hook.segment(one)
+
+
+def rows(hooks: Iterable[Hook]) -> dict[str, pd.DataFrame]:
+    """Return the rows that hooks have by table, of every table but ``runs``.
+
+    Raises
+    ------
+    InputError
+        for a hook whose ``table`` is none of these.
+    """
+    import pandas as pd
+
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in schema.TABLES if name != "runs"}
+    for hook in hooks:
+        if hook.table not in parts:
+            raise InputError(f"{type(hook).__name__}.table: {unknown('table', hook.table, parts)}")
+        parts[hook.table].append(hook.frame())
+    filled = {name: [frame for frame in frames if len(frame)] for name, frames in parts.items()}
+    return {name: pd.concat(f, ignore_index=True) if f else pd.DataFrame() for name, f in filled.items()}
+
+
+def with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
+    """Return ``runs``, one row a layer and direction, with the columns that hooks have of it."""
+    for hook in hooks:
+        summary = hook.summary()
+        if len(summary):
+            runs = runs.merge(summary, on=["layer", "direction"], how="left")
+    return runs
+
+
+def frames(one: LayerTrace, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study that has this one layer and direction as its only run, without a seed."""
+    import pandas as pd
+
+    hooks = make_hooks(names)
+    call(hooks, [one])
+    run = {
+        "id": "",
+        "study": "",
+        "cell": one.cell.name,
+        "length": one.tape.steps,
+        "hidden": one.cell.hidden_size,
+        "layer": one.layer,
+        "direction": one.direction,
+        "status": "done",
+    }
+    found = {"steps": pd.DataFrame(columns=list(schema.STEPS)), "spectra": pd.DataFrame(columns=list(schema.SPECTRA))}
+    found |= {name: table.assign(id="") for name, table in rows(hooks).items() if len(table)}
+    return found | {"runs": with_summaries(pd.DataFrame([run]), hooks)}

@@ -1,0 +1,92 @@
+"""Mean field of an RNN whose input changes from step to step: what a task's own input does to the rate.
+
+Given the inputs, a pre-activation ``a_t = W_hh h_{t−1} + W_xh x_t + b`` with ``W_xh`` from N(0, σ²/D) varies over the
+units by what its input gives it, ``s_t² = σ² |x_t|²/D``, and by the recurrent part, which is independent of that. So
+
+    q_t = g² ⟨φ²⟩_{q_{t−1}} + s_t²,   χ_t = g² ⟨φ'²⟩_{q_t},   the rate is the mean of ½ ln χ_t over the steps,
+
+for any D and any order in the inputs. With the same s² at every step this is :func:`~gradlab.theory.mean_field`; that
+with the mean of s_t² puts the edge of a tanh RNN on U[−1, 1], D = 1, at 1.602 where it is at 1.585. Its caveats hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.interpolate import CubicSpline
+
+from gradlab.analysis.rates import BURN_IN_MOST, BURN_IN_SHARE
+from gradlab.bptt import Tape
+from gradlab.cells.rnn import RNN
+from gradlab.checks import choice
+from gradlab.errors import InputError
+from gradlab.theory.meanfield import MOMENTS, Array
+
+#: The averages are splines through this many knots, even in ln(q + SOFT): 1e-7 of the exact ones.
+KNOTS, SOFT = 300, 1e-6
+#: A Gaussian W_hh has a trace of N(0, g²) and column sums of N(0, g²); beyond so many σ it is not one.
+SIGMAS = 5.0
+
+
+def driven_rates(activation: str, *, scales: Sequence[float], input_vars: ArrayLike) -> Array:
+    """Return the mean of ``½ ln χ_t`` for each scale, ``(G,)``, nats per step.
+
+    Parameters
+    ----------
+    activation : "tanh", "relu", "logistic" or "identity"
+    scales : g > 0, G of them; W_ij ~ N(0, g²/H).
+    input_vars : ``(T, B)``, s_t² of each step and sequence, nan beyond its end. A rate's burn-in is left out.
+
+    Raises
+    ------
+    InputError
+        for an unknown activation, scales that are not positive, variances that are negative or not ``(T, B)``.
+    """
+    moments = MOMENTS[choice("activation", activation, MOMENTS)]
+    g2, given = np.square(np.asarray(scales, np.float64)), np.asarray(input_vars, np.float64)
+    if given.ndim != 2 or not np.isfinite(given).any() or (given < 0).any() or np.isinf(given).any():
+        raise InputError(f"input_vars must be variances of shape (T, B), 0 or more, got shape {given.shape}")
+    if not (g2 > 0).all():
+        raise InputError(f"scales must be positive, got {list(scales)}")
+    if moments.linear:
+        return np.asarray(0.5 * np.log(g2 * moments.slope_square(1.0)))
+    highest = float(g2.max() + np.nanmax(given))
+    knots = np.linspace(np.log(SOFT), np.log(highest + SOFT), KNOTS)
+    q = np.maximum(np.exp(knots) - SOFT, 0.0)
+    square = CubicSpline(knots, [moments.square(value) for value in q.tolist()])
+    slope = CubicSpline(knots, [moments.slope_square(value) for value in q.tolist()])
+    first, passed = min(int(BURN_IN_SHARE * len(given)), BURN_IN_MOST), np.zeros((len(g2), given.shape[1]))
+    total, count = np.zeros(len(g2)), 0
+    for t, s2 in enumerate(given):
+        soft = np.log(g2[:, None] * passed + s2 + SOFT)
+        passed = np.maximum(square(soft), 0.0)
+        if t >= first:
+            total += np.nansum(np.log(slope(soft)), axis=1)
+            count += np.isfinite(s2).sum()
+    return np.asarray(0.5 * (np.log(g2) + total / count))
+
+
+def rate_of(tape: Tape) -> float:
+    """Return the rate that mean field expects of one pass, from the size of its weights and what its inputs drive.
+
+    Raises
+    ------
+    InputError
+        in one line, why there is none.
+    """
+    cell = tape.cell
+    if cell.gate_names:
+        raise InputError(
+            f"no line of theory: {cell.name.upper()} has gates, and a one-step χ does not predict tied weights"
+        )
+    if not isinstance(cell, RNN):
+        raise InputError(f"no line of theory: it is of an RNN, not of {type(cell).__name__}")
+    W, H = cell.W_hh.astype(np.float64), cell.hidden_size
+    g = float(np.sqrt(np.square(W).mean() * H))
+    if not g > 0 or max(abs(np.trace(W)), abs(W.sum()) / np.sqrt(H)) > SIGMAS * g:
+        raise InputError("no line of theory: W_hh is not as if drawn at random with mean 0")
+    beyond = np.arange(tape.steps)[:, None] >= tape.ends
+    drive = np.where(beyond, np.nan, np.square(cell.drive(tape.x)).mean(axis=1))
+    return float(driven_rates(cell.activation, scales=[g], input_vars=drive)[0])
