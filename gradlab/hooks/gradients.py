@@ -25,7 +25,7 @@ class GradientsHook(TableHook):
 
 
 def _summary(segment: LayerTrace) -> dict[str, Any]:
-    found, logs = segment.rate(), segment.by_lag()
+    found, logs = segment.rate(), segment.from_loss()
     one_percent, censored = horizon(logs, 0.01)
     return {
         "rate": found.rate,
@@ -35,5 +35,5 @@ def _summary(segment: LayerTrace) -> dict[str, Any]:
         "horizon_e": horizon(logs, float(np.exp(-1.0)))[0],
         "horizon_1pct": one_percent,
         "censored": censored,
-        "verdict": segment.verdict().word,
+        "verdict": segment.word(),
     }
