@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analysis.evidence import Evidence
+from gradlab.analysis.horizons import horizon
+from gradlab.analysis.increments import FIRST_LAG
 from gradlab.analysis.judge import Verdict, judge
-from gradlab.analysis.rates import FIRST_LAG, Rate, horizon, rate
+from gradlab.analysis.rates import Rate, rate
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.words import word_of
 from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
@@ -282,7 +284,7 @@ class LayerTrace:
         found = Evidence(
             rate=rate(logs),
             span=span,
-            horizon_1pct=horizon(logs, 0.01)[0],
+            horizon_1pct=horizon(logs, 0.01).steps,
             left=_left(logs, span),
             dead_at=_dead_at(logs),
             diverged_at=int(broken.min()) if broken.size else 0,

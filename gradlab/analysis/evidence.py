@@ -102,7 +102,7 @@ class Evidence:
     above: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.span, int | np.integer) or self.span < 1:
+        if not isinstance(self.span, int | np.integer) or isinstance(self.span, bool) or self.span < 1:
             raise InputError(f"span: expected a number of steps, at least 1; got {self.span!r}")
 
     @property

@@ -59,6 +59,12 @@ def varying(runs: pd.DataFrame) -> list[str]:
     return names
 
 
+def combinations(runs: pd.DataFrame) -> list[str]:
+    """Return the columns whose combinations are the rows of a study's tables: all that varies, and the cell."""
+    names = varying(runs)
+    return names if "cell" in names else ["cell", *names]
+
+
 def constants(runs: pd.DataFrame) -> dict[str, Any]:
     """Return the keys that take one value, and that value; not the hooks, which change no number."""
     names = [name for name in keys(runs) if name not in (SEED, "hooks") and _distinct(runs, name) == 1]

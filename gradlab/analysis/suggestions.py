@@ -154,7 +154,7 @@ def _revive(e: Evidence) -> list[Proposal]:
     if e.kept is not None or e.dead_at == 0:
         return []
     why = f"{share(e.silent)} of units never fire" if e.silent else "W_hh passes nothing on"
-    drawn: tuple[Change, ...] = ({"recurrent": "he"}, {"recurrent": "identity"})
+    drawn: tuple[Change, ...] = tuple({"recurrent": name} for name in ("he", "identity", "orthogonal"))
     return [Proposal((*drawn, {"bias": "zero"}, *({**change, "bias": "zero"} for change in drawn)), why)]
 
 
@@ -269,7 +269,7 @@ def _more_data(e: Evidence) -> Suggestion:
 
 def spelled(change: Change) -> str:
     """Return a change as one would write it: ``forget_bias=5``, ``W_hh × 1.37``."""
-    return ", ".join(_pair(key, value) for key, value in change.items())
+    return " with ".join(_pair(key, value) for key, value in change.items())
 
 
 def _pair(key: str, value: float | str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.rates import horizon
+from gradlab.analysis.horizons import FRACTIONS, horizon
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
@@ -26,14 +26,13 @@ class GradientsHook(TableHook):
 
 def _summary(segment: LayerTrace) -> dict[str, Any]:
     found, logs = segment.rate(), segment.from_loss()
-    one_percent, censored = horizon(logs, 0.01)
+    horizons = {name: horizon(logs, fraction) for name, fraction in FRACTIONS.items()}
     return {
         "rate": found.rate,
         "rate_low": found.low,
         "rate_high": found.high,
         "window": found.window,
-        "horizon_e": horizon(logs, float(np.exp(-1.0)))[0],
-        "horizon_1pct": one_percent,
-        "censored": censored,
+        **{name: found.steps for name, found in horizons.items()},
+        "censored": horizons["horizon_1pct"].censored,
         "verdict": segment.word(),
     }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks import coverage
 from numpy.typing import NDArray
 from scipy import signal, special, stats
 
-from gradlab.analysis.rates import Rate, across_seeds, horizon, rate
+from gradlab.analysis.rates import Rate, across_seeds, rate
 from gradlab.errors import InputError
 
 REPEATS = 2000
@@ -19,7 +22,7 @@ def walk(increments: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([np.zeros((1, increments.shape[1])), np.cumsum(increments, axis=0)])
 
 
-def coverage(increments: NDArray[np.float64], truth: float) -> float:
+def held(increments: NDArray[np.float64], truth: float) -> float:
     """Return how often the interval of one walk holds the truth; ``increments`` (K, repeats)."""
     logs = walk(increments)
     found = [rate(logs[:, [run]], burn_in=0) for run in range(logs.shape[1])]
@@ -52,7 +55,7 @@ def test_interval_covers_the_exact_law_of_gaussian_jacobians(n: int, size: int) 
     """TRUTHS E18: ``ln‖Jv‖² − ln‖v‖²`` is ``ln(χ²_N / N)``, its mean ``ψ(N/2) + ln(2/N)``."""
     rng = np.random.default_rng(18)
     increments = 0.5 * np.log(rng.chisquare(size, (n + 1, REPEATS)) / size)
-    assert_covers(coverage(increments, 0.5 * (special.digamma(size / 2) + np.log(2 / size))))
+    assert_covers(held(increments, 0.5 * (special.digamma(size / 2) + np.log(2 / size))))
 
 
 def test_interval_covers_where_matrices_are_really_multiplied() -> None:
@@ -76,7 +79,44 @@ def test_interval_covers_increments_that_are_correlated(n: int) -> None:
     rng = np.random.default_rng(5)
     noise = rng.normal(size=(n + 101, REPEATS))
     increments = signal.lfilter([1.0], [1.0, -0.5], noise, axis=0)[100:] - 0.3
-    assert_covers(coverage(increments, -0.3))
+    assert_covers(held(increments, -0.3))
+
+
+@pytest.fixture(scope="module")
+def reduced() -> pd.DataFrame:
+    """The grid of results/coverage/ with 50 studies a cell, of at most 10 seeds: 500 intervals within a run."""
+    return pd.DataFrame(coverage.cells(50, lengths=(50, 200), seeds=(3, 5, 10)))
+
+
+def test_the_reduced_grid_covers_within_its_monte_carlo_error(reduced: pd.DataFrame) -> None:
+    kept = reduced[coverage.promised(reduced)]
+    assert len(kept) == 4 * (1 + 2)
+    assert ((kept["coverage"] - 0.95).abs() <= 3 * np.sqrt(0.95 * 0.05 / kept["intervals"])).all(), kept
+
+
+def test_elsewhere_intervals_are_wider_and_not_wrong_more_often(reduced: pd.DataFrame) -> None:
+    rest = reduced[~coverage.promised(reduced)]
+    assert (rest["coverage"] >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / rest["intervals"])).all(), rest
+    within = reduced[(reduced["interval"] == "within a run") & (reduced["law"] == "autoregression")]
+    strong, none = (within.loc[within["autocorrelation"] == phi, "half_width"].to_numpy() for phi in (0.9, 0.0))
+    assert (strong / none > 10).all()  # as the long-run standard deviation is
+
+
+def test_without_whitening_strong_autocorrelation_is_not_covered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: the cosine variance alone holds the drift in 85 of 100."""
+    monkeypatch.setattr("gradlab.analysis.increments.correlation", lambda rest: 0.0)
+    runs = coverage.rates(coverage.autoregression(0.9), 200, 400, 1, np.random.default_rng(5))
+    assert coverage.covered(runs["low"], runs["high"], coverage.DRIFT)["coverage"] < 0.9
+
+
+@pytest.mark.full
+def test_the_full_grid_covers_as_it_promises_and_is_the_one_that_is_published() -> None:
+    table = pd.DataFrame(coverage.cells(coverage.STUDIES))
+    kept = table[coverage.promised(table)]
+    assert (kept["coverage"] - 0.95).abs().max() <= 0.02
+    assert table["coverage"].min() >= 0.93
+    published = pd.read_csv(Path(__file__).parents[2] / "results/coverage/coverage.csv", comment="#")
+    np.testing.assert_allclose(published["coverage"], table["coverage"], atol=0.002)  # rounding moves an end or two
 
 
 def test_an_interval_that_ignores_the_correlation_does_not_cover() -> None:
@@ -186,38 +226,6 @@ def test_level_widens() -> None:
 def test_rate_refuses(logs: NDArray[np.float64], choices: dict[str, float], match: str) -> None:
     with pytest.raises(InputError, match=match):
         rate(logs, **choices)  # type: ignore[arg-type]
-
-
-def test_horizon_counts_from_lag_one() -> None:
-    logs = -0.41 * np.arange(101.0)[:, None]
-    logs[0] = 50.0
-    assert horizon(logs, 0.01) == (12.0, 0.0)  # ln 100 / 0.41 = 11.2: 11 steps leave more than 1 %, 12 less
-    assert horizon(logs, np.exp(-1)) == (3.0, 0.0)
-
-
-def test_horizon_of_sequences_that_end_before() -> None:
-    rates = np.array([-1.0, -1.0, -0.5, 0.0, 0.1])
-    assert horizon(np.arange(21.0)[:, None] * rates, 0.01) == (10.0, 0.4)
-    assert np.isnan(horizon(np.arange(21.0)[:, None] * rates[1:], 0.01)[0])
-    steps, censored = horizon(np.arange(21.0)[:, None] * rates[2:], 0.01)
-    assert np.isnan(steps)
-    assert censored == pytest.approx(2 / 3)
-
-
-def test_horizon_of_zeros() -> None:
-    logs = np.zeros((9, 3))
-    logs[4:, 0] = -np.inf  # falls to zero: below any fraction
-    logs[1:, 1] = -np.inf  # zero from the start: no horizon
-    assert horizon(logs[:, :1], 0.01) == (3.0, 0.0)
-    assert horizon(logs, 0.01)[1] == 0.5
-    assert np.isnan(horizon(logs[:, 1:2], 0.01)).all()
-    assert np.isnan(horizon(logs[:1], 0.01)).all()
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -1, np.nan])
-def test_horizon_refuses(fraction: float) -> None:
-    with pytest.raises(InputError, match=r"fraction: expected a number in \(0, 1\)"):
-        horizon(np.zeros((5, 1)), fraction)
 
 
 @pytest.fixture

@@ -1,0 +1,190 @@
+"""How many steps back the gradient keeps a share of itself, where many sequences end before it is lost.
+
+A sequence of T steps that still has more than 1 % at its first input says only that its horizon is longer: it is
+censored. The mean of the horizons that were reached is too short, and the more so the longer they are. Kaplan and
+Meier's estimate counts a censored sequence for as long as it was seen.
+
+References
+----------
+E. L. Kaplan, P. Meier (1958), *Journal of the American Statistical Association* 53(282), 457–481.
+R. Brookmeyer, J. Crowley (1982), *Biometrics* 38(1), 29–41: a median's interval, from those of the survival curve.
+F. J. Dorey, E. L. Korn (1987), *Statistics in Medicine* 6(6), 679–687: the curve's intervals, Clopper and Pearson's
+with the effective number that were watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from gradlab.analysis.factors import arranged, combinations
+from gradlab.analysis.increments import FIRST_LAG, checked, lengths
+from gradlab.errors import InputError
+
+#: What the columns horizon_e and horizon_1pct of ``runs`` have left of the norm at lag 1.
+FRACTIONS = {"horizon_e": float(np.exp(-1.0)), "horizon_1pct": 0.01}
+#: A share that is a half but for rounding is a half.
+ROUNDING = 1e-12
+
+
+class Horizon(NamedTuple):
+    """A survival estimate of horizons, in steps; nan where the sequences ended too soon to tell.
+
+    Attributes
+    ----------
+    steps : float
+        Kaplan–Meier median: the least number of steps after which half of them or fewer are still above.
+    censored : float
+        Share that ended before they were below.
+    low, high : float
+        95 % interval of the median. It supposes nothing of how horizons are distributed, and so has no ends (nan)
+        where fewer than 6 were watched, and no upper one where too many ended too soon.
+    mean : float
+        Restricted mean: of the steps above during the first ``limit`` ones. It is known where the median is not.
+    limit : float
+        The longest that any was seen.
+    number : int
+        How many were watched.
+    """
+
+    steps: float
+    censored: float
+    low: float
+    high: float
+    mean: float
+    limit: float
+    number: int
+
+
+def first_below(log_norm: ArrayLike, fraction: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return of each sequence how many steps beyond lag 1 ``‖δ‖`` first lies below a fraction of its norm there.
+
+    Parameters
+    ----------
+    log_norm : array (K+1, B)
+        ``ln‖δ‖`` in nats at lag 0 … K, as for `rates.rate`; -inf for exact zeros, nan where a sequence is shorter.
+    fraction : float
+        What is left of the norm at lag 1, in (0, 1).
+
+    Returns
+    -------
+    steps : (n,)
+        Steps until then, or, where the sequence ended before, the steps that it has beyond lag 1. Sequences that
+        are zero at lag 1 already have no horizon and are left out, n ≤ B.
+    reached : (n,)
+        Whether it lay below before its sequence ended.
+
+    Raises
+    ------
+    InputError
+        If ``log_norm`` is not (K+1, B), or ``fraction`` lies outside (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"fraction: expected a number in (0, 1), got {fraction!r}")
+    logs = checked(log_norm)
+    kept = np.isfinite(logs[FIRST_LAG]) if len(logs) > FIRST_LAG else np.zeros(logs.shape[1], bool)
+    logs = logs[:, kept]
+    below = logs[FIRST_LAG:] < logs[FIRST_LAG : FIRST_LAG + 1] + np.log(fraction)
+    reached = below.any(axis=0)
+    ends = lengths(logs) - FIRST_LAG
+    first = below.argmax(axis=0) if below.size else ends
+    return np.where(reached, first, ends).astype(np.float64), reached
+
+
+def horizon(log_norm: ArrayLike, fraction: float) -> Horizon:
+    """Return the survival estimate over the sequences of `first_below`; see there for what goes in.
+
+    Examples
+    --------
+    >>> horizon(-0.41 * np.arange(101.0)[:, None], 0.01).steps
+    12.0
+    """
+    return survival(*first_below(log_norm, fraction))
+
+
+def survival(steps: ArrayLike, reached: ArrayLike) -> Horizon:
+    """Return the estimate from how long each was seen, ``(n,)``, and whether it was below by then, ``(n,)``."""
+    seen, event = np.asarray(steps, np.float64), np.asarray(reached, bool)
+    if not seen.size:
+        return Horizon(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, 0)
+    curve = stats.ecdf(stats.CensoredData(uncensored=seen[event], right=seen[~event])).sf
+    times, above = np.concatenate([[0.0], curve.quantiles]), np.concatenate([[1.0], curve.probabilities])
+    low, high = _bounds(above, (seen[:, None] >= times).sum(axis=0))
+    median, least, most = (_median(times, share) for share in (above, low, high))
+    limit = float(seen.max())
+    mean = float(np.diff(times, append=limit) @ above)
+    return Horizon(median, float((~event).mean()), least or np.nan, most, mean, limit, seen.size)
+
+
+def horizon_table(runs: pd.DataFrame, by: Sequence[str] | None = None, *, value: str = "horizon_1pct") -> pd.DataFrame:
+    """Return the survival estimate of the runs' horizons for each combination of what varies but the seed.
+
+    A run's horizon is the Kaplan–Meier median over its sequences. Where half of them never were below, the run is
+    censored at the steps that it has beyond lag 1, ``length − 1``. The estimate is then over the seeds.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        With ``status``, ``length``, ``censored``, ``value`` and ``by``. Runs that are not done, or have no horizon
+        (all their gradients are zero at lag 1), are left out.
+    by : sequence of str, optional
+        What a row of the answer is; all that varies, and the cell, unless given.
+    value : str
+        ``horizon_1pct`` or ``horizon_e``.
+
+    Returns
+    -------
+    DataFrame
+        ``by…``; ``<value>``, ``<value>_low``, ``<value>_high`` (steps: the median and its 95 % interval, nan where
+        it is not reached or not bounded); ``<value>_mean`` (steps: restricted to the first ``limit``), ``limit``
+        (steps), ``censored_runs`` (share of the runs) and ``seeds`` (runs).
+
+    Raises
+    ------
+    InputError
+        If a column is missing or ``value`` is another.
+    """
+    if value not in FRACTIONS:
+        raise InputError(f"value: expected one of {sorted(FRACTIONS)}, got {value!r}")
+    groups = combinations(runs) if by is None else list(by)
+    needed = [*groups, "status", "length", "censored", value]
+    missing = [name for name in needed if name not in runs.columns]
+    if missing:
+        raise InputError(f'runs: missing {missing}; hooks = ["gradients"] records horizons')
+    known = arranged(runs).assign(known=(runs["status"] == "done") & runs["censored"].notna())
+    rows = [
+        [*(name if isinstance(name, tuple) else (name,)), *_over_seeds(part[part["known"]], value)]
+        for name, part in known.groupby(groups, dropna=False, observed=True)
+    ]
+    names = [value, f"{value}_low", f"{value}_high", f"{value}_mean", "limit", "censored_runs", "seeds"]
+    return pd.DataFrame(rows, columns=[*groups, *names]).astype(known[groups].dtypes.to_dict())
+
+
+def _over_seeds(runs: pd.DataFrame, value: str) -> list[float]:
+    steps = runs[value].astype("float64").to_numpy()
+    reached = np.isfinite(steps)
+    found = survival(np.where(reached, steps, runs["length"].astype("float64") - FIRST_LAG), reached)
+    return [found.steps, found.low, found.high, found.mean, found.limit, found.censored, found.number]
+
+
+def _bounds(above: NDArray[np.float64], watched: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 95 % interval of the shares that are still above; ``watched`` are those seen until each time.
+
+    Until the first one is censored the effective number is that of all; later it is smaller.
+    """
+    number = watched / np.concatenate([[1.0], above[:-1]])
+    still = number * above
+    low = stats.beta.ppf(0.025, still, number - still + 1)
+    high = stats.beta.ppf(0.975, still + 1, number - still)
+    return np.where(still > 0, low, 0.0), high
+
+
+def _median(times: NDArray[np.float64], share: NDArray[np.float64]) -> float:
+    """Return the first time at which a half or less is left; nan if that does not come."""
+    half = share <= 0.5 + ROUNDING
+    return float(times[half.argmax()]) if half.any() else np.nan
