@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from gradlab.analysis.evidence import Evidence
 from gradlab.analysis.numerals import factor, plain, plus_minus
 from gradlab.analysis.suggestions import Rerun, Suggestion, suggest
@@ -134,12 +136,16 @@ def _underflows(e: Evidence, needed: str) -> str:
 
 def _exploding(e: Evidence, needed: str) -> str:
     beyond = ", beyond float32's largest number" if e.rate.low * e.span > FLOAT32_MOST else ""
-    return f": the gradient grows by a factor of {factor(e.rate.rate * e.span)} over {needed}{beyond}"
+    grown = e.rate.rate * e.span if by_rate(e) == EXPLODING else float(np.median(e.left))
+    return f": the gradient grows by a factor of {factor(grown)} over {needed}{beyond}"
 
 
 def _stable(e: Evidence, needed: str) -> str:
-    low, high = factor(e.rate.low * e.span), factor(e.rate.high * e.span)
-    return f": between {low} and {high} times the gradient is left after {needed}"
+    sure = by_rate(e) == STABLE
+    ends = (e.rate.low * e.span, e.rate.high * e.span) if sure else (min(e.left), max(e.left))
+    low, high = map(factor, ends)
+    times = f"{low} times" if low == high else f"between {low} and {high} times"
+    return f": {times} the gradient {'is' if sure else 'was'} left after {needed}"
 
 
 def _mixed(e: Evidence, needed: str) -> str:

@@ -26,6 +26,8 @@ FLOAT32_MOST = math.log(float(np.finfo(np.float32).max))
 #: The same quarter, of the directions of the state, makes a spectrum one of both kinds: in a chaotic RNN 8 to 15 % of
 #: the exponents are positive (TRUTHS P1), and its gradients all explode.
 AGREE, OPPOSED = 0.75, 0.25
+#: Three quarters of fewer than four sequences are all of them.
+FEWEST = 4
 #: An exponent is known to twice its standard error.
 ERRORS = 2.0
 
@@ -40,6 +42,7 @@ def word_of(e: Evidence) -> str:
     * UNCERTAIN where the rate has no interval.
     * MIXED: directions of both kinds, `mixed`.
     * The word of `by_rate`, where the gradients that were measured over the whole span do not deny it (`denied`).
+    * Where the rate's interval is too wide for a word: that of `by_exponent`, then of `by_measure`.
     """
     if e.diverged_at or e.overflowed:
         return DIVERGED
@@ -50,16 +53,22 @@ def word_of(e: Evidence) -> str:
     if mixed(e):
         return MIXED
     word = by_rate(e)
+    if word == UNCERTAIN:
+        return by_exponent(e) if by_exponent(e) != UNCERTAIN else by_measure(e)
     return UNCERTAIN if denied(word, e) else word
 
 
 def by_rate(e: Evidence) -> str:
-    """Return the word that the rate's *whole* interval, times the span, stands for.
+    """Return the word that the rate's *whole* interval, times the span, stands for: `by_interval`."""
+    return by_interval(e.rate.low * e.span, e.rate.high * e.span)
+
+
+def by_interval(low: float, high: float) -> str:
+    """Return the word for an interval of ln of what is left after the span, in nats.
 
     Less than 1 % left: VANISHING; less than float32's smallest normal number: UNDERFLOWS IN float32; more than a
     hundredfold: EXPLODING; between the two: STABLE; an interval across one of the first three lines' ends: UNCERTAIN.
     """
-    low, high = e.rate.low * e.span, e.rate.high * e.span
     if high < -FLOAT32_NATS:
         return UNDERFLOWS
     if high < -BAND:
@@ -67,6 +76,36 @@ def by_rate(e: Evidence) -> str:
     if low > BAND:
         return EXPLODING
     return STABLE if low >= -BAND and high <= BAND else UNCERTAIN
+
+
+def by_exponent(e: Evidence) -> str:
+    """Return the word that the largest exponent stands for, beyond twice its error, where the gradients agree.
+
+    A gradient first turns into the leading direction; that turn is in its rate and makes the interval wide, and is
+    not in the exponent, whose tangents were aligned before. In a network that stands still all else is constant.
+    """
+    if not e.left or not e.exponents:
+        return UNCERTAIN
+    first, error = e.exponents[0] * e.span, ERRORS * e.errors[0] * e.span
+    if not math.isfinite(first) or not math.isfinite(error):
+        return UNCERTAIN
+    word = by_interval(first - error, first + error)
+    return UNCERTAIN if denied(word, e) else word
+
+
+def by_measure(e: Evidence) -> str:
+    """Return the word of the gradients that were measured over the whole span, where there can be no doubt.
+
+    Of at least `FEWEST` sequences three quarters must end below 1 % *squared*, above its inverse, or between a tenth
+    and a tenfold: twice as far as the word's border, or half as far.
+    """
+    if len(e.left) < FEWEST:
+        return UNCERTAIN
+    left = np.asarray(e.left)
+    for word, said in ((VANISHING, left < -2 * BAND), (EXPLODING, left > 2 * BAND), (STABLE, abs(left) < BAND / 2)):
+        if said.mean() >= AGREE:
+            return word
+    return UNCERTAIN
 
 
 def denied(word: str, e: Evidence) -> bool:
