@@ -84,7 +84,7 @@ def _redrawn(cell: Cell, name: Any) -> dict[str, Array]:
 
 def _unbiased(cell: Cell, name: Any) -> dict[str, Array]:
     if name != "zero":
-        raise InputError(f'bias: expected "zero", got {name!r}')
+        raise InputError(f'bias: expected "zero", got "{name}"')
     return {"b_h": np.zeros_like(cell.b_h)}
 
 

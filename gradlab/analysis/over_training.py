@@ -75,7 +75,8 @@ def _over_steps(part: pd.DataFrame) -> Verdict:
         span = f"at all {len(part)} steps seen, {part['step'].iloc[0]} to {last['step']}"
         return Verdict(word, f"{span}: {rated}", _changes(part.iloc[0], last))
     before, earlier = stretches[-2]
-    turned = f"{BEGINS[word]} at step {now[0]} ({rated}); {before} before, steps {earlier[0]} to {earlier[-1]}"
+    seen = f"steps {earlier[0]} to {earlier[-1]}" if len(earlier) > 1 else f"step {earlier[0]}"
+    turned = f"{BEGINS[word]} at step {now[0]} ({rated}); {before} before, {seen}"
     longer = f", after {len(stretches) - 2} other turns" if len(stretches) > 2 else ""
     return Verdict(
         word, turned + longer, _changes(*(part[part["step"] == step].iloc[0] for step in (earlier[-1], now[0])))

@@ -219,7 +219,7 @@ def _rated(one: Try) -> str:
     if math.isnan(rate.rate):
         return one.word
     constant = _half(rate) < 10**-MOST_DECIMALS
-    told = compact(rate.rate) if constant else plus_minus(rate.rate, rate.low, rate.high)
+    told = plain(round(float(f"{rate.rate:.3g}"), MOST_DECIMALS)) if constant else plus_minus(rate.rate, rate.low, rate.high)
     return f"rate {'+' if rate.rate > 0 else ''}{told}"
 
 
@@ -269,7 +269,7 @@ def _more_data(e: Evidence) -> Suggestion:
 
 def spelled(change: Change) -> str:
     """Return a change as one would write it: ``forget_bias=5``, ``W_hh × 1.37``."""
-    return " with ".join(_pair(key, value) for key, value in change.items())
+    return " and ".join(_pair(key, value) for key, value in change.items())
 
 
 def _pair(key: str, value: float | str) -> str:
@@ -279,7 +279,9 @@ def _pair(key: str, value: float | str) -> str:
 
 
 def _value(value: float | str) -> str:
-    return value if isinstance(value, str) else plain(value)
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if value == int(value) and value > 0 else plain(value)
 
 
 def _listed(changes: Sequence[Change]) -> str:
