@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analysis.evidence import Evidence
-from gradlab.analysis.horizons import horizon
+from gradlab.analysis.horizons import Horizon, horizon
 from gradlab.analysis.increments import FIRST_LAG
 from gradlab.analysis.judge import Verdict, judge
 from gradlab.analysis.rates import Rate, rate
+from gradlab.analysis.shapes import Shape, shape
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.words import word_of
 from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
@@ -285,7 +286,8 @@ class LayerTrace:
         found = Evidence(
             rate=rate(logs),
             span=span,
-            horizon_1pct=horizon(logs, 0.01).steps,
+            horizon_1pct=self.horizon().steps,
+            shape=self.shape(),
             left=_left(logs, span),
             dead_at=_dead_at(logs),
             diverged_at=int(broken.min()) if broken.size else 0,
@@ -307,6 +309,18 @@ class LayerTrace:
     def word(self, lag: int | None = None) -> str:
         """Return the word alone, from the gradient alone, which is cheap: what a study keeps of every run."""
         return word_of(self.evidence(lag, cell=False))
+
+    def shape(self) -> Shape:
+        """Return whether ‖δ‖ decays exponentially, by a power law, not at all, or down and up (analysis.shapes)."""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> Shape:
+        return shape(self.from_loss())
+
+    def horizon(self, fraction: float = 0.01) -> Horizon:
+        """Return after how many steps less than a fraction of ‖δ‖ at lag 1 is left: Kaplan–Meier over the sequences."""
+        return horizon(self.from_loss(), fraction)
 
     def verdict(self, lag: int | None = None) -> Verdict:
         """Return the verdict on this layer and direction; what it suggests is not tried, as ``trace.verdict()`` does.

@@ -328,6 +328,16 @@ def test_a_loss_read_before_the_end_has_its_own_lags() -> None:
     assert one.dead_at is two.dead_at is None
 
 
+@pytest.mark.parametrize("lag", [1, 20, 98, 99])
+def test_what_is_left_after_a_lag_is_counted_from_lag_1(lag: int) -> None:
+    """E01: a factor of .9 each step, the first of them from lag 1 to lag 2; after lag 100 there is nothing to see."""
+    cell = gl.RNN(np.zeros((1, 1)), np.array([[0.9]]), activation="identity")
+    layer = gl.trace(cell, np.zeros((100, 2, 1)), gl.projection(np.ones((2, 1))), lengths=[100, 60]).layers[0]
+    known = 2 if lag < 60 else 1
+    np.testing.assert_allclose(layer.evidence(lag).left, [lag * np.log(0.9)] * known, rtol=1e-12)
+    assert layer.evidence(100).left == ()
+
+
 def test_frame_is_tidy_and_tells_the_true_t() -> None:
     """One row a layer, direction, quantity, sequence and t; lag from each sequence's own end, reverse t − 1."""
     trace = deep(ENDS)

@@ -193,6 +193,18 @@ KNOWN = [
         "STABLE",
         "E06: a power law, 1 − 20·1.5/10 000 is left of the last 20 steps",
     ),
+    Case(
+        "tanh(h) from 1, T 1000",
+        lambda: told(scalar(1.0, "tanh"), 1000, state=UNITS()),
+        "VANISHING",
+        "E06: 1.635 · 1000^(−3/2) = 5e-5 is left",
+    ),
+    Case(
+        "tanh(h) from 1, lag 10 of 30",
+        lambda: told(scalar(1.0, "tanh"), 30, state=UNITS(), lag=10),
+        "STABLE",
+        "E06: (20/30)^(3/2) = .54 is left of the last ten steps",
+    ),
     # --- E09, E10, E20, E21: many units ---------------------------------------------------------------------------
     Case(
         "logistic, weights 1",
@@ -369,6 +381,18 @@ def walk(drift: float, noise: float, phi: float, *, T: int, B: int = 1, seed: in
 
 
 BORDERLINE = [
+    Case(
+        "tanh(h) from 1, T 20",
+        lambda: told(scalar(1.0, "tanh"), 20, state=UNITS()),
+        UNCERTAIN,
+        "E06: 1.6 · 20^(−3/2) = 2 % is left, and a power law is not told from an exponential in 17 increments",
+    ),
+    Case(
+        "tanh(h) from 1, lag 50 000 of 1000",
+        lambda: told(scalar(1.0, "tanh"), 1000, state=UNITS(), lag=50_000),
+        UNCERTAIN,
+        "E06: a power law is not to be extrapolated",
+    ),
     Case("3 steps", lambda: told(scalar(0.1), 3), UNCERTAIN, "two increments have no interval, whatever they are"),
     Case("1 step", lambda: told(scalar(0.1), 1), UNCERTAIN, "there is no lag 2"),
     Case(

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradlab.analysis.numerals import compact, estimate, factor, plain
 from gradlab.analysis.rates import Rate
+from gradlab.analysis.shapes import NON_MONOTONE, POWER_LAW, Shape
 from gradlab.errors import InputError
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -58,6 +59,8 @@ class Evidence:
         Steps beyond lag 1 after which 1 % of it was left, median over the sequences.
     left : tuple of float
         ln of what was left of each sequence's gradient ``span`` steps beyond lag 1; of those that are so long.
+    shape : Shape, optional
+        How the norm changes with the lag (`gradlab.analysis.shapes`); exponential where it is not known.
     dead_at : int, optional
         Steps back from the loss at which more than half of the sequences' gradients are exactly zero.
     diverged_at : int
@@ -86,6 +89,7 @@ class Evidence:
     span: int
     horizon_1pct: float = math.nan
     left: tuple[float, ...] = ()
+    shape: Shape | None = None
     dead_at: int | None = None
     diverged_at: int = 0
     overflowed: bool = False
@@ -104,6 +108,15 @@ class Evidence:
     def __post_init__(self) -> None:
         if not isinstance(self.span, int | np.integer) or isinstance(self.span, bool) or self.span < 1:
             raise InputError(f"span: expected a number of steps, at least 1; got {self.span!r}")
+
+    @property
+    def bends(self) -> str:
+        """What is known of a gradient that has no constant rate, in words; "" of one that has."""
+        if self.shape is not None and self.shape.word == POWER_LAW:
+            return f"a power law of {self.shape.of} with exponent {compact(self.shape.exponent)}"
+        if self.shape is not None and self.shape.word == NON_MONOTONE:
+            return f"one way until lag {plain(self.shape.turning_lag)} and the other from there on"
+        return ""
 
     @property
     def line(self) -> str:

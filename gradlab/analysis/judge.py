@@ -108,6 +108,8 @@ def finding(word: str, e: Evidence) -> str:
         return f"the gradient is exactly zero after {e.dead_at} of {needed}"
     if math.isnan(e.rate.rate):
         return _unknown(e)
+    if e.bends:
+        return f"no constant rate, {e.bends}{_bent(word, e, needed)}"
     rated = f"{plus_minus(e.rate.rate, e.rate.low, e.rate.high)} nats/step"
     tell = {VANISHING: _vanishing, UNDERFLOWS: _underflows, EXPLODING: _exploding, STABLE: _stable, MIXED: _mixed}
     return f"{rated}{tell.get(word, _uncertain)(e, needed)}"
@@ -141,11 +143,29 @@ def _exploding(e: Evidence, needed: str) -> str:
 
 
 def _stable(e: Evidence, needed: str) -> str:
-    sure = by_rate(e) == STABLE
-    ends = (e.rate.low * e.span, e.rate.high * e.span) if sure else (min(e.left), max(e.left))
-    low, high = map(factor, ends)
-    times = f"{low} times" if low == high else f"between {low} and {high} times"
-    return f": {times} the gradient {'is' if sure else 'was'} left after {needed}"
+    if by_rate(e) == STABLE:
+        return f": {_times(e.rate.low * e.span, e.rate.high * e.span)} the gradient is left after {needed}"
+    return _was_left(e, needed)
+
+
+def _was_left(e: Evidence, needed: str) -> str:
+    return f": {_times(min(e.left), max(e.left))} the gradient was left after {needed}"
+
+
+def _times(low: float, high: float) -> str:
+    one, two = factor(low), factor(high)
+    return f"{one} times" if one == two else f"between {one} and {two} times"
+
+
+def _bent(word: str, e: Evidence, needed: str) -> str:
+    """Return what was measured of a gradient that has no constant rate."""
+    if not e.left:
+        return f": beyond what was measured, of {needed}, nothing is known"
+    if word in (VANISHING, UNDERFLOWS) and not math.isnan(e.horizon_1pct):
+        return _vanishing(e, needed)
+    if word == MIXED:
+        return _mixed(e, needed)
+    return _was_left(e, needed)
 
 
 def _mixed(e: Evidence, needed: str) -> str:

@@ -218,8 +218,9 @@ def _rated(one: Try) -> str:
     rate = one.evidence.rate
     if math.isnan(rate.rate):
         return one.word
-    constant = _half(rate) < 10**-MOST_DECIMALS
-    told = plain(round(float(f"{rate.rate:.3g}"), MOST_DECIMALS)) if constant else plus_minus(rate.rate, rate.low, rate.high)
+    told = plus_minus(rate.rate, rate.low, rate.high)
+    if _half(rate) < 10**-MOST_DECIMALS:
+        told = plain(round(float(f"{rate.rate:.3g}"), MOST_DECIMALS))
     return f"rate {'+' if rate.rate > 0 else ''}{told}"
 
 
@@ -262,6 +263,8 @@ def _reach(e: Evidence, nats: float) -> str:
 def _more_data(e: Evidence) -> Suggestion:
     if e.read is not None and math.isnan(e.rate.low):
         return Suggestion({}, "the loss reads it too early", 'a loss at every step, at="every"')
+    if e.bends and not e.left:
+        return Suggestion({}, "such a gradient is not to be extrapolated", "a pass as long as the task needs")
     if math.isnan(e.rate.low):
         return Suggestion({}, "too few steps", "a longer sequence")
     return Suggestion({}, "the interval is too wide", "more sequences, or a longer one: the interval narrows with both")

@@ -41,6 +41,7 @@ def word_of(e: Evidence) -> str:
     * DEAD: more than half of the sequences' gradients are exactly zero before the span ends.
     * UNCERTAIN where the rate has no interval.
     * MIXED: directions of both kinds, `mixed`.
+    * Of a gradient without a constant rate (a power law, or one that turns) what was `measured` over the span.
     * The word of `by_rate`, where the gradients that were measured over the whole span do not deny it (`denied`).
     * Where the rate's interval is too wide for a word: that of `by_exponent`, then of `by_measure`.
     """
@@ -52,6 +53,8 @@ def word_of(e: Evidence) -> str:
         return UNCERTAIN
     if mixed(e):
         return MIXED
+    if e.bends:
+        return measured(e)
     word = by_rate(e)
     if word == UNCERTAIN:
         return by_exponent(e) if by_exponent(e) != UNCERTAIN else by_measure(e)
@@ -91,6 +94,12 @@ def by_exponent(e: Evidence) -> str:
         return UNCERTAIN
     word = by_interval(first - error, first + error)
     return UNCERTAIN if denied(word, e) else word
+
+
+def measured(e: Evidence) -> str:
+    """Return the word of what three quarters of the sequences had left after the span; beyond it nothing is known."""
+    words = [by_interval(left, left) for left in e.left]
+    return next((word for word in set(words) if words.count(word) >= AGREE * len(words)), UNCERTAIN)
 
 
 def by_measure(e: Evidence) -> str:

@@ -47,7 +47,7 @@ def test_words_along_the_control() -> None:
 
 
 def test_neighbours_with_one_word_are_one_stretch() -> None:
-    found = study_verdict(runs_of({k: -0.3 for k in LINE}, scale=[0.5, 1.0, 1.5, 2.0]))
+    found = study_verdict(runs_of(dict.fromkeys(LINE, -0.3), scale=[0.5, 1.0, 1.5, 2.0]))
     assert found.word == "VANISHING"
     assert found.finding.startswith("rnn: at every scale studied, VANISHING at scale 0.5 … 2 (−0.3000 [")
     assert str(found.suggestion).startswith("in this study no rnn is STABLE, nearest scale=0.5 (−0.3000 ")

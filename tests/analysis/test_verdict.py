@@ -10,6 +10,7 @@ import pytest
 
 from gradlab.analysis.horizons import horizon
 from gradlab.analysis.rates import Rate, rate
+from gradlab.analysis.shapes import Shape
 from gradlab.analysis.verdict import Evidence, Suggestion, Verdict, judge, together
 from gradlab.analysis.words import FLOAT32_NATS
 from gradlab.errors import InputError
@@ -210,3 +211,28 @@ def test_several_layers_are_listed_with_their_own_lines() -> None:
         "  because     b",
         "  try         forget_bias=5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("left", "word", "told"),
+    [
+        ((-6.0,), "VANISHING", "1 % of the gradient is left after 60 of the 100 steps"),
+        ((-2.0, -1.0), "STABLE", "between 0.14 and 0.37 times the gradient was left after the 100 steps"),
+        ((5.0,), "EXPLODING", "148 times the gradient was left after"),
+        ((-90.0,), "UNDERFLOWS IN float32", "1 % of the gradient is left after 60 of"),
+        ((-6.0, -1.0), "UNCERTAIN", "between 0.0025 and 0.37 times"),
+        ((), "UNCERTAIN", "beyond what was measured, of the 100 steps that the task needs, nothing is known"),
+    ],
+)
+def test_without_a_constant_rate_only_what_was_measured_counts(left: tuple[float, ...], word: str, told: str) -> None:
+    """Whatever the mean rate, here one of a gradient that would vanish 4 times over."""
+    bent = Shape("power law", exponent=1.5, of="time")
+    found = judged(known(-0.2, 0.01), 100, horizon_1pct=60.0, left=left, shape=bent)
+    assert found.word == word
+    assert found.finding.startswith("no constant rate, a power law of time with exponent 1.5: ")
+    assert told in found.finding
+    assert "nats/step" not in found.finding
+    turned = judged(known(-0.2, 0.01), 100, left=left, shape=Shape("non-monotone", turning_lag=40.0))
+    assert turned.finding.startswith("no constant rate, one way until lag 40 and the other from there on: ")
+    straight = judged(known(-0.2, 0.01), 100, shape=Shape("exponential", rate=-0.2))
+    assert (straight.word, straight.finding[:6]) == ("VANISHING", "−0.200")
