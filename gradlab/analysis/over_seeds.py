@@ -15,6 +15,7 @@ from gradlab.analysis.factors import PLACES, arranged, control, longest, named, 
 from gradlab.analysis.judge import Verdict
 from gradlab.analysis.numerals import compact, estimate, plain
 from gradlab.analysis.rates import Rate, across_seeds
+from gradlab.analysis.shapes import NON_MONOTONE, POWER_LAW
 from gradlab.analysis.suggestions import Suggestion, Try, spelled
 from gradlab.analysis.tables import has_rates
 from gradlab.analysis.words import DEAD, DIVERGED, MIXED, STABLE, UNCERTAIN, word_of
@@ -72,9 +73,8 @@ def study_verdict(runs: pd.DataFrame) -> Verdict:
 def settings(runs: pd.DataFrame) -> list[Setting]:
     """Return the settings of ``runs``, by cell, in the order of the control."""
     names = [name for name in varying(runs) if name != "cell"]
-    placed = arranged(runs).assign(
-        _span=[_span(at, length) for at, length in zip(runs["at"], runs["length"], strict=True)]
-    )
+    read = runs["at"] if "at" in runs else ["last"] * len(runs)
+    placed = arranged(runs).assign(_span=[_span(*pair) for pair in zip(read, runs["length"], strict=True)])
     along = control(runs)
     order = ["cell", *(name for name in names if name != along), *([along] if along in names else [])]
     groups = placed.groupby(order, dropna=False, observed=True, sort=True)
@@ -152,10 +152,18 @@ def _because(runs: pd.DataFrame, found: Sequence[Setting]) -> str:
         f"means over {seeds} seeds with 95 % t-intervals" if seeds > 1 else "one seed, the run's own 95 % interval"
     )
     told = [f"{interval}, judged over {span} steps"]
+    told += [f"{count} of {len(runs)} gradients {says}" for says, count in _bent(runs)]
     told += [f"{cell}: {says}" for cell, part in runs.groupby("cell", sort=False) if (says := _measured(part))]
     lost = runs["status"].value_counts()
     told += [f"{lost[status]} of {len(runs)} runs {status}" for status in ("diverged", "failed") if status in lost]
     return "; ".join(told)
+
+
+def _bent(runs: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return how many runs have no constant rate, by what they have in its place."""
+    shapes = runs["shape"] if "shape" in runs else pd.Series(dtype="object")
+    kinds = {POWER_LAW: "fall by a power law", NON_MONOTONE: "turn on their way"}
+    return [(told, int((shapes == word).sum())) for word, told in kinds.items() if (shapes == word).any()]
 
 
 def _measured(part: pd.DataFrame) -> str:

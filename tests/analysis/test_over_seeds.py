@@ -115,6 +115,12 @@ def test_exponents_and_saturation_are_told_where_they_were_recorded() -> None:
     assert "rnn: λ₁ −1.5 … 0.30, saturated 5 % … 20 %" in study_verdict(runs).evidence
 
 
+def test_gradients_without_a_constant_rate_are_counted() -> None:
+    runs = runs_of({("rnn", "rnn"): -0.1}, seeds=4)
+    told = study_verdict(runs.assign(shape=["power law", "exponential", "power law", "non-monotone"])).evidence
+    assert "; 2 of 4 gradients fall by a power law; 1 of 4 gradients turn on their way" in told
+
+
 def test_layers_are_cells_of_their_own() -> None:
     one = runs_of({("rnn", "rnn"): -0.1})
     found = study_verdict(pd.concat([one, one.assign(layer=1, rate=0.0 * one["rate"])], ignore_index=True))
