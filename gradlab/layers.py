@@ -7,21 +7,25 @@ index t − 1. In the reverse direction that order runs from a sequence's end, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.analysis.horizons import horizon
+from gradlab.analysis.evidence import Evidence
+from gradlab.analysis.horizons import Horizon, horizon
 from gradlab.analysis.increments import FIRST_LAG
+from gradlab.analysis.judge import Verdict, judge
 from gradlab.analysis.rates import Rate, rate
+from gradlab.analysis.shapes import Shape, shape
 from gradlab.analysis.steps import step_rows
-from gradlab.analysis.verdict import Verdict, judge
+from gradlab.analysis.words import word_of
 from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
+from gradlab.facts import facts
 from gradlab.jacobians import Jacobians
 from gradlab.propagator import Propagator, propagator_norms
 from gradlab.scaled import Scaled, ldexp, log_norm, reader, sequences_first
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[Any]
+#: Exponents that a verdict computes: a quarter of the directions of a state of up to 32, enough to call it MIXED. Of
+#: a wider one only the largest, since eight cost as much time as eight passes.
+EXPONENTS = 8
 
 
 class _Names(dict[str, Any]):
@@ -53,6 +60,7 @@ class LayerTrace:
     direction : "forward" or "reverse".
     reverse : the same layer's other direction, or None.
     measure : makes tables of what hooks, by name, measure of this pass; the floor of hooks lies above this one.
+    above : how many layers lie above this one.
     """
 
     layer: int
@@ -62,6 +70,7 @@ class LayerTrace:
     gradients: Gradients | None = None
     last: Callable[[], Gradients] | None = field(default=None, repr=False)
     measure: Callable[[LayerTrace, Iterable[str]], dict[str, pd.DataFrame]] | None = field(default=None, repr=False)
+    above: int = 0
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -240,22 +249,88 @@ class LayerTrace:
         """Return the additive path against all paths; see :func:`gradlab.temporal.paths`."""
         return paths(self.tape, Columns(self._last.adjoint, self._last.exponent))
 
+    def from_loss(self) -> NDArray[np.float64]:
+        """Return ln‖δ‖ of the last loss step's loss by steps back from that step, ``(T+1, B)``; nan beyond the first.
+
+        Where the loss reads a sequence's end this is :meth:`by_lag`. Where it reads an earlier step (in the reverse
+        direction: does not read t = 1), nothing lies behind it, and those lags, exactly zero, are left out.
+        """
+        logs, start = self.by_lag(), self._unread
+        rows = np.arange(len(logs))[:, None] + start
+        return np.where(rows < len(logs), np.take_along_axis(logs, np.minimum(rows, len(logs) - 1), axis=0), np.nan)
+
+    @cached_property
+    def _unread(self) -> NDArray[np.int64]:
+        """Each sequence's lags before the one at which its loss is read last, ``(B,)``; 0 where none is read."""
+        live = np.isfinite(self.by_lag())
+        return np.where(live.any(axis=0), live.argmax(axis=0), 0)
+
+    @property
+    def _overflowed(self) -> bool:
+        """Whether a gradient within a sequence is not finite."""
+        logs = self.by_lag()
+        return bool((~np.isfinite(logs) & ~np.isneginf(logs) & (np.arange(len(logs))[:, None] <= self.tape.ends)).any())
+
     def rate(self) -> Rate:
         """Return the mean per-step increment of ln‖δ‖ backward in time, with its 95 % interval (DESIGN §3)."""
-        return rate(self.by_lag())
+        return rate(self.from_loss())
+
+    def evidence(self, lag: int | None = None, *, exponents: int = 0, cell: bool = True) -> Evidence:
+        """Return the numbers of a verdict: those of the gradient, and of the ``cell`` and its ``exponents`` if asked.
+
+        Parameters
+        ----------
+        lag : steps that the task needs; those from the loss to the first input unless given.
+        exponents : how many of the leading Lyapunov exponents; of a state wider than four times as many only one.
+        """
+        logs, ran = self.from_loss(), self.tape.ends - self._unread
+        span = max(int(ran.max()) - 1, 1) if lag is None else lag
+        broken = self.overflow_step[self.overflow_step > 0]
+        found = Evidence(
+            rate=rate(logs),
+            span=span,
+            horizon_1pct=self.horizon().steps,
+            shape=self.shape(),
+            left=_left(logs, span),
+            dead_at=_dead_at(logs),
+            diverged_at=int(broken.min()) if broken.size else 0,
+            overflowed=self._overflowed,
+            read=int(ran.max()) if self._unread.any() else None,
+            above=self.above,
+        )
+        return replace(found, **(facts(self.tape) if cell else {}), **self._exponents(exponents))
+
+    def _exponents(self, count: int) -> dict[str, Any]:
+        if not count or self.overflow_step.any():
+            return {}
+        S, T = self.tape.cell.state_size, int(self.tape.ends.max())
+        # A tenth aligns the tangents, as a rate leaves out a tenth; standard errors need 40 QRs.
+        k = min(count, S) if 4 * count >= S else 1
+        found = self.spectrum(k, warmup=T // 10, every=min(max(T // 50, 1), 8) if T < 3000 else None)
+        return {"exponents": tuple(found.exponents.tolist()), "errors": tuple(found.stderr.tolist()), "size": S}
+
+    def word(self, lag: int | None = None) -> str:
+        """Return the word alone, from the gradient alone, which is cheap: what a study keeps of every run."""
+        return word_of(self.evidence(lag, cell=False))
+
+    def shape(self) -> Shape:
+        """Return whether ‖δ‖ decays exponentially, by a power law, not at all, or down and up (analysis.shapes)."""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> Shape:
+        return shape(self.from_loss())
+
+    def horizon(self, fraction: float = 0.01) -> Horizon:
+        """Return after how many steps less than a fraction of ‖δ‖ at lag 1 is left: Kaplan–Meier over the sequences."""
+        return horizon(self.from_loss(), fraction)
 
     def verdict(self, lag: int | None = None) -> Verdict:
-        """Return the word for this layer; ``lag`` is what the task needs, the span to the first input unless given."""
-        found = self.rate()
-        logs = self.by_lag()
-        broken = self.overflow_step[self.overflow_step > 0]
-        return judge(
-            found,
-            span=max(int(self.tape.ends.max()) - 1, 1) if lag is None else lag,
-            horizon_1pct=horizon(logs, 0.01).steps,
-            dead=bool(found.window == 0 and np.isneginf(logs).any()),
-            diverged_at=int(broken.min()) if broken.size else 0,
-        )
+        """Return the verdict on this layer and direction; what it suggests is not tried, as ``trace.verdict()`` does.
+
+        ``lag`` is what the task needs, the span from the loss to the first input unless given.
+        """
+        return judge(self.evidence(lag, exponents=EXPONENTS))
 
     def rows(self, quantity: str, logs: NDArray[np.float64], indices: Array) -> dict[str, Any]:
         """Return columns of the ``steps`` table for ``logs (n, B)`` at the n positions ``indices`` (0 … T)."""
@@ -346,3 +421,18 @@ class LayerTrace:
     def __repr__(self) -> str:
         T, B = self.tape.steps, self.tape.x.shape[-1]
         return f"LayerTrace: layer {self.layer}, {self.direction}, {self.cell!r}, T {T}, B {B}"
+
+
+def _left(logs: NDArray[np.float64], span: int) -> tuple[float, ...]:
+    """Return ln of what is left of each sequence's gradient ``span`` steps beyond lag 1, of those that are so long."""
+    if FIRST_LAG + span >= len(logs):
+        return ()
+    first, last = logs[FIRST_LAG], logs[FIRST_LAG + span]
+    known = np.isfinite(first) & ~np.isnan(last)
+    return tuple((last[known] - first[known]).tolist())
+
+
+def _dead_at(logs: NDArray[np.float64]) -> int | None:
+    """Return the first lag at which more than half of the sequences that reach it are exactly zero."""
+    mostly = 2 * np.isneginf(logs).sum(axis=1) > (~np.isnan(logs)).sum(axis=1)
+    return int(mostly.argmax()) if mostly.any() else None

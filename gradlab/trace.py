@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.analysis.evidence import Evidence
+from gradlab.analysis.judge import Verdict, judge, together
+from gradlab.analysis.suggestions import Change
 from gradlab.bptt import Gradients, Run, run_backward, run_forward
 from gradlab.cells import Cell
+from gradlab.changes import changed
 from gradlab.checks import FLOATS, as_array, finite, float_array
 from gradlab.errors import InputError
 from gradlab.hooks import Hook, frames, make_hooks
-from gradlab.layers import LayerTrace
+from gradlab.layers import EXPONENTS, LayerTrace
 from gradlab.losses import Loss, LossFunction, evaluate
 from gradlab.network import Layer, Network, cells_of
 from gradlab.scaled import log_norm, sequences_first
@@ -173,7 +177,7 @@ class Trace:
     """
 
     def __init__(self, model: Cell | Network, run: Run, loss: Loss | LossFunction | None, hooks: list[Hook]) -> None:
-        self.model, self._run, self.hooks = model, run, hooks
+        self.model, self._run, self._loss, self.hooks = model, run, loss, hooks
         self.loss: Array | None = None
         self._gradients: list[tuple[Gradients, ...]] | None = None
         self._last: _Last | None = None
@@ -201,6 +205,7 @@ class Trace:
                     gradients=None if self._gradients is None else self._gradients[index][place],
                     last=None if self._last is None else partial(self._last, index, place),
                     measure=frames.frames,
+                    above=len(self._run.tapes) - 1 - index,
                 )
             )
         return directions[-1]
@@ -245,6 +250,44 @@ class Trace:
             array = self._readout_grads()[name.removeprefix("dL/d")]
             return float(log_norm(array.reshape(-1, 1), 0)[0])
         return self._only(f'log_norm("{name}")').log_norm(name)
+
+    # --- words -------------------------------------------------------------------------------------
+
+    def verdict(self, lag: int | None = None, *, rerun: bool = True) -> Verdict:
+        """Return what the gradient does over the span, why, and what to try, in three lines (``str`` of it, or print).
+
+        What it suggests has been tried: the same inputs, loss, initial state and lengths run again through the model
+        with that one change, up to a dozen times; the layer's new rate stands in the line. Of several layers each has
+        its own three lines, and ``.word`` is the gravest, or MIXED where some vanish and others explode.
+
+        Parameters
+        ----------
+        lag : steps that the task needs the gradient to travel; those from the loss to the first input unless given.
+        rerun : False says what to try without trying it.
+
+        Raises
+        ------
+        InputError
+            for a trace without a loss, or a lag below 1.
+        """
+        parts = [(_place(one, self.passes), self._judged(one, lag, rerun)) for one in self.passes]
+        return together(parts) if len(parts) > 1 else parts[0][1]
+
+    def _judged(self, one: LayerTrace, lag: int | None, rerun: bool) -> Verdict:
+        found = one.evidence(lag, exponents=EXPONENTS)
+        again = partial(self._again, one.layer, one.direction, lag)
+        return judge(found, again if rerun else None)
+
+    def _again(self, layer: int, direction: str, lag: int | None, change: Change) -> Evidence | None:
+        """Return the evidence of a layer after the same pass of a changed model; None where it cannot be changed."""
+        network = changed(self._run.network, layer, direction, change)
+        if network is None:
+            return None
+        bottom, tapes = self._run.tapes[0][0], self._run.tapes
+        states = [[tape.states[0] for tape in pair] for pair in tapes]
+        run = run_forward(network, bottom.x, states, self._run.lengths)
+        found = next(one for one in Trace(network, run, self._loss, []).passes if _at(one) == (layer, direction))
+        return found.evidence(lag, cell=False)
 
     # --- parameters --------------------------------------------------------------------------------
 
@@ -313,6 +356,15 @@ class Trace:
         said = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
         lines = [f"Trace: T {T}, B {B}, O {O}, {said}", *(f"  {one!r}" for one in self.passes)]
         return "\n".join(lines)
+
+
+def _at(one: LayerTrace) -> tuple[int, str]:
+    return one.layer, one.direction
+
+
+def _place(one: LayerTrace, passes: Sequence[LayerTrace]) -> str:
+    both = sum(other.layer == one.layer for other in passes) > 1
+    return f"layer {one.layer}" + (f" {one.direction}" if both else "")
 
 
 def _tidy(one: LayerTrace, name: str) -> pd.DataFrame:

@@ -11,10 +11,10 @@ ROOT = Path(gradlab.__file__).parent
 FLOORS = [
     ("errors", "files", "checks", "scaled", "schema", "initialise"),
     ("cells",),
-    ("losses", "network", "tasks"),
+    ("losses", "network", "changes", "tasks"),
     ("bptt",),
     ("analysis", "theory", "lanczos", "jacobians", "spectra", "propagator", "temporal"),
-    ("layers", "hooks"),
+    ("facts", "layers", "hooks"),
     ("trace", "selfcheck"),
     ("report",),
     ("study",),

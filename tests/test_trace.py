@@ -293,7 +293,7 @@ def test_names_of_one_layer_say_so_where_there_are_more() -> None:
             InputError, match=rf"2 layers and 3 directions in all; ask one of them: trace.layers\[i\].{name}"
         ):
             getattr(trace, name)
-    for ask in (lambda: trace.rate(), lambda: trace.verdict(), lambda: trace.log_norm("adjoint")):
+    for ask in (lambda: trace.rate(), lambda: trace.log_norm("adjoint")):
         with pytest.raises(InputError, match="2 layers and 3 directions"):
             ask()
     assert [(one.layer, one.direction) for one in trace.passes] == [(0, "forward"), (0, "reverse"), (1, "forward")]
@@ -309,6 +309,33 @@ def test_one_bidirectional_layer_is_not_one_layer() -> None:
 
 
 # --- tables ---------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_read_before_the_end_has_its_own_lags() -> None:
+    """By lag from the loss a pass over 100 steps with the loss at 60 is one over 60 steps, its rate and all."""
+    cell, x, v = make("lstm", D, H), np.random.default_rng(0).standard_normal((100, B, D)), targets()[0]
+    ends = np.array([60, 60, 45, 60])
+    read = gl.projection((np.arange(1, 101)[:, None] == ends)[..., None] * v)
+    whole = gl.trace(cell, x, read).layers[0]
+    short = gl.trace(cell, x[:60], gl.projection(v), lengths=ends).layers[0]
+    np.testing.assert_allclose(whole.from_loss()[:61], short.from_loss(), atol=1e-12)
+    assert np.isnan(whole.from_loss()[61:]).all()
+    np.testing.assert_array_equal(short.from_loss(), short.by_lag())
+    np.testing.assert_allclose(whole.rate().rate, short.rate().rate, rtol=1e-12)
+    one, two = whole.evidence(cell=False), short.evidence(cell=False)
+    assert (one.span, one.read, two.span, two.read) == (59, 60, 59, None)
+    assert one.left == pytest.approx(two.left)
+    assert one.dead_at is two.dead_at is None
+
+
+@pytest.mark.parametrize("lag", [1, 20, 98, 99])
+def test_what_is_left_after_a_lag_is_counted_from_lag_1(lag: int) -> None:
+    """E01: a factor of .9 each step, the first of them from lag 1 to lag 2; after lag 100 there is nothing to see."""
+    cell = gl.RNN(np.zeros((1, 1)), np.array([[0.9]]), activation="identity")
+    layer = gl.trace(cell, np.zeros((100, 2, 1)), gl.projection(np.ones((2, 1))), lengths=[100, 60]).layers[0]
+    known = 2 if lag < 60 else 1
+    np.testing.assert_allclose(layer.evidence(lag).left, [lag * np.log(0.9)] * known, rtol=1e-12)
+    assert layer.evidence(100).left == ()
 
 
 def test_frame_is_tidy_and_tells_the_true_t() -> None:
@@ -374,7 +401,7 @@ def test_measured_is_runs_and_steps(lengths: Any) -> None:
     assert set(runs.status) == {"done"}
     np.testing.assert_allclose(runs.loss, trace.loss.mean())
     assert runs.rate.tolist() == [layer.rate().rate for layer in trace.layers]
-    assert runs.verdict.tolist() == [layer.verdict().word for layer in trace.layers]
+    assert runs.verdict.tolist() == [layer.word() for layer in trace.layers]
     assert {"jac_norm2_median", "jac_cond_median", "saturation", "horizon_1pct"} <= set(runs.columns)
     assert not steps.duplicated(["layer", "direction", "quantity", "t", "lag"]).any()
     for layer in trace.layers:

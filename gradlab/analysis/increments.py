@@ -44,7 +44,6 @@ class Fit(NamedTuple):
     freedom : degrees of freedom of Student's t for them; inf where the errors are 0.
     autocorrelation : of neighbouring residuals, as the errors suppose it.
     effective : independent increments that would say as much about a mean.
-    residual : sum of squares of the whitened residuals.
     """
 
     coefficients: NDArray[np.float64]
@@ -52,7 +51,6 @@ class Fit(NamedTuple):
     freedom: float
     autocorrelation: float
     effective: float
-    residual: float
 
 
 def checked(log_norm: ArrayLike, burn_in: int | None = None) -> NDArray[np.float64]:
@@ -120,7 +118,7 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
     plain = np.asarray(np.linalg.lstsq(design, series, rcond=None)[0], np.float64)
     rest = series - design @ plain
     if np.ptp(rest) <= exact:
-        return Fit(plain, np.zeros(p), np.inf, 0.0, float(n), float(rest @ rest))
+        return Fit(plain, np.zeros(p), np.inf, 0.0, float(n))
     phi = correlation(rest)
     basis, triangle = np.linalg.qr(whitened(design, phi))
     noise = whitened(rest, phi)
@@ -131,7 +129,7 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
     effective = n * (1 - phi) / (1 + phi)
     freedom = float(max(min(cosines, effective / 2), 1.0))
     errors = np.sqrt(variance * (inverse**2).sum(axis=1))
-    return Fit(plain + inverse @ shift, errors, freedom, phi, effective, float(noise @ noise))
+    return Fit(plain + inverse @ shift, errors, freedom, phi, effective)
 
 
 def correlation(rest: NDArray[np.float64]) -> float:

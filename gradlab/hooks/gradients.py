@@ -1,4 +1,4 @@
-"""The norms of all gradients at every step, the rate, the horizons and the verdict."""
+"""The norms of all gradients at every step, the rate, the horizons, the shape of the decay and the verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.horizons import FRACTIONS, horizon
+from gradlab.analysis.horizons import FRACTIONS
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
@@ -25,8 +25,8 @@ class GradientsHook(TableHook):
 
 
 def _summary(segment: LayerTrace) -> dict[str, Any]:
-    found, logs = segment.rate(), segment.by_lag()
-    horizons = {name: horizon(logs, fraction) for name, fraction in FRACTIONS.items()}
+    found = segment.rate()
+    horizons = {name: segment.horizon(fraction) for name, fraction in FRACTIONS.items()}
     return {
         "rate": found.rate,
         "rate_low": found.low,
@@ -34,5 +34,6 @@ def _summary(segment: LayerTrace) -> dict[str, Any]:
         "window": found.window,
         **{name: found.steps for name, found in horizons.items()},
         "censored": horizons["horizon_1pct"].censored,
-        "verdict": segment.verdict().word,
+        "shape": segment.shape().word,
+        "verdict": segment.word(),
     }

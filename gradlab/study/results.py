@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from gradlab import schema
 from gradlab.analysis.compare import comparisons
+from gradlab.analysis.verdict import Verdict, study_verdict
 from gradlab.errors import RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.study import provenance
@@ -101,13 +102,9 @@ class Results:
         counts = pd.Series([found.get(c.id, "planned") for c in self.plan.configurations]).value_counts()
         return {status: int(counts.get(status, 0)) for status in schema.STATUSES}
 
-    def verdict(self) -> str:
-        """Return one line a cell: how many of its runs got which word."""
-        lines = []
-        for cell, runs in self.frame("runs").groupby("cell", sort=False):
-            words = runs["verdict"].where(runs["verdict"] != "", runs["status"]).value_counts()
-            lines.append(f"{cell}: " + ", ".join(f"{word} {count} of {len(runs)}" for word, count in words.items()))
-        return "\n".join(lines)
+    def verdict(self) -> Verdict:
+        """Return the study's three lines: each cell's words, why, and which of its settings is STABLE."""
+        return study_verdict(self.frame("runs"))
 
     def comparisons(self, along: str = "cell", *, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return how the rate differs between the levels of a key; see :func:`gradlab.analysis.compare.comparisons`.

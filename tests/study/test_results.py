@@ -16,6 +16,7 @@ import pytest
 from study.tiny import assert_same_tables, run, tiny
 
 from gradlab import schema
+from gradlab.analysis.verdict import study_verdict
 from gradlab.errors import StoreError
 from gradlab.study import Results, load_results, parts
 from gradlab.study.claim import claimed, holder
@@ -70,10 +71,10 @@ def test_what_is_saved_opens_as_the_same(results: Results, folder: Path) -> None
         results.save(folder)
 
 
-def test_a_verdict_is_a_line_a_cell(results: Results) -> None:
-    lines = results.verdict().splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["rnn", "lstm"]
-    assert all("of 8" in line for line in lines)
+def test_a_verdict_names_each_cell(results: Results) -> None:
+    found = results.verdict()
+    assert found == study_verdict(results.frame("runs"))
+    assert all(f"{cell}: " in found.finding for cell in ("rnn", "lstm"))
 
 
 def test_cells_are_compared_pair_by_pair(results: Results) -> None:
@@ -97,7 +98,7 @@ def test_what_has_not_run_is_a_planned_row(folder: Path) -> None:
     assert runs["layer"].tolist() == [0] * 16
     assert load_results(folder).frame("steps").empty
     assert load_results(folder).frame("spectra").columns.tolist() == list(schema.SPECTRA)
-    assert load_results(folder).verdict() == "rnn: planned 8 of 8\nlstm: planned 8 of 8"
+    assert str(load_results(folder).verdict()) == "UNCERTAIN   no run is done\nbecause     of 16 runs 16 planned"
 
 
 def test_only_rows_of_the_current_plan_are_shown(results: Results, folder: Path) -> None:

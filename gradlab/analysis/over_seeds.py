@@ -1,0 +1,205 @@
+"""The verdict on a study: each of its settings over the seeds, by cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gradlab.analysis.evidence import Evidence, share
+from gradlab.analysis.factors import PLACES, arranged, control, longest, named, numeric_control, varying
+from gradlab.analysis.judge import Verdict
+from gradlab.analysis.numerals import compact, estimate, plain
+from gradlab.analysis.rates import Rate, across_seeds
+from gradlab.analysis.shapes import NON_MONOTONE, POWER_LAW
+from gradlab.analysis.suggestions import Suggestion, Try, spelled
+from gradlab.analysis.tables import has_rates
+from gradlab.analysis.words import DEAD, DIVERGED, MIXED, STABLE, UNCERTAIN, word_of
+
+
+class Setting(NamedTuple):
+    """One combination of what varies, over its seeds."""
+
+    cell: str
+    keys: dict[str, Any]
+    word: str
+    evidence: Evidence
+
+    @property
+    def told(self) -> str:
+        """Its rate with the interval over seeds."""
+        rate = self.evidence.rate
+        return self.word if math.isnan(rate.rate) else estimate(rate.rate, rate.low, rate.high)
+
+    @property
+    def distance(self) -> tuple[float, float]:
+        """How far from STABLE it is, `gradlab.analysis.suggestions.Try`."""
+        return Try({}, self.evidence, self.word).distance
+
+
+def study_verdict(runs: pd.DataFrame) -> Verdict:
+    """Return a study's verdict: the word of every setting by cell, why, and which setting of the study is STABLE.
+
+    A setting's word is that of its mean rate's 95 % t-interval over the seeds (of one seed: the run's own interval),
+    over the span of its sequence, at the longest length; DIVERGED or DEAD where more than half of its runs are.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The table ``runs`` of a study (`gradlab.schema.RUNS`).
+
+    Returns
+    -------
+    Verdict
+        Three lines. ``.word`` is the word of all settings, or MIXED where they differ.
+    """
+    if not has_rates(runs):
+        return _nothing('no rates were recorded; hooks = ["gradients"] records them', runs)
+    if not runs["status"].isin(["done", "diverged"]).any():
+        return _nothing("no run is done", runs)
+    kept = longest(runs)
+    found = settings(kept)
+    words = {setting.word for setting in found}
+    by_cell = {cell: list(ones) for cell, ones in groupby(found, key=lambda one: one.cell)}
+    told = [f"{cell}: {_along(ones, numeric_control(kept))}" for cell, ones in by_cell.items()]
+    word = words.pop() if len(words) == 1 else MIXED
+    return Verdict(word, "; ".join(told), _because(kept, found), _tried_here(by_cell))
+
+
+def settings(runs: pd.DataFrame) -> list[Setting]:
+    """Return the settings of ``runs``, by cell, in the order of the control."""
+    names = [name for name in varying(runs) if name != "cell"]
+    read = runs["at"] if "at" in runs else ["last"] * len(runs)
+    placed = arranged(runs).assign(_span=[_span(*pair) for pair in zip(read, runs["length"], strict=True)])
+    along = control(runs)
+    order = ["cell", *(name for name in names if name != along), *([along] if along in names else [])]
+    groups = placed.groupby(order, dropna=False, observed=True, sort=True)
+    return [_setting(dict(zip(order, key, strict=True)), part) for key, part in groups]
+
+
+def _setting(keys: dict[str, Any], part: pd.DataFrame) -> Setting:
+    ran = part[part["status"].isin(["done", "diverged"])]
+    span = max(int(part["_span"].max()), 1)
+    rate = _seeds_rate(part)
+    diverged, dead = ((ran["verdict"] == word).mean() > 0.5 for word in (DIVERGED, DEAD))
+    places = [named(key, keys.pop(key)) for key in PLACES if key in keys]
+    cell = " ".join([str(keys.pop("cell")), *places])
+    found = Evidence(
+        rate, span, diverged_at=int(ran["overflow_step"].max()) if diverged else 0, dead_at=0 if dead else None
+    )
+    return Setting(cell, {k: v for k, v in keys.items() if not pd.isna(v)}, word_of(found), found)
+
+
+def _seeds_rate(part: pd.DataFrame) -> Rate:
+    """Return the mean rate with its interval over the seeds, of one seed the run's own."""
+    row = across_seeds(part.assign(_all=0), ["_all"]).iloc[0]
+    low, high = row["rate_low"], row["rate_high"]
+    if row["seeds"] == 1:
+        own = part[part["rate"].notna() & (part["status"] == "done")].iloc[0]
+        low, high = own["rate_low"], own["rate_high"]
+    return Rate(float(row["rate"]), float(low), float(high), int(row["seeds"]), 0, 0, 0)
+
+
+def _span(at: Any, length: Any) -> float:
+    """Return the steps from the last loss step to the first input."""
+    if isinstance(at, str):
+        listed = [int(step) for step in at.split(", ")] if at[:1].isdigit() else [int(length)]
+    else:
+        listed = [int(step) for step in np.atleast_1d(at)]
+    return max(listed) - 1
+
+
+# --- the first line -------------------------------------------------------------------------------
+
+
+def _along(ones: Sequence[Setting], along: str | None) -> str:
+    """Return one cell's words along the control; where more than that varies, how many settings have which."""
+    if len(ones) == 1:
+        return f"{ones[0].word}, {ones[0].told} nats/step"
+    if along is None or any(set(one.keys) != {along} for one in ones):
+        counts = pd.Series([one.word for one in ones]).value_counts()
+        best = min(ones, key=lambda one: one.distance)
+        words = ", ".join(f"{word} {count}" for word, count in counts.items())
+        return f"{words} of {len(ones)} settings; nearest to {STABLE} {best.told} nats/step at {_keys(best.keys)}"
+    short = along.rpartition(".")[2]
+    stretches = [list(group) for _, group in groupby(ones, key=lambda one: one.word)]
+    everywhere = f"at every {short} studied, " if len(stretches) == 1 else ""
+    return everywhere + ", ".join(_stretch(stretch, along, short) for stretch in stretches)
+
+
+def _stretch(stretch: Sequence[Setting], along: str, short: str) -> str:
+    first, last = stretch[0], stretch[-1]
+    if first is last:
+        return f"{first.word} at {short} {plain(first.keys[along])} ({first.told})"
+    ends = f"{plain(first.keys[along])} … {plain(last.keys[along])}"
+    return f"{first.word} at {short} {ends} ({first.told} … {last.told})"
+
+
+def _keys(keys: dict[str, Any]) -> str:
+    return ", ".join(named(key, value) for key, value in keys.items())
+
+
+# --- the second and third line --------------------------------------------------------------------
+
+
+def _because(runs: pd.DataFrame, found: Sequence[Setting]) -> str:
+    seeds, span = max(one.evidence.rate.window for one in found), max(one.evidence.span for one in found)
+    interval = (
+        f"means over {seeds} seeds with 95 % t-intervals" if seeds > 1 else "one seed, the run's own 95 % interval"
+    )
+    told = [f"{interval}, judged over {span} steps"]
+    told += [f"{count} of {len(runs)} gradients {says}" for says, count in _bent(runs)]
+    told += [f"{cell}: {says}" for cell, part in runs.groupby("cell", sort=False) if (says := _measured(part))]
+    lost = runs["status"].value_counts()
+    told += [f"{lost[status]} of {len(runs)} runs {status}" for status in ("diverged", "failed") if status in lost]
+    return "; ".join(told)
+
+
+def _bent(runs: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return how many runs have no constant rate, by what they have in its place."""
+    shapes = runs["shape"] if "shape" in runs else pd.Series(dtype="object")
+    kinds = {POWER_LAW: "fall by a power law", NON_MONOTONE: "turn on their way"}
+    return [(told, int((shapes == word).sum())) for word, told in kinds.items() if (shapes == word).any()]
+
+
+def _measured(part: pd.DataFrame) -> str:
+    told = []
+    for column, shown in (("lyapunov_1", "λ₁"), ("saturation", "saturated"), ("path_share", "additive path alone")):
+        known = part[column].dropna() if column in part else pd.Series(dtype="float64")
+        if len(known):
+            tell = compact if column == "lyapunov_1" else share
+            low, high = tell(float(known.min())), tell(float(known.max()))
+            told.append(f"{shown} {low}" if low == high else f"{shown} {low} … {high}")
+    return ", ".join(told)
+
+
+def _tried_here(by_cell: dict[str, list[Setting]]) -> Suggestion | None:
+    """Return which setting of the study itself is STABLE, of each cell that is not so everywhere."""
+    told, chosen = [], None
+    for cell, ones in by_cell.items():
+        if len(ones) == 1 or all(one.word == STABLE for one in ones):
+            continue
+        best = min(ones, key=lambda one: one.distance)
+        if chosen is None or (best.word == STABLE and chosen.word != STABLE):
+            chosen = best
+        told.append(_best(cell, best))
+    if chosen is None:
+        return None
+    text = "in this study " + "; ".join(told)
+    return Suggestion(chosen.keys, "it was measured", text, chosen.evidence.rate, chosen.word)
+
+
+def _best(cell: str, best: Setting) -> str:
+    setting = spelled({key.rpartition(".")[2]: value for key, value in best.keys.items()})
+    if best.word == STABLE:
+        return f"{cell} with {setting} is {STABLE} ({best.told})"
+    return f"no {cell} is {STABLE}, nearest {setting} ({best.told})"
+
+
+def _nothing(why: str, runs: pd.DataFrame) -> Verdict:
+    counts = ", ".join(f"{count} {status}" for status, count in runs["status"].value_counts().items())
+    return Verdict(UNCERTAIN, why, f"of {len(runs)} runs {counts}")

@@ -1,0 +1,22 @@
+"""Which units are saturated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: A logistic gate is saturated below 0.1 and above 0.9 (Karpathy, Johnson & Li 2015).
+LOGISTIC_LOW, LOGISTIC_HIGH = 0.1, 0.9
+#: The same for tanh, which is 2σ(2a) − 1: |tanh| above 2·0.9 − 1.
+TANH_HIGH = 0.8
+#: The candidates, which are tanh units; every other gate is logistic.
+CANDIDATES = ("g", "n", "h")
+
+
+def saturated(name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where the units of gate ``name`` are saturated; ``h`` are the tanh units of a cell without gates."""
+    if name in CANDIDATES:
+        return np.asarray(np.abs(values) > TANH_HIGH)
+    return np.asarray((values < LOGISTIC_LOW) | (values > LOGISTIC_HIGH))

@@ -1,0 +1,63 @@
+"""What a tape says of its cell, in the numbers of a verdict: what gates keep, what saturates, what is silent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.analysis.evidence import Kept
+from gradlab.analysis.saturation import saturated
+from gradlab.bptt import Tape
+from gradlab.cells import RNN, Cell
+from gradlab.cells.base import block
+from gradlab.changes import kept_bias
+
+Array = NDArray[Any]
+#: What the gate of the additive path, and its product, are called.
+GATES = {("forget_bias", 1): ("forget gate", "∏f"), ("b_z", -1): ("1 − z", "∏(1 − z)"), ("b_z", 1): ("z", "∏z")}
+
+
+def facts(tape: Tape) -> dict[str, Any]:
+    """Return the fields of `gradlab.analysis.evidence.Evidence` that are about the cell."""
+    within = np.arange(tape.steps)[:, None] < tape.ends
+    cell = tape.cell
+    if isinstance(cell, RNN):
+        return {"cell": f"{cell.activation} RNN", **_vanilla(cell, tape.output, within)}
+    named: dict[str, Any] = {"cell": type(cell).__name__, "kept": _kept(tape, within)}
+    if cell.gate_names:
+        named["saturated"] = _saturated(cell, tape.record["gates"], within)
+    return named
+
+
+def _vanilla(cell: RNN, h: Array, within: NDArray[np.bool_]) -> dict[str, Any]:
+    weights = cell.W_hh.astype(np.float64)
+    found: dict[str, Any] = {"scale": float(np.linalg.norm(weights) / np.sqrt(cell.hidden_size))}
+    if cell.activation in ("tanh", "logistic"):
+        share = saturated("h" if cell.activation == "tanh" else "logistic", h).mean(axis=1)
+        found["saturated"] = float(share[within].mean())
+    if cell.activation == "relu":
+        found["silent"] = float((h * within[:, None] == 0).all(axis=(0, 2)).mean())
+    if not np.isfinite(h).all():
+        found["norm"] = float(np.linalg.norm(weights, 2))
+    return found
+
+
+def _saturated(cell: Cell, gates: Array, within: NDArray[np.bool_]) -> float:
+    size = gates.shape[-2] // len(cell.gate_names)
+    parts = [saturated(name, block(gates, k, size)).mean(axis=1) for k, name in enumerate(cell.gate_names)]
+    return float(np.mean([share[within].mean() for share in parts]))
+
+
+def _kept(tape: Tape, within: NDArray[np.bool_]) -> Kept | None:
+    bias = kept_bias(tape.cell)
+    if bias is None:
+        return None
+    key, mean, sign = bias
+    gate, product = GATES[key, int(sign)]
+    with np.errstate(all="ignore"):
+        kept = [tape.cell.additive(tape.linearise(stretch)) for stretch in tape.stretches()]
+        means = np.concatenate([part.mean(axis=1) for part in kept])
+        logs = np.concatenate([np.log(part, dtype=np.float64).mean(axis=1) for part in kept])
+    return Kept(gate, product, float(means[within].mean()), float(logs[within].mean()), mean, key, sign)
