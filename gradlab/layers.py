@@ -252,12 +252,13 @@ class LayerTrace:
     def verdict(self, lag: int | None = None) -> Verdict:
         """Return the word for this layer; ``lag`` is what the task needs, the span to the first input unless given."""
         found = self.rate()
+        logs = self.by_lag()
         broken = self.overflow_step[self.overflow_step > 0]
         return judge(
             found,
             span=max(int(self.tape.ends.max()) - 1, 1) if lag is None else lag,
-            horizon_1pct=self.horizon().steps,
-            dead=bool(found.window == 0 and np.isneginf(self.by_lag()).any()),
+            horizon_1pct=horizon(logs, 0.01).steps,
+            dead=bool(found.window == 0 and np.isneginf(logs).any()),
             diverged_at=int(broken.min()) if broken.size else 0,
         )
 
