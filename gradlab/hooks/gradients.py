@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.horizons import FRACTIONS
+from gradlab.analysis.horizons import FRACTIONS, horizon
+from gradlab.analysis.rates import rate
+from gradlab.analysis.shapes import shape
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
@@ -25,14 +27,14 @@ class GradientsHook(TableHook):
 
 
 def _summary(segment: LayerTrace) -> dict[str, Any]:
-    found = segment.rate()
-    horizons = {name: segment.horizon(fraction) for name, fraction in FRACTIONS.items()}
+    logs = segment.by_lag()
+    found, horizons = rate(logs), {name: horizon(logs, fraction) for name, fraction in FRACTIONS.items()}
     return {
         "rate": found.rate,
         "rate_low": found.low,
         "rate_high": found.high,
         "window": found.window,
-        **{name: found.steps for name, found in horizons.items()},
+        **{name: estimate.steps for name, estimate in horizons.items()},
         "censored": horizons["horizon_1pct"].censored,
         "shape": segment.shape().word,
         "verdict": segment.word(),
