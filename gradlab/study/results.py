@@ -142,6 +142,18 @@ class Results:
         latest = {key: value for key, value in self.provenance.items() if key != "earlier"}
         return write_report(self.folder, frames=self._frames(), study=study, provenance=latest)
 
+    def tables(self, format: str = "latex") -> str:
+        """Return the report's tables as one text: "latex" (booktabs), "markdown", "csv" or "html", with captions.
+
+        Raises
+        ------
+        InputError
+            for another format.
+        """
+        from gradlab.report import printed
+
+        return printed(self.frame("runs"), self.plan.spec.tables(), format)
+
     def plot(self, figure: str | None = None) -> Any:
         """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
         from gradlab.analysis.figures import FIGURES, draw
