@@ -52,7 +52,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 def html(words: pd.DataFrame, caption: str) -> str:
     """Return a table of words below its caption, as a fragment of a page."""
-    return markup.section(caption, markup.table(words.columns, words.to_numpy().tolist())) + "\n"
+    return markup.html(caption, words.to_numpy().tolist(), words.columns) + "\n"
 
 
 def side_by_side(
