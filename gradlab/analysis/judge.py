@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradlab.analysis import markup
 from gradlab.analysis.evidence import Evidence
 from gradlab.analysis.numerals import factor, plain, plus_minus
 from gradlab.analysis.suggestions import Rerun, Suggestion, suggest
@@ -56,6 +57,12 @@ class Verdict:
     suggestion: Suggestion | None = None
     facts: Evidence | None = None
     parts: tuple[tuple[str, Verdict], ...] = ()
+
+    def __repr__(self) -> str:
+        return markup.plain("Verdict", markup.rows_of(str(self)))
+
+    def _repr_html_(self) -> str:
+        return markup.html("Verdict", markup.rows_of(str(self)))
 
     def __str__(self) -> str:
         """Return the lines, their texts below each other; below them those of each part, indented."""

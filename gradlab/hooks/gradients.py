@@ -8,7 +8,6 @@ import numpy as np
 
 from gradlab.analysis.horizons import FRACTIONS, horizon
 from gradlab.analysis.rates import rate
-from gradlab.analysis.shapes import shape
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
