@@ -123,16 +123,28 @@ def export(
 
 
 @app.command()
-def report(folder: Folder) -> None:
+def report(
+    folder: Folder,
+    other: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="a study to put beside it")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="the page of two studies; by default report_with_NAME.html in the first"),
+    ] = None,
+) -> None:
     """Write report.html, figures and tables from what a folder holds, running nothing; print the report's path.
 
-    Example:
+    Of two folders, write one page with both beside each other: what differs in their settings, what each says, the
+    rates of what both have, their figures. Their own reports stay as they are.
+
+    Examples:
 
         gradlab report results/init_scale
+
+        gradlab report results/init_scale results/init_scale_full --out both.html
     """
     from gradlab.study import load_results
 
-    typer.echo(str(load_results(folder).report()))
+    typer.echo(str(load_results(folder).report(other, out=out)))
 
 
 @app.command("list")
