@@ -126,21 +126,40 @@ def export(
 
 
 @app.command()
-def report(folder: Folder, format: Format = "html") -> None:
+def report(
+    folder: Folder,
+    other: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="a study to put beside it")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="the page of two studies; by default report_with_NAME.html in the first"),
+    ] = None,
+    format: Format = "html",
+) -> None:
     """Write report.html, figures and tables from what a folder holds, running nothing; print the report's path.
 
-    With another format than html, print the tables instead, and write nothing.
+    Of two folders, write one page with both beside each other: what differs in their settings, what each says, the
+    rates of what both have, their figures. Their own reports stay as they are.
+
+    With another format than html, print the tables of one study instead, and write nothing.
 
     Examples:
 
         gradlab report results/init_scale
 
+        gradlab report results/init_scale results/init_scale_full --out both.html
+
         gradlab report results/init_scale --format latex > tables.tex
     """
+    from gradlab.errors import InputError
     from gradlab.study import load_results
 
     results = load_results(folder)
-    typer.echo(str(results.report()) if format == "html" else results.tables(format))
+    if format == "html":
+        typer.echo(str(results.report(other, out=out)))
+        return
+    if other is not None or out is not None:
+        raise InputError(f"--format {format} prints the tables of one study; leave out the second folder and --out")
+    typer.echo(results.tables(format))
 
 
 @app.command("list")

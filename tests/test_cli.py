@@ -82,6 +82,47 @@ def test_report_prints_the_tables_and_writes_nothing(command: Command, kind: str
     assert command("report", "r", "--format", "ltex")[0] == 2
 
 
+def test_report_of_two_writes_one_page_and_leaves_their_own_alone(command: Command) -> None:
+    run(tiny(), Path("r"), progress=False)
+    run(tiny(name="other", base={"hidden": 3}), Path("s"), progress=False)
+    for path in ("r/report.html", "s/report.html"):
+        Path(path).write_text("mine", encoding="utf-8")
+    assert command("report", "r", "s/") == (0, "r/report_with_s.html\n", "")
+    page = Path("r/report_with_s.html").read_text(encoding="utf-8")
+    assert "<h1>tiny and other</h1>" in page
+    assert command("report", "r", "s", "--out", "both/page.html") == (0, "both/page.html\n", "")
+    assert Path("both/page.html").read_text(encoding="utf-8") == page
+    assert {Path(path).read_text(encoding="utf-8") for path in ("r/report.html", "s/report.html")} == {"mine"}
+    assert not Path("r/figures").exists()
+    assert run(tiny(), Path("r")).status()["done"] == 16  # the page is no stranger
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("r", "r/."), "gradlab: r: is the same study; expected another one to put beside it\n"),
+        (("r", "nowhere"), "gradlab: nowhere: holds no study.toml; expected a folder that `gradlab run` wrote\n"),
+        (
+            ("r", "s", "--out", "s/report.html"),
+            "gradlab: out: s/report.html is a study's own report; name another file\n",
+        ),
+        (("r", "s", "--out", "s"), "gradlab: out: s is a folder; name a file\n"),
+        (
+            ("r", "--out", "x.html"),
+            "gradlab: out: a study's own report is r/report.html; only that of two studies goes ",
+        ),
+    ],
+)
+def test_report_of_what_cannot_be_is_refused(command: Command, words: tuple[str, ...], message: str) -> None:
+    run(tiny(), Path("r"), progress=False)
+    run(tiny(), Path("s"), progress=False)
+    code, out, err = command("report", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert not list(Path().rglob("*.html"))
+
+
 @pytest.mark.usefixtures("no_report")
 def test_a_second_run_skips_everything(command: Command, spec: str) -> None:
     command("run", spec, "--workers", "0", "--out", "r")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -20,13 +20,16 @@ from gradlab import schema
 from gradlab.analysis import markup
 from gradlab.analysis.compare import comparisons
 from gradlab.analysis.verdict import Verdict, study_verdict
-from gradlab.errors import RunError, SpecError, StoreError, unknown
+from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.study import provenance
 from gradlab.study.parts import Shelf
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import Spec, naming
 from gradlab.theory.lines import mean_field_lines
+
+if TYPE_CHECKING:
+    from gradlab.report import Source
 
 #: How often a reader looks again when a runner merges parts under its eyes.
 _LOOKS = 5
@@ -130,18 +133,27 @@ class Results:
         """
         return comparisons(self.frame("runs", where=where), along)
 
-    def report(self) -> Path:
+    def report(self, beside: Results | str | Path | None = None, *, out: str | Path | None = None) -> Path:
         """Write ``report.html``, ``figures/`` and ``tables/`` into the folder; return the page's path.
+
+        Parameters
+        ----------
+        beside : another study, or its folder: write instead one page with the two, and leave their own reports alone.
+        out : the file of that page, by default ``report_with_<folder of the other>.html`` in this one's folder.
 
         Raises
         ------
+        InputError
+            where ``beside`` is this study itself, or ``out`` one of their own reports or a folder.
         StoreError
             where a part is damaged.
         RunError
             where it fails for whatever other reason; what was measured is kept.
         """
+        other = beside if isinstance(beside, Results) or beside is None else load_results(beside)
+        path = self._page(other, out)
         try:
-            return self._report()
+            return self._report(other, path)
         except StoreError:
             raise
         except Exception as error:
@@ -149,12 +161,33 @@ class Results:
             kept = f"tables are stored; `gradlab report {self.folder}` tries again"
             raise RunError(f"{self.folder}: the report could not be written ({reason}); {kept}") from error
 
-    def _report(self) -> Path:
-        from gradlab.report import write_report
+    def _report(self, other: Results | None, path: Path) -> Path:
+        from gradlab.report import write_pair, write_report
 
-        study = self.plan.spec.tables()
+        return write_pair(path, self._source(), other._source()) if other else write_report(path.parent, self._source())
+
+    def _page(self, other: Results | None, out: str | Path | None) -> Path:
+        """Return where the report goes."""
+        own = self.folder / "report.html"
+        if other is None:
+            if out is not None:
+                raise InputError(f"out: a study's own report is {own}; only that of two studies goes elsewhere")
+            return own
+        if other.folder.resolve() == self.folder.resolve():
+            raise InputError(f"{other.folder}: is the same study; expected another one to put beside it")
+        path = Path(out or self.folder / f"report_with_{other.folder.resolve().name}.html")
+        if path.is_dir():
+            raise InputError(f"out: {path} is a folder; name a file")
+        if path.resolve() in [(results.folder / "report.html").resolve() for results in (self, other)]:
+            raise InputError(f"out: {path} is a study's own report; name another file")
+        return path
+
+    def _source(self) -> Source:
+        from gradlab.report import Source
+
         latest = {key: value for key, value in self.provenance.items() if key != "earlier"}
-        return write_report(self.folder, frames=self._frames(), study=study, provenance=latest)
+        spec = self.plan.spec
+        return Source(self._frames(), spec.tables(), latest, spec.toml(), self.folder.resolve().name)
 
     def tables(self, format: str = "latex") -> str:
         """Return the report's tables as one text: "latex" (booktabs), "markdown", "csv" or "html", with captions.

@@ -1,0 +1,140 @@
+"""Two studies on one page: how they differ, what each says, what both measured."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from gradlab.analysis import rates, tables
+from gradlab.analysis.factors import PLACES, SEED, arranged, varying
+from gradlab.analysis.numerals import estimate
+from gradlab.files import write_whole
+from gradlab.report import origin, settings, tabular
+from gradlab.report.cells import grid
+from gradlab.report.pictures import beside, pictures
+from gradlab.report.render import rendered
+from gradlab.report.source import Source, told
+
+
+def write_pair(path: Path, one: Source, other: Source) -> Path:
+    """Write one page with two studies, each other's figures side by side; return its path.
+
+    Parameters
+    ----------
+    path : Path
+        The page's file.
+    one, other : Source
+        The studies, in the order in which they stand.
+    """
+    names = labels(one, other)
+    drawn = [pictures(source.frames, source.study) for source in (one, other)]
+    studies = [told(source, shown) for source, shown in zip((one, other), drawn, strict=True)]
+    shared = shared_rates(one.runs, other.runs, names)
+    headers = {"one": f"rate of {names[0]}", "other": f"rate of {names[1]}", "gap": f"{names[1]} − {names[0]}"}
+    page = rendered(
+        "pair.html.j2",
+        studies=[study | {"label": name} for study, name in zip(studies, names, strict=True)],
+        differing=grid(differing(one, other, names)),
+        shared=grid(tabular.readable(shared.table).rename(columns=headers)),
+        compared=shared.compared,
+        apart=shared.apart,
+        figures=beside(drawn[0], drawn[1], (one.frames, other.frames)),
+        recorded=studies[0]["recorded"] | studies[1]["recorded"],
+        burn_in=(rates.BURN_IN_SHARE, rates.BURN_IN_MOST),
+    )
+    write_whole(Path(path), page.encode())
+    return Path(path)
+
+
+def labels(one: Source, other: Source) -> tuple[str, str]:
+    """Return how a page calls the two: by their names, where these are the same by their folders, else by number."""
+    for first, second in ((one.study["name"], other.study["name"]), (one.folder, other.folder)):
+        if first != second and first and second:
+            return first, second
+    return f"{one.study['name']} (1)", f"{other.study['name']} (2)"
+
+
+def differing(one: Source, other: Source, names: tuple[str, str]) -> pd.DataFrame:
+    """Return in what questions, settings and versions the two differ: ``key``, and a column for each."""
+    sides = [
+        {"question": str(source.study.get("question", ""))}
+        | settings.settings(source.runs)
+        | origin.versions(source.provenance)
+        for source in (one, other)
+    ]
+    return settings.differing(*sides).set_axis(["key", *names], axis=1)
+
+
+class Shared(NamedTuple):
+    """The rates of the combinations that two studies have in common.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The keys, and as words with their 95 % intervals ``one`` and ``other``, the two rates, and ``gap``, their
+        difference.
+    compared : int
+        Combinations with a difference; 0 where nothing says what it is.
+    apart : list of str
+        Where the difference's interval leaves out 0: what it is in words, the greatest first.
+    """
+
+    table: pd.DataFrame
+    compared: int = 0
+    apart: list[str] = []
+
+
+def shared_rates(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> Shared:
+    """Return the rates of the combinations that both studies have, and how they differ.
+
+    A combination is a value of every key that one of the studies varies; a key in which the studies differ as a whole
+    is what is compared. There is none where one of them has no rates.
+    """
+    by = list(dict.fromkeys(["cell", *varying(one), *varying(other)]))
+    if not (tables.has_rates(one) and tables.has_rates(other)):
+        return Shared(pd.DataFrame(columns=by))
+    both = together(one, other, by, names)
+    table = rates.across_seeds(arranged(both), ["study", *by])
+    words = table[by].assign(rate=_estimates(table, "rate"))
+    first, second = (
+        words[table["study"] == name].rename(columns={"rate": side})
+        for name, side in zip(names, ("one", "other"), strict=True)
+    )
+    return _compared(first.merge(second, on=by), both, by)
+
+
+def together(one: pd.DataFrame, other: pd.DataFrame, by: list[str], names: tuple[str, str]) -> pd.DataFrame:
+    """Return the runs of two studies, named in ``study``, as one table with no keys but ``by`` and the seed.
+
+    A key that only the cells of one study have is missing in the other's runs, as in those of its own other cells.
+    """
+    wanted = [name for name in by if name not in PLACES]
+    rest = [name for name in one.columns[list(one.columns).index("layer") :] if name in other.columns]
+    columns = ["id", "study", *wanted, SEED, *rest]
+    sides = [runs.assign(study=name).reindex(columns=columns) for name, runs in zip(names, (one, other), strict=True)]
+    return pd.concat(sides, ignore_index=True)
+
+
+def _compared(shared: pd.DataFrame, both: pd.DataFrame, by: list[str]) -> Shared:
+    """Return the shared rates with their differences, paired by seed, where that part of the analysis is there."""
+    try:
+        compare = import_module("gradlab.analysis.compare")
+    except ImportError:
+        return Shared(shared)
+    if shared.empty:
+        return Shared(shared)
+    mine = arranged(both)[by].merge(shared[by], how="left", on=by, indicator=True)["_merge"] == "both"
+    table = compare.comparisons(both[mine.to_numpy()], along="study")
+    on = [name for name in table if name in shared]
+    words = table[on].assign(gap=_estimates(table, "difference"))
+    apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
+    ordered = apart.sort_values("difference", key=abs, ascending=False)
+    joined = shared.merge(words, on=on, how="left") if on else shared.merge(words, how="cross")
+    return Shared(joined, int(table["difference_low"].notna().sum()), ordered["sentence"].tolist())
+
+
+def _estimates(table: pd.DataFrame, name: str) -> list[str]:
+    return [estimate(*row) for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()]
