@@ -435,12 +435,16 @@ class LayerTrace:
         return f"layer {self.layer}, {self.direction}"
 
     def said(self) -> list[str]:
-        """Return the verdict's lines; how to ask, where its rate takes another pass; nothing where there is no loss."""
+        """Return word and evidence without exponents, and how to ask for more; nothing where there is no loss.
+
+        Where the rate takes another pass, only how to ask.
+        """
         if self.gradients is None:
             return []
         if self.costs is not None and self.costs():
             return ["the rate takes one more backward pass, of the last loss step's loss alone: ask verdict()"]
-        return [" ".join(line.split()) for line in str(self.verdict()).splitlines()]
+        lines = str(judge(self.evidence())).splitlines()[:2]
+        return [*(" ".join(line.split()) for line in lines), "verdict() adds the exponents, and what to try"]
 
     def __repr__(self) -> str:
         return markup.plain(self._title, [("cell", self.cell)])
@@ -473,14 +477,14 @@ def overview(passes: Sequence[LayerTrace], *, theory: bool = False, ax: Axes | N
     """Draw the gradient over the lag: of one layer total, direct and joint; of several the total of each."""
     total = f"dL/d{passes[0].cell.state_names[0]}"
     if len(passes) > 1:
-        named = [one.profile(total).assign(quantity=f"{one.name}, {one.verdict().word}") for one in passes]
+        named = [one.profile(total).assign(quantity=f"{one.name}, {one.word()}") for one in passes]
         title, line = f"total {total} of each layer", None
     else:
         (one,) = passes
         words = {total: f"total {total}", "direct": f"direct {total}", "adjoint": "joint δ"}
         names = list(words)[: 2 if len(one.cell.state_names) == 1 else 3]  # of one state δ is the total
         named = [one.profile(name).assign(quantity=words[name]) for name in names]
-        title, line = f"{one.verdict().word}: {one.rate()}", one._theory(total) if theory else None
+        title, line = f"{one.word()}: {one.rate()}", one._theory(total) if theory else None
     drawn = _profiles(named, line, ax)
     drawn.set_title(title, fontsize=TITLE)
     return drawn

@@ -12,6 +12,7 @@ from report.test_page import Read
 from study.tiny import run, tiny
 
 import gradlab as gl
+from gradlab.analysis.judge import judge
 from gradlab.layers import LayerTrace
 from gradlab.trace import Trace
 
@@ -101,9 +102,10 @@ def test_text_fits_a_terminal(things: dict[str, Any], name: str) -> None:
 
 
 def test_what_is_shown(things: dict[str, Any]) -> None:
-    verdict = things["verdict"]
-    for line in str(verdict).splitlines():
-        for name in ("trace", "layer", "verdict"):
+    for line in str(things["verdict"]).splitlines():
+        assert " ".join(line.split()) in Read(html(things["verdict"])).text
+    for line in str(judge(things["layer"].evidence())).splitlines()[:2]:
+        for name in ("trace", "layer"):
             assert " ".join(line.split()) in Read(html(things[name])).text
     assert f"Rate: {things['rate']}" in Read(html(things["rate"])).text
     assert str(things["rate"]).endswith("] nats/step")

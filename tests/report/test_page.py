@@ -17,8 +17,7 @@ import pytest
 from analysis.synthetic import BASE, frames, make_frames
 from analysis.synthetic import GRID as SYNTHETIC
 
-from gradlab.analysis import verdict
-from gradlab.report import Source, cells, page, write_report
+from gradlab.report import Source, cells, page, source, write_report
 
 GRID = {"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5, 1.0, 2.0]}
 LOST = {("rnn", 20, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
@@ -283,7 +282,7 @@ def test_the_main_study_stays_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "lower the scale"])
 def test_a_verdict_is_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     found = SimpleNamespace(word="VANISHING", finding="it is gone", evidence="the rate says so", suggestion=text)
-    monkeypatch.setattr(verdict, "study_verdict", lambda runs: found, raising=False)
+    monkeypatch.setattr(source, "study_verdict", lambda runs: found)
     words = written(tmp_path, *make_frames(GRID, seeds=2)).text
     assert "VANISHING it is gone because the rate says so " + ("try " + text if text else "") in words
     assert ("try " in words) == bool(text)
