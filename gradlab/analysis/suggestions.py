@@ -221,7 +221,7 @@ def _rated(one: Try) -> str:
     told = plus_minus(rate.rate, rate.low, rate.high)
     if _half(rate) < 10**-MOST_DECIMALS:
         told = numeral(rate.rate, MOST_DECIMALS).rstrip("0").rstrip(".")
-    return f"rate {'+' if rate.rate > 0 else ''}{told}"
+    return f"rate {'+' if rate.rate > 0 and told != '0' else ''}{told}"
 
 
 def _half(rate: Rate) -> float:
