@@ -107,8 +107,8 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
     Neighbouring residuals correlate by φ, which is estimated, freed of its bias, and raised by its own standard
     error, as too small a φ makes an interval too narrow and too large a one only too wide. Series and design are
     whitened with it, and what correlation is left is caught by the equal-weighted cosine variance of the whitened
-    residuals. Student's t has as many degrees of freedom as there are cosines, ``0.4 n^(2/3)``, and at most half as
-    many as there are effective increments, ``n (1 − φ) / (1 + φ)``. A negative φ is taken as 0.
+    residuals. Student's t has as many degrees of freedom as there are cosines, ``0.4 n^(2/3)``, and no more than there
+    are effective increments, ``n (1 − φ) / (1 + φ)``. A negative φ is taken as 0.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
     inverse = np.linalg.inv(triangle)
     variance, cosines = _cosine_variance(noise, basis)
     effective = n * (1 - phi) / (1 + phi)
-    freedom = float(max(min(cosines, effective / 2), 1.0))
+    freedom = float(max(min(cosines, effective), 1.0))
     errors = np.sqrt(variance * (inverse**2).sum(axis=1))
     return Fit(plain + inverse @ shift, errors, freedom, phi, effective)
 

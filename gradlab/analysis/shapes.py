@@ -167,33 +167,35 @@ def _power_laws(k: Array, t: Array) -> Iterator[tuple[str, Array]]:
 
 
 def _judged(profile: _Profile) -> Shape:
-    """Return the shape.
-
-    The part that is named, constant or power law, is significant, and changes ``ln‖δ‖`` by no less over the window
-    than the other's interval still allows.
-    """
-    n = float(profile.spans.sum())
-    mean = _fit(profile, profile.spans)
+    n, mean = float(profile.spans.sum()), _fit(profile, profile.spans)
     rate, half = float(profile.series.sum() / n), float(_halves(mean)[0])
     told = f"{_give_or_take(rate, half)} nats/step over {n:g} lags"
     if (abs(rate) + half) * n < NOTHING:
         return Shape(FLAT, evidence=f"{told}: less than {NOTHING:.0%} in all")
     of, power = min(profile.powers, key=lambda law: _left_over(profile, law[1]))
-    turned = _turn(profile, power)
-    if turned is not None:
-        return turned
     both = _fit(profile, profile.spans, power)
     found, halves = np.abs(both.coefficients), _halves(both)
-    parts = [_give_or_take(value, half) for value, half in zip(both.coefficients, halves, strict=True)]
+    parts = [_give_or_take(*pair) for pair in zip(both.coefficients, halves, strict=True)]
     told += f"; beside each other a rate of {parts[0]} and a power law of {of} with exponent {parts[1]}"
-    reach = np.abs([n, power.sum()])
-    named = (found > halves) & (found * reach >= ((found + halves) * reach)[::-1])
+    turned, named = _turn(profile, power), _named(found, halves, np.abs([n, power.sum()]))
+    if turned is not None:
+        return turned
     if named[0] and abs(rate) > half:
         return Shape(EXPONENTIAL, rate, float(np.log(2) / -rate) if rate < 0 else np.nan, evidence=told)
     if named[1]:
         return Shape(POWER_LAW, exponent=float(_fit(profile, power).coefficients[0]), of=of, evidence=told)
     flat = (found <= halves).all() and abs(rate) <= half and (abs(rate) + half) * n <= HIDDEN
     return Shape(FLAT if flat else UNDECIDED, evidence=told)
+
+
+def _named(found: Array, halves: Array, reach: Array) -> NDArray[np.bool_]:
+    """Return whether the rate and the power law, ``(2,)``, may each name the shape.
+
+    It is significant, and changes ``ln‖δ‖`` over the window, its size times its ``reach``, by no less than the
+    other's interval still allows.
+    """
+    named: NDArray[np.bool_] = (found > halves) & (found * reach >= ((found + halves) * reach)[::-1])
+    return named
 
 
 def _turn(profile: _Profile, power: Array) -> Shape | None:

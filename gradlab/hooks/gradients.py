@@ -25,14 +25,13 @@ class GradientsHook(TableHook):
 
 
 def _summary(segment: LayerTrace) -> dict[str, Any]:
-    found = segment.rate()
-    horizons = {name: segment.horizon(fraction) for name, fraction in FRACTIONS.items()}
+    found, horizons = segment.rate(), {name: segment.horizon(fraction) for name, fraction in FRACTIONS.items()}
     return {
         "rate": found.rate,
         "rate_low": found.low,
         "rate_high": found.high,
         "window": found.window,
-        **{name: found.steps for name, found in horizons.items()},
+        **{name: estimate.steps for name, estimate in horizons.items()},
         "censored": horizons["horizon_1pct"].censored,
         "shape": segment.shape().word,
         "verdict": segment.word(),

@@ -120,30 +120,54 @@ def noise(phi: float, spread: float) -> Callable[[np.random.Generator], Array]:
     return lambda rng: signal.lfilter([spread], [1.0, -phi], rng.normal(size=T + 200))[200:]
 
 
-#: Mean increments at T = 200, noise, the word, and how often of 200 it is at least found and at most misnamed (a word
-#: that is neither right nor undecided); measured 200 times each, standard error 3.5 % at a half and 1 % at 2 %.
+#: Mean increments at T = 200, their noise, the word, how often it is right, and how often another one but "undecided"
+#: is given in its place: both measured over 2000 walks, so to 0.8 % at the worst and 0.4 % at 3 %.
 LAWS = {
-    "drift": (-0.3, noise(0, 0.3), EXPONENTIAL, 0.95, 0.03),
-    "drift, correlated": (-0.3, noise(0.5, 0.3), EXPONENTIAL, 0.8, 0.03),
-    "drift after a transient": (-0.1 - 0.5 * np.exp(-LAG / 3), noise(0, 0.1), EXPONENTIAL, 0.95, 0.03),
-    "growth": (0.1, noise(0, 0.1), EXPONENTIAL, 0.95, 0.03),
-    "no drift": (0.0, noise(0, 0.02), FLAT, 0.85, 0.03),
-    "no drift, correlated": (0.0, noise(0.5, 0.02), FLAT, 0.85, 0.03),
-    "power of the lag": (-1.5 * np.diff(np.log(np.r_[1, LAG])), noise(0, 0.1), POWER_LAW, 0.9, 0.04),
-    "power of time": (-1.5 / (T - LAG + 1), noise(0, 0.01), POWER_LAW, 0.95, 0.03),
-    "down and up": (np.where(LAG < 80, -0.2, 0.2), noise(0, 0.1), NON_MONOTONE, 0.75, 0.03),
-    "no drift, much noise": (0.0, noise(0, 0.3), UNDECIDED, 0.92, 0.08),
-    "strongly correlated": (-0.05, noise(0.9, 0.1), UNDECIDED, 0.85, 0.15),
+    "drift": (-0.3, noise(0, 0.3), EXPONENTIAL, 0.996, 0.001),
+    "drift, correlated": (-0.3, noise(0.5, 0.3), EXPONENTIAL, 0.84, 0.011),
+    "drift after a transient": (-0.1 - 0.5 * np.exp(-LAG / 3), noise(0, 0.1), EXPONENTIAL, 1.0, 0.0),
+    "growth": (0.1, noise(0, 0.1), EXPONENTIAL, 0.995, 0.0),
+    "no drift": (0.0, noise(0, 0.02), FLAT, 0.917, 0.007),
+    "no drift, correlated": (0.0, noise(0.5, 0.02), FLAT, 0.919, 0.009),
+    "power of the lag": (-1.5 * np.diff(np.log(np.r_[1, LAG])), noise(0, 0.1), POWER_LAW, 0.956, 0.011),
+    "power of time": (-1.5 / (T - LAG + 1), noise(0, 0.01), POWER_LAW, 1.0, 0.0),
+    "down and up": (np.where(LAG < 80, -0.2, 0.2), noise(0, 0.1), NON_MONOTONE, 1.0, 0.0),
+    "down and up, correlated": (np.where(LAG < 100, -0.2, 0.2), noise(0.5, 0.1), NON_MONOTONE, 1.0, 0.0),
+    "no drift, much noise": (0.0, noise(0, 0.3), UNDECIDED, 0.975, 0.025),
+    "strongly correlated": (-0.05, noise(0.9, 0.1), UNDECIDED, 0.97, 0.03),
 }
 
 
 @pytest.mark.parametrize("law", LAWS)
 def test_laws_with_noise_are_rarely_misnamed(law: str) -> None:
-    mean, draw, word, found, misnamed = LAWS[law]
+    mean, draw, word, right, misnamed = LAWS[law]
     rng = np.random.default_rng(11)
     words = [shape(walk(mean + draw(rng))).word for _ in range(REPEATS)]
-    assert words.count(word) >= found * REPEATS, words
-    assert REPEATS - words.count(word) - words.count(UNDECIDED) * (word != UNDECIDED) <= misnamed * REPEATS
+    others = sum(one not in (word, UNDECIDED) for one in words)
+    assert words.count(word) / REPEATS >= right - 3 * np.sqrt(max(right * (1 - right), 0.01) / REPEATS)
+    assert others / REPEATS <= misnamed + 3 * np.sqrt(max(misnamed, 0.003) / REPEATS)
+
+
+def test_a_turn_that_is_looked_for_is_not_found_in_every_walk() -> None:
+    """A walk always has a highest point: taken at 5 % there, 5 % have a turn; 600 walks know it to 0.6 %."""
+    rng = np.random.default_rng(5)
+    words = [shape(walk(rng.normal(0, 0.3, T))).word for _ in range(600)]
+    assert words.count(NON_MONOTONE) / 600 < 0.035
+
+
+def test_a_turn_needs_a_factor_of_two_on_both_sides() -> None:
+    valley = np.abs(np.arange(301.0) - 150)[:, None] / 150
+    assert shape(0.6 * valley).word == FLAT
+    assert shape(1.2 * valley).word == NON_MONOTONE
+
+
+def test_a_rate_that_may_be_zero_is_no_exponential() -> None:
+    """Down by a power law and back by a rate, each of them sure: neither is what the whole does."""
+    rng = np.random.default_rng(0)
+    steps = 0.01 - 0.25 * np.diff(np.log(np.r_[1, LAG])) + 0.002 * rng.normal(size=T)
+    found = shape(walk(steps))
+    assert found.word == UNDECIDED
+    assert_only(found)
 
 
 def test_r_squared_of_a_walk_proves_nothing() -> None:
@@ -197,12 +221,14 @@ def test_thinned_lags_keep_the_word(logs: Array, word: str) -> None:
     assert shape_of_means(logs[lags], lags).word == word
 
 
-def test_thinned_walks_are_not_misnamed() -> None:
-    """Noise over several lags is larger: increments are weighted, so a walk without drift is not called one with."""
-    rng = np.random.default_rng(8)
+@pytest.mark.parametrize("exponent", [0.0, 1.5])
+def test_thinned_walks_are_not_misnamed(exponent: float) -> None:
+    """Noise over several lags is larger, and increments are weighted by it; unweighted, 8 and 11 % are misnamed."""
+    rng, lag = np.random.default_rng(8), np.maximum(np.arange(1001.0), 1)
     lags = np.unique(np.r_[0, np.round(2 ** (np.arange(80) / 8)), 1000]).astype(int)
-    words = [shape_of_means(walk(rng.normal(0, 0.1, 1000))[lags, 0], lags).word for _ in range(REPEATS)]
-    assert words.count(EXPONENTIAL) + words.count(POWER_LAW) + words.count(NON_MONOTONE) <= 0.08 * REPEATS
+    walks = [-exponent * np.log(lag) + walk(rng.normal(0, 0.1, 1000))[:, 0] for _ in range(REPEATS)]
+    words = [shape_of_means(one[lags], lags).word for one in walks]
+    assert words.count(EXPONENTIAL) + words.count(NON_MONOTONE) <= 0.04 * REPEATS
 
 
 def test_what_is_no_walk_is_refused() -> None:
