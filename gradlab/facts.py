@@ -13,6 +13,7 @@ from gradlab.bptt import Tape
 from gradlab.cells import RNN, Cell
 from gradlab.cells.base import block
 from gradlab.changes import kept_bias
+from gradlab.scaled import log_norm
 
 Array = NDArray[Any]
 #: What the gate of the additive path, and its product, are called.
@@ -33,12 +34,14 @@ def facts(tape: Tape) -> dict[str, Any]:
 
 def _vanilla(cell: RNN, h: Array, within: NDArray[np.bool_]) -> dict[str, Any]:
     weights = cell.W_hh.astype(np.float64)
-    found: dict[str, Any] = {"scale": float(np.linalg.norm(weights) / np.sqrt(cell.hidden_size))}
+    with np.errstate(over="ignore"):
+        frobenius = float(np.exp(log_norm(weights.reshape(-1, 1), 0)[0]))  # which squares no huge weight
+    found: dict[str, Any] = {"scale": frobenius / np.sqrt(cell.hidden_size)}
     if cell.activation in ("tanh", "logistic"):
         share = saturated("h" if cell.activation == "tanh" else "logistic", h).mean(axis=1)
         found["saturated"] = float(share[within].mean())
     if cell.activation == "relu":
-        found["silent"] = float((h * within[:, None] == 0).all(axis=(0, 2)).mean())
+        found["silent"] = float(((h == 0) | ~within[:, None]).all(axis=(0, 2)).mean())
     if not np.isfinite(h).all():
         found["norm"] = float(np.linalg.norm(weights, 2))
     return found

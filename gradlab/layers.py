@@ -260,20 +260,30 @@ class LayerTrace:
         Where the loss reads a sequence's end this is :meth:`by_lag`. Where it reads an earlier step (in the reverse
         direction: does not read t = 1), nothing lies behind it, and those lags, exactly zero, are left out.
         """
-        logs, start = self.by_lag(), self._unread
+        return self._from_loss
+
+    @cached_property
+    def _from_loss(self) -> NDArray[np.float64]:
+        logs, start = self._by_lag, self._unread
         rows = np.arange(len(logs))[:, None] + start
-        return np.where(rows < len(logs), np.take_along_axis(logs, np.minimum(rows, len(logs) - 1), axis=0), np.nan)
+        found = np.where(rows < len(logs), np.take_along_axis(logs, np.minimum(rows, len(logs) - 1), axis=0), np.nan)
+        found.flags.writeable = False
+        return found
+
+    @cached_property
+    def _by_lag(self) -> NDArray[np.float64]:
+        return self.by_lag()
 
     @cached_property
     def _unread(self) -> NDArray[np.int64]:
         """Each sequence's lags before the one at which its loss is read last, ``(B,)``; 0 where none is read."""
-        live = np.isfinite(self.by_lag())
+        live = np.isfinite(self._by_lag)
         return np.where(live.any(axis=0), live.argmax(axis=0), 0)
 
     @property
     def _overflowed(self) -> bool:
         """Whether a gradient within a sequence is not finite."""
-        logs = self.by_lag()
+        logs = self._by_lag
         return bool((~np.isfinite(logs) & ~np.isneginf(logs) & (np.arange(len(logs))[:, None] <= self.tape.ends)).any())
 
     def rate(self) -> Rate:

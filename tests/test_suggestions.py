@@ -124,7 +124,7 @@ def test_what_was_tried_in_vain_is_said() -> None:
     """Over a lag of 10⁶ steps no bias keeps 1 %: σ(5)^10⁶ is e^−6715."""
     found = suggestion(linear_lstm(), lag=10**6)
     assert found.text.startswith("none of forget_bias 1, 2, 5, chrono 1000001 is STABLE; nearest ")
-    assert "; or float64, or a lag of at most 125 steps" in found.text  # 87.3 / ln 2 at σ(0) = ½
+    assert "; or float64, or a lag of at most 126 steps" in found.text  # float32's smallest normal is 2^−126, σ(0) is ½
 
 
 def linear_lstm() -> gl.Trace:

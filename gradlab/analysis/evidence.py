@@ -144,7 +144,7 @@ class Evidence:
             return f"{told}: {k.product} alone gives {compact(k.log_mean)}"
         if math.isnan(self.scale):
             return self.cell
-        return f"{self.cell}, W_hh of scale {compact(self.scale)} (‖W_hh‖_F/√H)"
+        return f"{self.cell}, W_hh of scale {_two(self.scale)} (‖W_hh‖_F/√H)"
 
     def _exponents(self) -> str:
         if not self.exponents or math.isnan(self.exponents[0]):
@@ -171,4 +171,9 @@ def _steps(count: int) -> str:
 
 def share(part: float) -> str:
     """Return a share in per cent, with two digits: ``3 %``, ``0.25 %``."""
-    return f"{plain(float(f'{100 * part:.2g}'))} %"
+    return f"{_two(100 * part)} %"
+
+
+def _two(value: float) -> str:
+    """Return a number with two digits, however large or small."""
+    return plain(float(f"{value:.2g}"))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradlab.analysis.evidence import Evidence, Kept, share
-from gradlab.analysis.numerals import MOST_DECIMALS, compact, plain, plus_minus
+from gradlab.analysis.numerals import MOST_DECIMALS, compact, numeral, plain, plus_minus
 from gradlab.analysis.rates import Rate
 from gradlab.analysis.words import (
     BAND,
@@ -173,7 +173,7 @@ def _search(e: Evidence, word: str, rerun: Rerun) -> Iterator[Try]:
     exponent = -math.log(e.norm) if word == DIVERGED and e.norm > 0 else next_exponent(known)
     for _ in range(SEARCHES):
         factor = float(f"{math.exp(exponent):.3g}")  # what is printed is what was tried
-        found = rerun({"scale_by": factor}) if math.log(factor) not in dict(known) else None
+        found = rerun({"scale_by": factor}) if factor and math.log(factor) not in dict(known) else None
         if found is None:
             return
         yield Try({"scale_by": factor}, found, word_of(found))
@@ -220,8 +220,8 @@ def _rated(one: Try) -> str:
         return one.word
     told = plus_minus(rate.rate, rate.low, rate.high)
     if _half(rate) < 10**-MOST_DECIMALS:
-        told = plain(round(float(f"{rate.rate:.3g}"), MOST_DECIMALS))
-    return f"rate {'+' if rate.rate > 0 else ''}{told}"
+        told = numeral(rate.rate, MOST_DECIMALS).rstrip("0").rstrip(".")
+    return f"rate {'+' if rate.rate > 0 and told != '0' else ''}{told}"
 
 
 def _half(rate: Rate) -> float:
@@ -256,7 +256,7 @@ def _other_means(e: Evidence, word: str, best: Try) -> str:
 
 
 def _reach(e: Evidence, nats: float) -> str:
-    steps = max(int(nats / -e.rate.rate), 1)
+    steps = max(int(nats / -e.rate.rate + 1e-9), 1)  # a whole number but for rounding is one
     return f"{steps} step" if steps == 1 else f"{steps} steps"
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.horizons import FRACTIONS, horizon
-from gradlab.analysis.rates import rate
+from gradlab.analysis.horizons import FRACTIONS
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
@@ -26,8 +25,7 @@ class GradientsHook(TableHook):
 
 
 def _summary(segment: LayerTrace) -> dict[str, Any]:
-    logs = segment.by_lag()
-    found, horizons = rate(logs), {name: horizon(logs, fraction) for name, fraction in FRACTIONS.items()}
+    found, horizons = segment.rate(), {name: segment.horizon(fraction) for name, fraction in FRACTIONS.items()}
     return {
         "rate": found.rate,
         "rate_low": found.low,
