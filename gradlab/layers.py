@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.analysis.horizons import horizon
+from gradlab.analysis.horizons import Horizon, horizon
 from gradlab.analysis.increments import FIRST_LAG
 from gradlab.analysis.rates import Rate, rate
+from gradlab.analysis.shapes import Shape, shape
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.verdict import Verdict, judge
 from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
@@ -243,6 +244,14 @@ class LayerTrace:
     def rate(self) -> Rate:
         """Return the mean per-step increment of ln‖δ‖ backward in time, with its 95 % interval (DESIGN §3)."""
         return rate(self.by_lag())
+
+    def shape(self) -> Shape:
+        """Return whether ‖δ‖ decays exponentially, by a power law, not at all, or down and up (analysis.shapes)."""
+        return shape(self.by_lag())
+
+    def horizon(self, fraction: float = 0.01) -> Horizon:
+        """Return after how many steps less than a fraction of ‖δ‖ at lag 1 is left: Kaplan–Meier over the sequences."""
+        return horizon(self.by_lag(), fraction)
 
     def verdict(self, lag: int | None = None) -> Verdict:
         """Return the word for this layer; ``lag`` is what the task needs, the span to the first input unless given."""

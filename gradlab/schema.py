@@ -41,6 +41,7 @@ RUNS: dict[str, Column] = {
     "horizon_e": Column("float64", "steps", "steps until ‖δ‖ is below 1/e of lag 1's, median", "horizon (1/e)"),
     "horizon_1pct": Column("float64", "steps", "steps until ‖δ‖ is below 1 % of lag 1's, median", "horizon (1 %)"),
     "censored": Column("float64", "", "share of sequences that never fell below 1 %: T ended first", "censored"),
+    "shape": Column("string", "", "exponential, power law, flat, non-monotone or undecided", "shape of the decay"),
     "verdict": Column("string", "", "the word for the run (DESIGN §8)", "verdict"),
     "overflow_step": Column("int64", "steps", "first t at which a state was not finite; 0 if none", "overflow at t"),
     "kaplan_yorke": Column("float64", "", "Kaplan–Yorke dimension, where the exponents reach down to it", "D_KY"),

@@ -44,7 +44,6 @@ class Fit(NamedTuple):
     freedom : degrees of freedom of Student's t for them; inf where the errors are 0.
     autocorrelation : of neighbouring residuals, as the errors suppose it.
     effective : independent increments that would say as much about a mean.
-    residual : sum of squares of the whitened residuals.
     """
 
     coefficients: NDArray[np.float64]
@@ -52,7 +51,6 @@ class Fit(NamedTuple):
     freedom: float
     autocorrelation: float
     effective: float
-    residual: float
 
 
 def checked(log_norm: ArrayLike, burn_in: int | None = None) -> NDArray[np.float64]:
@@ -109,8 +107,8 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
     Neighbouring residuals correlate by φ, which is estimated, freed of its bias, and raised by its own standard
     error, as too small a φ makes an interval too narrow and too large a one only too wide. Series and design are
     whitened with it, and what correlation is left is caught by the equal-weighted cosine variance of the whitened
-    residuals. Student's t has as many degrees of freedom as there are cosines, ``0.4 n^(2/3)``, and at most half as
-    many as there are effective increments, ``n (1 − φ) / (1 + φ)``. A negative φ is taken as 0.
+    residuals. Student's t has as many degrees of freedom as there are cosines, ``0.4 n^(2/3)``, and no more than there
+    are effective increments, ``n (1 − φ) / (1 + φ)``. A negative φ is taken as 0.
 
     Parameters
     ----------
@@ -120,7 +118,7 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
     plain = np.asarray(np.linalg.lstsq(design, series, rcond=None)[0], np.float64)
     rest = series - design @ plain
     if np.ptp(rest) <= exact:
-        return Fit(plain, np.zeros(p), np.inf, 0.0, float(n), float(rest @ rest))
+        return Fit(plain, np.zeros(p), np.inf, 0.0, float(n))
     phi = correlation(rest)
     basis, triangle = np.linalg.qr(whitened(design, phi))
     noise = whitened(rest, phi)
@@ -129,9 +127,9 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
     inverse = np.linalg.inv(triangle)
     variance, cosines = _cosine_variance(noise, basis)
     effective = n * (1 - phi) / (1 + phi)
-    freedom = float(max(min(cosines, effective / 2), 1.0))
+    freedom = float(max(min(cosines, effective), 1.0))
     errors = np.sqrt(variance * (inverse**2).sum(axis=1))
-    return Fit(plain + inverse @ shift, errors, freedom, phi, effective, float(noise @ noise))
+    return Fit(plain + inverse @ shift, errors, freedom, phi, effective)
 
 
 def correlation(rest: NDArray[np.float64]) -> float:

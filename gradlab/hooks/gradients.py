@@ -1,4 +1,4 @@
-"""The norms of all gradients at every step, the rate, the horizons and the verdict."""
+"""The norms of all gradients at every step, the rate, the horizons, the shape of the decay and the verdict."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.analysis.horizons import FRACTIONS, horizon
+from gradlab.analysis.rates import rate
+from gradlab.analysis.shapes import shape
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
@@ -25,14 +27,15 @@ class GradientsHook(TableHook):
 
 
 def _summary(segment: LayerTrace) -> dict[str, Any]:
-    found, logs = segment.rate(), segment.by_lag()
-    horizons = {name: horizon(logs, fraction) for name, fraction in FRACTIONS.items()}
+    logs = segment.by_lag()
+    found, horizons = rate(logs), {name: horizon(logs, fraction) for name, fraction in FRACTIONS.items()}
     return {
         "rate": found.rate,
         "rate_low": found.low,
         "rate_high": found.high,
         "window": found.window,
-        **{name: found.steps for name, found in horizons.items()},
+        **{name: estimate.steps for name, estimate in horizons.items()},
         "censored": horizons["horizon_1pct"].censored,
+        "shape": shape(logs).word,
         "verdict": segment.verdict().word,
     }

@@ -62,9 +62,10 @@ def test_the_estimate_is_kaplan_and_meiers_product() -> None:
 
 
 def test_one_that_is_censored_early_counts_until_then_only() -> None:
-    """Of the six, three end at 1: that they are not below then says nothing of later."""
-    early = survival([1, 1, 1, 10, 20, 30], [False] * 3 + [True] * 3)
-    assert early.steps == survival([10, 20, 30], [True] * 3).steps == 20
+    """Nine more end at 1: that they are not below then says nothing of later, neither the median nor its interval."""
+    times = np.arange(10.0, 19)
+    alone, found = survival(times, [True] * 9), survival([*times, *[1.0] * 9], [True] * 9 + [False] * 9)
+    assert (found.steps, found.low, found.high) == (alone.steps, alone.low, alone.high) == (14, 11, 17)
 
 
 @pytest.mark.parametrize("number", [5, 6, 8, 9, 30])

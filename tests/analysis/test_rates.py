@@ -134,6 +134,22 @@ def test_a_line_through_the_walk_does_not_cover() -> None:
     assert np.mean([low <= -0.3 <= high for low, high in found]) < 0.33
 
 
+def test_logs_that_differ_by_rounding_are_constant() -> None:
+    """A norm is known to a relative eps, its logarithm to an absolute one, however near to 0 it lies."""
+    found = rate(1e-16 * np.random.default_rng(0).normal(size=(50, 1)))
+    assert found.low == found.rate == found.high
+
+
+def test_what_the_interval_supposes_is_said() -> None:
+    logs = walk(signal.lfilter([1.0], [1.0, -0.8], np.random.default_rng(0).normal(size=(2000, 1)), axis=0))
+    found = rate(logs)
+    assert 0.78 < found.autocorrelation < 0.86  # 0.8 and a standard error of 0.014 more
+    np.testing.assert_allclose(
+        found.effective, found.window * (1 - found.autocorrelation) / (1 + found.autocorrelation)
+    )
+    assert np.isnan(rate(logs[:3]).effective)
+
+
 def test_rate_of_a_full_batch_is_the_walk_from_end_to_end() -> None:
     logs = walk(np.random.default_rng(0).normal(size=(60, 5)))
     found = rate(logs, burn_in=10)
