@@ -103,7 +103,7 @@ DERIVED: dict[str, Column] = {
     ),
     "parameter": Column("string", "", "the parameter whose gradient it is a part of", "parameter"),
     "gate": Column("string", "", "the gate, or the gradient beside it", ""),
-    "step": Column("int64", "steps", "steps of training that the weights have seen", "training step"),
+    "step": Column("int64", "", "steps of training that the weights have seen", "training step"),
     "needed": Column("float64", "steps", "lag that the task needs: T − 1, the span to the first input", "lag needed"),
     "loss_t": Column("int64", "steps", "step at which the loss is read", "loss step t"),
     "s": Column("int64", "steps", "step of the state that it teaches", "state step s"),

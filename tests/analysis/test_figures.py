@@ -260,6 +260,119 @@ def test_rates_marks_what_has_no_rate_on_the_edge() -> None:
     assert cross.get_transform() != ax.transData
 
 
+def test_phase_writes_the_sign_of_every_number() -> None:
+    """A line that runs into a number must not read as its minus."""
+    for ax in panels(draw("phase", *FRAMES)):
+        assert {text[0] for text in texts(ax)} <= {"+", "−"}
+
+
+def with_theory(runs: pd.DataFrame, steps: pd.DataFrame, **keys: Any) -> dict[str, pd.DataFrame]:
+    """Return the tables with a line of theory for the RNN that crosses at scale 1.2."""
+    scales = np.linspace(0.5, 2.0, 61)
+    return with_long_range(runs, steps) | {
+        "theory": pd.DataFrame({"cell": "rnn", **keys, "scale": scales, "theory": np.log(scales / 1.2)})
+    }
+
+
+def test_phase_has_the_edge_of_theory_where_it_has_one() -> None:
+    frames = with_theory(*FRAMES)
+    figure = figures.draw("phase", frames)
+    rnn, lstm = panels(figure)
+    edge = [found for found in rnn.lines if found.get_label() == figures.phase.CRITICAL]
+    assert [tuple(found.get_xdata()) for found in edge] == [(0, 1), (1, 2), (2, 3)]
+    where = np.interp(1.2, [0.5, 1.0, 1.5, 2.0], np.arange(4) + 0.5)
+    np.testing.assert_allclose([found.get_ydata() for found in edge], where, atol=1e-3)
+    assert {found.get_linestyle() for found in edge} == {"--"}
+    assert not [found for found in lstm.lines if found.get_label() == figures.phase.CRITICAL]
+    assert legend(figure) == [figures.phase.ZERO, figures.phase.CRITICAL]
+    text = figures.phase.says(*figures.phase.tabulate(frames))
+    assert text.endswith("Theory's edge for the RNN as H → ∞ lies at scale 1.200.")
+    assert "of gated cells it knows no such line" in figures.FIGURES["phase"].shows
+
+
+def test_phase_has_no_edge_that_lies_beyond_what_was_studied() -> None:
+    frames = with_theory(*FRAMES)
+    above = frames | {"theory": frames["theory"].assign(theory=-1.0)}
+    assert not legend(figures.draw("phase", above))
+    assert "Theory" not in figures.phase.says(*figures.phase.tabulate(above))
+
+
+def test_theory_that_does_not_depend_on_a_panel_is_in_each() -> None:
+    grid = {"cell": ["rnn", "lstm"], "hidden": [8, 16], "scale": [0.5, 1.0, 2.0]}
+    figure = figures.draw("lyapunov", with_theory(*make_frames(grid, seeds=2)))
+    assert [ax.get_title() for ax in panels(figure)] == ["hidden 8", "hidden 16"]
+    for ax in panels(figure):
+        np.testing.assert_allclose(line(ax, "mean field, H → ∞").get_xdata()[[0, -1]], [0.5, 2.0])
+    assert legend(figure) == ["rnn", "lstm", "mean field, H → ∞"]
+
+
+def test_horizon_stands_beside_the_lag_that_the_task_needs() -> None:
+    table, layout = figures.horizon.tabulate(STUDY)
+    figure = draw("horizon", *FRAMES)
+    (ax,) = panels(figure)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("init scale g", "horizon (1 %) (steps)")
+    assert ax.get_yscale() == "log"
+    assert legend(figure) == ["rnn", "lstm", figures.horizon.BEYOND, figures.horizon.NEEDED]
+    np.testing.assert_array_equal(line(ax, figures.horizon.NEEDED).get_ydata(), 39)
+    for cell, bars, shift in zip(["rnn", "lstm"], ax.containers, [-1, 1], strict=True):
+        part = table[table["cell"] == cell]
+        np.testing.assert_allclose(np.asarray(bars.lines[0].get_ydata(), float), part["horizon_1pct"])
+        moved = part["scale"] + shift * figures.horizon.DODGE / 4
+        np.testing.assert_allclose(np.asarray(bars.lines[0].get_xdata(), float), moved)
+    beyond = [found for found in ax.lines if found.get_label() == figures.horizon.BEYOND]
+    assert [(found.get_marker(), found.get_markerfacecolor()) for found in beyond] == [("^", "white")]
+    np.testing.assert_allclose(beyond[0].get_xdata(), [1.5 - 0.015, 2.0 - 0.015])  # a rate of 0.14 and 0.43
+    np.testing.assert_array_equal(beyond[0].get_ydata(), [39, 39])
+    assert figures.horizon.says(table, layout).startswith("2 of 8 combinations keep 1 % of the gradient for the lag")
+
+
+def test_horizon_bars_end_where_no_bound_is_known() -> None:
+    table, layout = figures.horizon.tabulate(STUDY)
+    known = table.assign(horizon_1pct=10.0, horizon_1pct_low=8.0, horizon_1pct_high=[np.nan, 15.0] * 4)
+    ax = figures.horizon.draw(known, layout)
+    ends = np.array([segment[:, 1] for segment in ax.containers[0].lines[2][0].get_segments()])
+    np.testing.assert_allclose(ends, [[8, 10], [8, 15]] * 2)
+
+
+def test_horizon_marks_what_was_lost() -> None:
+    (ax,) = panels(draw("horizon", *make_frames(GRID, seeds=2, lost=LOST)))
+    (cross,) = [found for found in ax.lines if found.get_marker() == "x"]
+    assert cross.get_xdata()[0] == pytest.approx(2.0, abs=0.05)
+    assert cross.get_transform() != ax.transData
+
+
+def test_comparison_draws_every_difference_with_its_interval() -> None:
+    table, layout = figures.comparison.tabulate(STUDY)
+    figure = draw("comparison", *FRAMES)
+    (ax,) = panels(figure)
+    assert ax.get_xlabel() == "rate of b − rate of a (nats/step)"
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["scale 0.5", "scale 1", "scale 1.5", "scale 2"]
+    assert ax.get_ylim() == (3.5, -0.5)
+    assert figures.comparison.tabulate(STUDY)[0]["pair"].unique().tolist() == ["lstm − rnn"]
+    bars = [found for found in ax.lines if found.get_marker() == "|"]
+    points = [found for found in ax.lines if found.get_marker() == "o"]
+    np.testing.assert_array_equal([bar.get_xdata() for bar in bars], table[["difference_low", "difference_high"]])
+    np.testing.assert_array_equal([point.get_xdata()[0] for point in points], table["difference"])
+    apart = (table["difference_low"] > 0) | (table["difference_high"] < 0)
+    assert [point.get_markerfacecolor() != "white" for point in points] == apart.tolist()
+    runs = FRAMES[0].query("length == 40 and scale == 1").pivot(index="seed", columns="cell", values="rate")
+    assert points[1].get_xdata()[0] == pytest.approx((runs["lstm"] - runs["rnn"]).mean())
+    assert "differences are not around zero; the largest: LSTM" in figures.comparison.says(table, layout)
+
+
+def test_comparison_of_three_cells_has_a_panel_a_pair_and_hatches_what_was_lost() -> None:
+    grid = {"cell": ["rnn", "lstm", "gru"], "scale": [0.5, 1.5]}
+    figure = draw("comparison", *make_frames(grid, seeds=3, lost={("rnn", 1.5): "diverged"}))
+    assert [ax.get_title() for ax in panels(figure)] == ["lstm − rnn", "gru − rnn", "gru − lstm"]
+    for ax, hatched in zip(panels(figure), [1, 1, 0], strict=True):
+        assert len([patch for patch in ax.patches if patch.get_hatch()]) == hatched
+
+
+def test_comparison_of_one_cell_is_of_what_is_turned() -> None:
+    (ax,) = panels(draw("comparison", *make_frames({"cell": ["rnn"], "scale": [0.5, 1.0, 1.5, 2.0]}, seeds=2)))
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["1 − 0.5", "2 − 0.5", "2 − 1"]
+
+
 def test_a_single_line_needs_no_key() -> None:
     figure = draw("rates", *make_frames({"cell": ["rnn"], "scale": [0.5, 1.0]}, seeds=1))
     assert not figure.legends

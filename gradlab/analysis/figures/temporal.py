@@ -32,7 +32,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     grid = table.pivot(index=layout.y, columns=layout.x, values="mean_log").dropna(how="all")
     shown = np.ma.masked_invalid(grid.to_numpy(dtype=np.float64))
     ax.pcolormesh(_edges(grid.columns), _edges(grid.index), shown, cmap="viridis", rasterized=True)
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set(xlabel=axis_label(layout.x), ylabel=axis_label(layout.y))
     ax.grid(False)
     return ax
