@@ -54,7 +54,7 @@ def varying(runs: pd.DataFrame) -> list[str]:
     names = [name for name in (*keys(runs), *PLACES) if name != SEED and _distinct(runs, name) > 1]
     rest = [name for name in names if name != "length"]
     if "length" in names and rest:
-        free = runs.groupby(rest, dropna=False)["length"].nunique().gt(1).any()
+        free = runs.groupby(rest, dropna=False, observed=True)["length"].nunique().gt(1).any()
         return names if free else rest
     return names
 

@@ -59,8 +59,9 @@ def test_rates_of_what_both_have() -> None:
 
 def test_a_key_that_only_one_study_varies_is_met_where_the_other_has_it() -> None:
     one, other = source(GRID), source({"cell": ["lstm", "rnn"], "length": [10], "scale": [1.0]})
-    shared = pair.shared_rates(one.runs, other.runs, NAMES).table
-    assert shared[["cell", "length", "scale"]].to_numpy().tolist() == [["rnn", 10, 1.0], ["lstm", 10, 1.0]]
+    for sides, cells in (((one, other), ["rnn", "lstm"]), ((other, one), ["lstm", "rnn"])):
+        shared = pair.shared_rates(sides[0].runs, sides[1].runs, NAMES).table
+        assert shared[["cell", "length", "scale"]].to_numpy().tolist() == [[cell, 10, 1.0] for cell in cells]
 
 
 def test_a_key_that_a_cell_lacks_is_the_same_in_both() -> None:
