@@ -229,7 +229,7 @@ class LayerTrace:
         return temporal(self.tape, self._backward.direct)
 
     def sensitivity(self, probes: int | None = None) -> Sensitivity:
-        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)``; see :func:`gradlab.temporal.sensitivity`."""
+        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)``, and its error; see :func:`gradlab.temporal.sensitivity`."""
         return sensitivity(self.tape, probes)
 
     def truncation(self, lags: Sequence[int] | None = None) -> Truncation:

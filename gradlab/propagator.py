@@ -98,8 +98,9 @@ class Propagator:
         They stay right where the product itself is noise: QR factors of a backward and of a forward sweep leave a
         graded triangle ``diag(e^d) U`` with d sorted, whose singular values Jacobi rotations find to high *relative*
         accuracy without ever forming it. The error of ln σ is about ε times the condition numbers of the *single*
-        steps, whatever the product's; where one J_t alone loses its digits (10^16, a unit saturated beyond hope), the
-        smallest σ of the product do too.
+        steps, however large the product's; where one J_t alone loses its digits (10^16, a unit saturated beyond hope),
+        the smallest σ of the product do too. A product whose second half undoes its first is no better known than
+        its factors are: rounding of a step between them is stretched by what the halves stretch.
 
         References
         ----------

@@ -142,6 +142,7 @@ QUANTITIES: dict[str, str] = {
     "path_additive": "ln of the gradient's norm on the additive path alone",
     "path_gates": "ln of the norm of what travelled through a gate at least once",
     "path_all": "ln of the gradient's norm on all paths, of the same state",
+    "temporal": "ln‖∂L_t/∂s_s‖ of one loss step t: the column t is s, and lag counts from the loss step",
     "jac_norm2": "ln‖J_t‖₂",
     "jac_fro": "ln‖J_t‖_F",
     "jac_cond": "ln(σ_max/σ_min) of J_t",

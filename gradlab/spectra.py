@@ -20,8 +20,9 @@ SPREAD = 9.0
 MOST_SPREAD = 12.0
 #: Most steps between two QRs: growth of e^10 a step then stays within float64.
 MOST_STEPS = 64
-#: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it.
-BLOCKS = 20
+#: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it; and
+#: the fewest QRs in each of them, which bound the interval between two.
+BLOCKS, QRS_A_BLOCK = 20, 2
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Spectrum:
     ----------
     exponents : ``(k,)`` mean over the sequences that outlast the warm-up.
     per_sequence : ``(B, k)``; nan for a sequence of which the warm-up leaves no step.
-    stderr : ``(k,)`` standard error of ``exponents`` from blocks in time; nan where there are too few steps.
+    stderr : ``(k,)`` standard error of ``exponents`` from 20 blocks in time; nan under 40 QRs (steps, unless
+        ``every`` is given).
     history, history_steps : ``(n, k)`` running mean of the exponents, and the steps ``(n,)`` that each rests on.
     kaplan_yorke : dimension j + Σ_{i≤j} λ_i/|λ_{j+1}| where the sum turns negative within the k known, else nan.
     entropy : sum of the positive exponents where all of them are known, else nan (Pesin's bound of the entropy rate).
@@ -60,7 +62,8 @@ def spectrum(
 
     Parameters
     ----------
-    k : how many; all S of them obey the sum rule Σ λ_i = mean_t ln|det J_t|, exactly at finite T.
+    k : how many; 1 is the cheap form, one tangent vector, whose QR is a norm. All S of them obey the sum rule
+        Σ λ_i = mean_t ln|det J_t|, exactly at finite T.
     warmup : steps at the start that align the tangents and are not counted.
     every : steps between two QRs; chosen from the growth unless given.
     adjoint : carry δ back from T by Jᵀ in place of tangents forward: the same sum at finite T, each exponent the same
@@ -70,7 +73,8 @@ def spectrum(
     Raises
     ------
     InputError
-        for k outside 1 … S, a warm-up that leaves no step, or ``every`` below 1.
+        for k outside 1 … S, a warm-up that leaves no step, ``every`` below 1, or so long that the tangents drift
+        apart further than the cell's precision holds.
 
     References
     ----------
@@ -100,6 +104,8 @@ class _Walk:
         S, B = tape.cell.state_size, tape.x.shape[-1]
         start = np.linalg.qr(rng.standard_normal((B, S, k)))[0].astype(tape.cell.dtype)
         self.tangents, self.at, self.interval = _flat(start), 0, 1
+        #: Beyond this drift in nats less than two digits of the shortest tangent are left: 30 in float64.
+        self.lost = -float(np.log(400.0 * np.finfo(tape.cell.dtype).eps))
         self._chunk = slice(0, 0)
         self._local: Any = None
         self.forget()
@@ -112,7 +118,8 @@ class _Walk:
 
     def go(self, steps: int, every: int | None) -> None:
         """Carry the tangents on by ``steps``."""
-        end = self.at + steps
+        end, most = self.at + steps, min(MOST_STEPS, max(1, steps // (QRS_A_BLOCK * BLOCKS)))
+        self.interval = min(self.interval, most)
         while self.at < end:
             count = min(self.interval if every is None else every, end - self.at)
             moved = self._advance(count)
@@ -121,11 +128,22 @@ class _Walk:
             if every is None and count > 1 and not spread <= MOST_SPREAD:
                 self.interval = max(1, count // 2)
                 continue
+            if every is not None and count > 1:
+                self._refuse_noise(every, logs)
             self.counts.append(self._live(count))
             self.tangents, self.at = _flat(frame), self.at + count
             self.growth.append(logs)
             self.lengths.append(count)
-            self._choose_interval(count, spread)
+            self._choose_interval(count, spread, most)
+
+    def _refuse_noise(self, every: int, logs: NDArray[np.float64]) -> None:
+        known = np.where(np.isfinite(logs), logs, logs[:, :1])
+        drift = float((known.max(axis=-1) - known.min(axis=-1)).max())
+        if drift > self.lost:
+            raise InputError(
+                f"every={every} is too long: the tangents drift {drift:.0f} nats apart between two QRs, of which "
+                f"{self.lost:.0f} are more than rounding; give fewer steps, or leave it out"
+            )
 
     def _live(self, count: int) -> NDArray[np.int64]:
         """Return how many of the next ``count`` steps each sequence really takes, ``(B,)``."""
@@ -133,9 +151,9 @@ class _Walk:
         taken = count - (tape.steps - tape.ends - self.at) if self.adjoint else tape.ends - self.at
         return np.clip(taken, 0, count)
 
-    def _choose_interval(self, count: int, spread: float) -> None:
-        allowed = MOST_STEPS if spread == 0 else int(count * SPREAD / spread) if np.isfinite(spread) else 1
-        self.interval = int(np.clip(allowed, 1, min(2 * self.interval, MOST_STEPS)))
+    def _choose_interval(self, count: int, spread: float, most: int) -> None:
+        allowed = most if spread == 0 else int(count * SPREAD / spread) if np.isfinite(spread) else 1
+        self.interval = int(np.clip(allowed, 1, min(2 * self.interval, most)))
 
     def _advance(self, count: int) -> Array:
         cell, columns = self.tape.cell, self.tangents
@@ -222,7 +240,7 @@ def _block_errors(growth: NDArray[np.float64], counts: NDArray[np.int64]) -> NDA
 
     ``growth (n, k)`` and the steps ``counts (n,)`` are those of all sequences together.
     """
-    if len(growth) < 2 * BLOCKS:
+    if len(growth) < QRS_A_BLOCK * BLOCKS:
         return np.full(growth.shape[1], np.nan)
     edges = np.searchsorted(np.cumsum(counts), np.linspace(0, counts.sum(), BLOCKS + 1)[1:-1])
     parts = zip(np.split(growth, edges), np.split(counts, edges), strict=True)

@@ -19,6 +19,8 @@ from gradlab.propagator import _forward
 from gradlab.scaled import LN2, common_exponent, ldexp, log_norm, normalise
 
 Array = NDArray[Any]
+#: Numbers that the directions of :func:`sensitivity` may hold, 256 MiB in float64; probes that are taken at least.
+ROOM, FEWEST_PROBES = 2**25, 32
 
 
 def temporal(tape: Tape, direct: Columns) -> NDArray[np.float64]:
@@ -76,18 +78,30 @@ def sensitivity(tape: Tape, probes: int | None = None, *, rng: int = 0) -> Sensi
 
     Parameters
     ----------
-    probes : how many random directions; all S exactly unless given.
+    probes : how many random directions, 0 for all S, exactly. Unless given, exact where the (T+1)·S²·B numbers of all
+        directions fit 256 MiB, and otherwise from as many probes as do, at least 32; the answer says how many.
+
+    Raises
+    ------
+    InputError
+        for 1 probe, whose error is not known, or fewer than none.
     """
     T, S, B = tape.steps, tape.cell.state_size, tape.x.shape[-1]
-    if probes is None:
+    count = _probes_that_fit(T, S, B) if probes is None else probes
+    if count == 0:
         start = np.broadcast_to(np.eye(S)[:, :, None], (S, S, B))
         return Sensitivity(_spread_forward(tape, start, _exact)[0], np.zeros((T + 1, T + 1, B)), 0)
-    count = positive("probes", probes)
-    if count < 2:
-        raise InputError("probes must be at least 2, to know their error; got 1")
+    if positive("probes", count) < 2:
+        raise InputError("probes must be at least 2, to know their error, or 0 for all directions; got 1")
     drawn = np.random.default_rng(rng).standard_normal((count, S, B))
     found, errors = _spread_forward(tape, drawn, _estimated)
     return Sensitivity(found, errors, count)
+
+
+def _probes_that_fit(T: int, S: int, B: int) -> int:
+    """Return 0 where all S directions fit :data:`ROOM`, else how many do, at least :data:`FEWEST_PROBES`."""
+    fit = ROOM // ((T + 1) * S * B)
+    return 0 if fit >= S else max(fit, FEWEST_PROBES)
 
 
 def _exact(columns: Array) -> tuple[Array, Array]:

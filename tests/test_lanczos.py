@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from oracles.products import product_of, rotations
 
 import gradlab as gl
-from gradlab.jacobians import METHODS
+from gradlab.jacobians import METHODS, Jacobians
 from gradlab.lanczos import largest_singular_values
 
 S = 24
@@ -46,15 +46,58 @@ def test_the_largest_values_are_those_prescribed(name: str, method: str, k: int)
     assert (np.abs(found - expected)[..., kept] <= 1e-10 * expected[kept]).all()
 
 
+WIDE = 128
+HARD = {
+    "wide spread": np.geomspace(1.0, 1e-12, WIDE),
+    "cluster at the top": np.concatenate([1.0 - 1e-7 * np.arange(4), np.linspace(0.5, 0.1, WIDE - 4)]),
+    "one above a bulk": np.concatenate([[1.0 + 1e-6], np.ones(WIDE - 1)]),
+    "one above a band": np.concatenate([[1.0 + 1e-5], np.linspace(1.0, 0.9, WIDE - 1)]),
+    "narrow band": np.linspace(1.0, 0.9999, WIDE),
+    "two bands": np.concatenate([1.0 - 1e-9 * np.arange(WIDE // 2), 0.3 - 1e-3 * np.arange(WIDE // 2)]),
+}
+
+
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("name", HARD)
+def test_lanczos_where_it_is_chosen_on_its_own(name: str, k: int) -> None:
+    """S = 128, far more than the first look at the residual: 1e-10 relative of LAPACK's, clusters and all."""
+    rng = np.random.default_rng(0)
+    A = rotations(4, WIDE, rng) * HARD[name] @ rotations(4, WIDE, rng)
+    found = largest_singular_values(
+        lambda v: np.einsum("nij,jn->in", A, v), lambda u: np.einsum("nij,in->jn", A, u), WIDE, 4, k
+    )
+    np.testing.assert_allclose(found, np.linalg.svd(A, compute_uv=False)[:, :k], rtol=1e-10, atol=0)
+
+
 def test_values_are_found_as_often_as_they_occur() -> None:
     found = jacobians_with(SPECTRA["equal pairs"]).jacobians.singular_values(3, method="lanczos")
     assert np.allclose(found, [2.0, 2.0, SPECTRA["equal pairs"][2]], rtol=1e-10, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("size", "k", "chosen"),
+    [(254, 1, "gram"), (256, 1, "lanczos"), (256, 2, "gram"), (8, 1, "gram"), (256, None, "lapack")],
+)
+def test_the_automatic_choice_is_the_one_measured_to_be_the_cheapest(
+    size: int, k: int | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    J = gl.trace(gl.LSTM.init(1, size // 2, rng=0), np.zeros((1, 1, 1))).jacobians
+    asked = []
+    inner = Jacobians._singular_values
+
+    def noted(self: Jacobians, steps: NDArray[np.int64], count: int, method: str) -> NDArray[np.float64]:
+        asked.append(method)
+        return inner(self, steps, count, method)
+
+    monkeypatch.setattr(Jacobians, "_singular_values", noted)
+    J.singular_values(k)
+    assert asked == [chosen]
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_automatic_choice_agrees_with_lapack_on_both_sides_of_its_border(cell: str) -> None:
-    """S = 64 goes to Gram, S = 128 to Lanczos."""
-    for size in (64, 128):
+    """S = 128 goes to Gram, S = 256 to Lanczos for the largest."""
+    for size in (128, 256):
         hidden = size // 2 if cell == "lstm" else size
         kind = {"rnn": gl.RNN, "lstm": gl.LSTM, "gru": gl.GRU}[cell]
         x = np.random.default_rng(1).standard_normal((2, 3, 4))

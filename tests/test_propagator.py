@@ -99,6 +99,16 @@ def test_every_cell_and_its_transpose(name: str, scale: float) -> None:
         np.testing.assert_allclose(transposed, logs, rtol=0, atol=CLOSE if scale == 1.0 else 1e-6)
 
 
+@pytest.mark.parametrize("angle", [1e-10, 1e-6, 0.01])
+def test_a_product_that_undoes_itself_keeps_the_digits_that_its_parts_leave(angle: float) -> None:
+    """30 steps diag(2, ½), a turn by a small angle, 30 steps diag(½, 2): the angle's own rounding, ε/angle, is all."""
+    c, s = np.cos(angle), np.sin(angle)
+    grow, turn = np.diag([2.0, 0.5]), np.array([[c, -s], [s, c]])
+    J = np.array([*[grow] * 30, turn, *[np.linalg.inv(grow)] * 30])
+    logs = product_of(J).propagator(0, 61).log_singular_values()[0]
+    np.testing.assert_allclose(logs, exact_log_singular_values(J, 150), rtol=0, atol=10 * 2.2e-16 / angle)
+
+
 GROUPS = np.repeat([0.1, -0.1, -1.0, -2.0], 2)
 SPECTRA = {
     "spread": lambda T, rng: np.linspace(0.2, -2.3, 8) + 0.2 * rng.standard_normal((T, 8)),

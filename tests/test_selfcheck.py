@@ -1,6 +1,7 @@
 """The self-check passes every cell, and each published mistake makes it fail."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import gradlab as gl
 from gradlab.cells.rnn import Local as RNNLocal
 from gradlab.errors import GradlabError, InputError
+from gradlab.jacobians import Jacobians
 
 CELLS = {
     **{f"rnn-{a}": gl.RNN.init(3, 5, activation=a, rng=1) for a in ("tanh", "relu", "logistic", "identity")},
@@ -102,6 +104,45 @@ def test_a_product_in_the_wrong_order_is_found(monkeypatch):
     monkeypatch.setattr(module, "propagator", lambda jacobians: right(jacobians[::-1]))
     failed = {one.name for one in gl.selfcheck(CELLS["lstm"]).checks if not one.passed}
     assert failed == {"product order", "propagator = dense product"}
+
+
+class DeterminantOfTheWeightsAlone(gl.RNN):
+    """ln|det W| without the slopes."""
+
+    def log_abs_det(self, local):
+        return np.full(local.slope.shape[1:], np.linalg.slogdet(self.W_hh)[1])
+
+
+class TransposeOfAnotherMatrix(gl.RNN):
+    """A hand-written dense J whose rows and columns are exchanged: W' diag(φ') in place of diag(φ') W."""
+
+    def dense(self, local):
+        return np.swapaxes(super().dense(local), -1, -2)
+
+
+def test_a_determinant_that_is_not_the_exponents_is_found():
+    found = gl.selfcheck(DeterminantOfTheWeightsAlone.init(3, 5, rng=0))
+    assert {one.name for one in found.checks if not one.passed} == {"Σ λ_i = mean ln|det J|"}
+
+
+def test_a_dense_jacobian_of_its_own_is_found():
+    failed = {one.name for one in gl.selfcheck(TransposeOfAnotherMatrix.init(3, 5, rng=0)).checks if not one.passed}
+    assert {"dense = J applied to units", "propagator = dense product"} <= failed
+
+
+def test_singular_values_of_the_naive_product_are_found(monkeypatch):
+    """Negative control: an LSTM's smallest σ of six steps are rounding in the SVD of P, and others in that of Pᵀ."""
+    import sys
+
+    def naive(tape, t0, t1, *, transposed=False):
+        J = Jacobians(tape)
+        steps = [J.dense(t) for t in range(t0 + 1, t1 + 1)]
+        product = reduce(np.matmul, [one.swapaxes(-1, -2) for one in steps] if transposed else steps[::-1])
+        return np.log(np.linalg.svd(product, compute_uv=False))
+
+    monkeypatch.setattr(sys.modules["gradlab.selfcheck"], "product_log_singular_values", naive)
+    failed = {one.name for one in gl.selfcheck(CELLS["lstm"]).checks if not one.passed}
+    assert failed == {"ln σ of P and of Pᵀ"}
 
 
 def test_sequences_that_touch_each_other_are_found():

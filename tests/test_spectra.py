@@ -235,13 +235,36 @@ def test_intervals_change_nothing(name: str, scale: float) -> None:
 def test_intervals_follow_the_growth() -> None:
     """Mild growth: long intervals; wild growth: a QR at every step; fixed where it is asked for."""
     mild = linear(0.9 * gl.RNN.init(1, H, recurrent="orthogonal", rng=2).W_hh, 500)
+    longer = linear(0.9 * gl.RNN.init(1, H, recurrent="orthogonal", rng=2).W_hh, 4000)
     wild = linear(np.diag([1e9, 1.0, 1e-9]), 50)
     steep = linear(np.diag([1e200, 1e-200]), 50)
-    assert mild.spectrum(H).intervals == (1, 64)
+    assert mild.spectrum(H).intervals == (1, 12)  # 500 // 40: enough QRs for the standard errors
+    assert longer.spectrum(H).intervals == (1, 64)
     assert mild.spectrum(H, every=7).intervals == (3, 7)  # 500 = 71·7 + 3
     assert wild.spectrum(3).intervals == (1, 1)
     np.testing.assert_allclose(wild.spectrum(3, warmup=10).exponents, np.log([1e9, 1.0, 1e-9]), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(steep.spectrum(2, warmup=10).exponents, np.log([1e200, 1e-200]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "every"), [("float64", 50), ("float64", 400), ("float32", 20)])
+@pytest.mark.parametrize("name", ["rnn-tanh", "lstm", "gru-after-keep"])
+def test_an_interval_that_loses_the_small_exponents_is_refused(name: str, dtype: str, every: int) -> None:
+    """Rounding is not reported as an exponent; the leading one rests on one tangent, which no other can hide."""
+    cell = make(name, D, H, dtype=dtype)
+    trace = gl.trace(cell, np.random.default_rng(1).standard_normal((400, B, D)).astype(dtype))
+    with pytest.raises(InputError, match=f"every={every} is too long: the tangents drift .* give fewer steps"):
+        everything(trace, every=every)
+    np.testing.assert_allclose(trace.spectrum(1, every=every).exponents, trace.spectrum(1).exponents, rtol=1e-4)
+
+
+def test_a_fixed_interval_over_dead_units_is_not_refused_for_their_zeros() -> None:
+    """An exact zero, −inf, is no drift."""
+    W = np.diag([0.5, 0.6, 0.7])
+    x = np.ones((40, 1, 3))
+    x[20, 0, 0] = -1e9
+    found = gl.trace(gl.RNN(np.eye(3), W, activation="relu"), x).spectrum(3, warmup=10, every=4).exponents
+    np.testing.assert_allclose(found[:2], np.log([0.7, 0.6]), rtol=0, atol=0.02)
+    assert found[2] == -np.inf
 
 
 def test_growth_beyond_any_floats_range() -> None:
@@ -277,6 +300,16 @@ def test_standard_errors_are_the_scatter() -> None:
     scatter = found.per_sequence.std(axis=0, ddof=1) / np.sqrt(32)
     assert np.all((found.stderr > scatter / 2) & (found.stderr < scatter * 2))
     assert np.isnan(gl.trace(cell, x[:20]).spectrum(4).stderr).all()
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("k", [1, 3])
+def test_forty_steps_are_enough_for_standard_errors_however_mild_the_growth(name: str, k: int) -> None:
+    """Long intervals between QRs must not leave too few of them for the blocks: not of one tangent, nor of three."""
+    for steps, known in ((39, False), (40, True), (400, True)):
+        found = a_trace(name, steps=steps + 5).spectrum(k, warmup=5)
+        finite = np.isfinite(found.exponents)
+        assert (np.isfinite(found.stderr[finite]) == known).all()
 
 
 def test_float32_runs_as_float32() -> None:

@@ -12,6 +12,7 @@ from oracles.family import FAMILY, make, states
 from oracles.products import product_of
 
 import gradlab as gl
+from gradlab import temporal as temporal_module
 from gradlab.errors import InputError
 from gradlab.temporal import sensitivity
 
@@ -133,6 +134,22 @@ def test_probes_within_their_error(name: str) -> None:
     assert 0.6 < np.sqrt(np.mean(np.square(scores))) < 1.5
     assert found.probes == 400
     assert np.all(found.stderr[known] <= 1.3 * np.sqrt(1 / 800))  # the worst case, one direction only
+
+
+def test_sensitivity_is_exact_where_it_fits_and_from_probes_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same question, less room: as many probes as fit, never too few, and the answer says so; 0 insists."""
+    trace = a_trace("lstm", inputs()[1])
+    exact, one_probe = trace.sensitivity(), (T + 1) * 2 * H * B
+    assert exact.probes == 0
+    for room, probes in ((2 * H * one_probe, 0), (2 * H * one_probe - 1, 32), (one_probe, 32)):
+        monkeypatch.setattr(temporal_module, "ROOM", room)
+        found = trace.sensitivity()
+        assert found.probes == probes
+        assert found.stderr.any() == (probes > 0)
+        np.testing.assert_array_equal(trace.sensitivity(0).log_norm, exact.log_norm)
+    monkeypatch.setattr(temporal_module, "FEWEST_PROBES", 2)
+    monkeypatch.setattr(temporal_module, "ROOM", 6 * one_probe)
+    assert trace.sensitivity().probes == 6
 
 
 def test_sensitivity_of_long_products() -> None:
@@ -322,10 +339,12 @@ def test_bad_questions() -> None:
     for lags in ([], [0], [T + 1], [[1, 2]]):
         with pytest.raises(InputError, match=f"lags must be steps 1 … T = {T}, got"):
             trace.truncation(lags)
-    with pytest.raises(InputError, match="probes must be at least 2, to know their error; got 1"):
+    with pytest.raises(InputError, match="probes must be at least 2, to know their error, or 0 for all"):
         trace.sensitivity(1)
-    with pytest.raises(InputError, match="probes must be"):
-        trace.sensitivity(0)
+    with pytest.raises(InputError, match="probes must be at least 1, got -1"):
+        trace.sensitivity(-1)
+    with pytest.raises(InputError, match="probes must be a whole number"):
+        trace.sensitivity(2.5)
     silent = gl.trace(make("lstm", D, H), inputs()[0])
     for ask in (silent.temporal, silent.truncation, silent.paths):
         with pytest.raises(InputError, match=r"this trace has no gradients; give gl\.trace a loss"):

@@ -10,6 +10,7 @@ from gradlab.hooks.gradients import GradientsHook
 from gradlab.hooks.jacobians import JacobiansHook
 from gradlab.hooks.lyapunov import LyapunovHook
 from gradlab.hooks.paths import PathsHook
+from gradlab.hooks.temporal import TemporalHook
 
 HOOKS: dict[str, type[Hook]] = {
     "gradients": GradientsHook,
@@ -18,6 +19,7 @@ HOOKS: dict[str, type[Hook]] = {
     "lyapunov": LyapunovHook,
     "paths": PathsHook,
     "contributions": ContributionsHook,
+    "temporal": TemporalHook,
 }
 
 

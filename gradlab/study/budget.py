@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
+from gradlab.hooks.temporal import KEPT
 from gradlab.jacobians import CHUNK
 from gradlab.study.measure import measure
 from gradlab.study.plan import GROUP, MANY_STEPS, THIN, Configuration, Plan
@@ -35,6 +36,8 @@ COSTS = {"rnn": Cost(5.2, 65e-6), "lstm": Cost(19.2, 140e-6), "gru": Cost(12.2, 
 _PASSING, _INPUTS = 5, 4
 #: Copies of weights, of the dense Jacobians at hand, and of the tangents (at S·K·B), at the peak.
 _WEIGHTS, _DENSE, _TANGENTS = 2.5, 3, 20
+#: Copies of the adjoints of all loss steps (at T·S·B), and of their norms at all states (at T·T·B), at the peak.
+_SOURCES, _PAIRS = 4, 3
 #: Bytes of a worker that does nothing: Python, and the libraries of NumPy, SciPy, pandas and PyArrow.
 _IDLE = 205e6
 #: Bytes of a row of ``steps`` while it is made, while it waits for its group, and while the group is packed.
@@ -111,6 +114,15 @@ class Size(NamedTuple):
         argument = self.hook("lyapunov")
         return 0 if argument is None else min(int(argument or 1), self.states * self.hidden)
 
+    @property
+    def taught(self) -> int:
+        """Of how many loss steps the hook ``temporal`` keeps rows; of a layer below others every step is one."""
+        argument = self.hook("temporal")
+        if argument is None:
+            return 0
+        read = self.length if self.layers > 1 or self.several else 1
+        return read if argument == "all" else min(int(argument or KEPT), read)
+
 
 #: What stands in every configuration, in the order of :class:`Size`.
 _SHARED: Callable[[Mapping[str, Any]], Any] = itemgetter(
@@ -138,7 +150,8 @@ def memory(size: Size, together: int = 1, thin: bool = False) -> float:
     weights = size.layers * size.blocks * H**2 * _WEIGHTS
     jacobian = B * (size.states * H) ** 2
     dense = min(size.sampled * jacobian, max(CHUNK, jacobian)) * _DENSE
-    passing = max(_PASSING * T * B * H, dense, _TANGENTS * size.states * H * size.tangents * B)
+    sources = T * B * (_SOURCES * size.states * H + _PAIRS * T) if size.taught else 0
+    passing = max(_PASSING * T * B * H, dense, _TANGENTS * size.states * H * size.tangents * B, sources)
     rows = _rows(size, T)
     stored = together * (_rows(size, min(T, _OCTAVE * math.log2(T + 1))) if thin else rows)
     tracing = (kept + weights + passing) * size.bytes + rows * _MADE + stored * _WAITING
@@ -154,6 +167,8 @@ def seconds(size: Size) -> float:
     step *= _AGAIN if size.several else 1.0
     if K := size.tangents:
         step += _QR + B * K * (_NUMBER / 2 * arrays * H + (2 * size.blocks * H**2 + 2 * S * K) / _FLOPS)
+    if size.taught:  # T/2 adjoints at a step, on average
+        step += T / 2 * B * (_NUMBER / 2 * arrays * H + 2 * size.blocks * H**2 / _FLOPS)
     jacobians = size.sampled * B * (_ONE + _CUBE * S**3)
     drawn = size.blocks * H**2 * (_DRAWN + (_ORTHOGONAL * H if size.recurrent == "orthogonal" else 0.0))
     return _START + size.layers * (T * step + jacobians + drawn)
@@ -350,7 +365,7 @@ def _rows(size: Size, kept: float) -> float:
     }
     quantities["paths"] = 0 if cell.additive_state is None else 3
     steps = kept * sum(count for hook, count in quantities.items() if size.hook(hook) is not None)
-    return size.layers * (steps + 3 * size.sampled)
+    return size.layers * (steps + 3 * size.sampled + kept * size.taught)
 
 
 def _largest(below: int, fits: Callable[[int], bool]) -> int:

@@ -20,7 +20,7 @@ from gradlab.study.spec import Spec
 from gradlab.tasks import TASKS
 
 #: Version of the numerics: raise it when the same configuration would give other numbers than before.
-NUMERICS = 1
+NUMERICS = 2
 #: Configurations in a group, at most: what a kill can cost, against the price of a file.
 GROUP = 8
 #: Steps of all configurations together above which ``steps`` keeps logarithmically spaced lags: a gigabyte or so.

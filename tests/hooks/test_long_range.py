@@ -14,7 +14,7 @@ from gradlab.errors import GradlabError
 
 T, B, D, H = 40, 4, 2, 5
 ENDS = np.array([40, 25, 10, 1])
-HOOKS = ("lyapunov:3", "paths", "contributions")
+HOOKS = ("lyapunov:3", "paths", "contributions", "temporal")
 cases = pytest.mark.parametrize("name", FAMILY)
 
 
@@ -38,6 +38,7 @@ def test_columns_and_quantities_are_the_schemas(hook: str, name: str, lengths: A
         "lyapunov:3": set(),
         "paths": set() if name.startswith("rnn") else {"path_additive", "path_gates", "path_all"},
         "contributions": parameters,
+        "temporal": {"temporal"},
     }[hook]
     assert set(steps.get("quantity", [])) == quantities
     if quantities:
@@ -161,3 +162,58 @@ def test_contributions_add_up() -> None:
     steps = trace.measured()["steps"]
     parts = np.exp(steps[steps.quantity == "contribution_b_h"].mean_log)
     np.testing.assert_allclose(parts.sum(), trace.param_grads["b_h"][0], rtol=1e-12)
+
+
+# --- who teaches whom -----------------------------------------------------------------------------------
+
+
+def read_at(at: Any, hook: str, lengths: Any = None, direction: str = "forward") -> tuple[gl.LayerTrace, Any]:
+    x = np.random.default_rng(0).standard_normal((T, B, D))
+    cells = (make("lstm", D, H), make("lstm", D, H, rng=1))
+    model = cells[0] if direction == "forward" else gl.Network([gl.Bidirectional(*cells)])
+    width = H if direction == "forward" else 2 * H
+    trace = gl.trace(model, x, gl.mse(np.ones((B, width)), at), lengths=lengths, hooks=[hook])
+    rows = trace.measured()["steps"]
+    one = trace.layers[0] if direction == "forward" else trace.layers[0].reverse
+    return one, rows[rows.direction == direction]
+
+
+@pytest.mark.parametrize("lengths", [None, ENDS], ids=["equal", "lengths"])
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_temporal_is_the_traces_matrix(direction: str, lengths: Any) -> None:
+    """Mean over the sequences of every pair; lag counts from the loss step, as the cell ran."""
+    one, rows = read_at("every", "temporal:all", lengths, direction)
+    logs, ends = one.temporal(), np.full(B, T) if lengths is None else lengths
+    parts: dict[tuple[int, int], list[float]] = {}
+    for t, s, b in np.ndindex(T, T + 1, B):
+        if s <= t + 1 <= ends[b]:
+            true = s if direction == "forward" else int(ends[b]) - s + 1
+            parts.setdefault((true, t + 1 - s), []).append(logs[t, s, b])
+    found = {(t, lag): mean for t, lag, mean in zip(rows.t, rows.lag, rows.mean_log, strict=True)}
+    assert len(rows) == len(found) == len(parts)
+    for pair, values in parts.items():
+        np.testing.assert_allclose(found[pair], np.mean(values), rtol=1e-12)
+
+
+def test_temporal_keeps_loss_steps_that_are_read() -> None:
+    """Of a loss at every step 32, evenly, first and last among them; of one at some steps or the last, those."""
+    wanted = {"every": 32, "last": 1, (3, 7, 40): 3}
+    for at, count in wanted.items():
+        _, rows = read_at(list(at) if isinstance(at, tuple) else at, "temporal")
+        loss_steps = sorted(set(rows.t + rows.lag))
+        assert len(loss_steps) == count
+        assert loss_steps[-1] == T
+        assert len(rows) == sum(t + 1 for t in loss_steps)
+    assert set(read_at("every", "temporal:2")[1].eval("t + lag")) == {1, T}
+
+
+def test_temporal_of_a_dead_network_has_no_rows() -> None:
+    cell = gl.RNN(np.ones((2, 1)), np.eye(2), activation="relu")
+    trace = gl.trace(cell, -np.ones((5, 1, 1)), gl.projection(np.zeros((5, 1, 2))), hooks=["temporal"])
+    assert trace.measured()["steps"].empty
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "some"])
+def test_temporal_of_no_number(count: str) -> None:
+    with pytest.raises(GradlabError, match=f'temporal:{count}: expected "all" or a number .* got "{count}"'):
+        gl.trace(make("lstm", D, H), np.zeros((T, B, D)), hooks=[f"temporal:{count}"])
