@@ -111,7 +111,7 @@ def named(key: str, value: Any) -> str:
     if pd.isna(value):
         return f"no {short}"
     text = plain(float(value)) if isinstance(value, float | int | np.number) else str(value)
-    return text if key in ("cell", SETTING) else f"{short} {text}"
+    return text if key in ("cell", "pair", SETTING) else f"{short} {text}"
 
 
 def placed(row: pd.Series, columns: Sequence[str | None]) -> str:

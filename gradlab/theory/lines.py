@@ -57,7 +57,8 @@ def mean_field_lines(runs: pd.DataFrame) -> pd.DataFrame:
 def _line(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame | None:
     """Return the line of runs that differ in nothing that it depends on; None if their task's data are not at hand."""
     one = runs.iloc[0]
-    scales = np.unique(np.linspace(runs["scale"].min(), runs["scale"].max(), POINTS))
+    studied = np.unique(runs["scale"].to_numpy(dtype=np.float64))
+    scales = np.unique(np.interp(np.linspace(0, len(studied) - 1, POINTS), np.arange(len(studied)), studied))
     keys_of_task = TASKS[one["task.name"]].KEYS
     options = {key: option.type(one[f"task.{key}"]) for key, option in keys_of_task.items()}
     rates = _rates(one, options, scales.tolist(), int(runs["length"].max()))

@@ -24,6 +24,7 @@ GRID: dict[str, list[Any]] = {
 }
 BASE = {
     "hidden": 64,
+    "length": 64,
     "batch": 16,
     "at": "last",
     "precision": "float64",
@@ -110,18 +111,21 @@ def _run(keys: Mapping[str, Any], status: str, name: str) -> dict[str, Any]:
     rng = np.random.default_rng([keys["seed"], 7])
     drift = DRIFTS[keys["cell"]](keys.get("scale", 1.0)) + 0.02 * rng.normal()
     known = drift if status == "done" else np.nan
+    steps = np.ceil(np.log(0.01) / drift) if known < 0 else np.inf
+    reached = steps < keys["length"]
     measured = dict.fromkeys(RUNS, np.nan) | {
         "id": name, "study": "made_up", "layer": 0, "direction": "forward", "status": status, "verdict": "",
         "error": REASONS.get(status, ""),
         "traceback": "Traceback …" if status == "failed" else "",
         "rate": known, "rate_low": known - 0.03, "rate_high": known + 0.03, "window": 40,
+        "horizon_1pct": steps if reached else np.nan, "censored": 0.0 if reached else 1.0,
         "overflow_step": 37 if status == "diverged" else 0, "loss": 0.5,
     }  # fmt: skip
     return measured | dict(keys)
 
 
 def _steps(run: Mapping[str, Any], keys: Mapping[str, Any]) -> pd.DataFrame:
-    length = keys.get("length", 64)
+    length = keys["length"]
     rng = np.random.default_rng([keys["seed"], 11])
     walk = np.r_[0.3, -0.7 + np.cumsum(rng.normal(run["rate"], 0.3, length))]
     table = pd.DataFrame({"lag": np.arange(length + 1), "mean_log": walk})

@@ -85,6 +85,9 @@ def test_every_figure_of_every_kind_of_study(name: str, grid: dict[str, list[Any
     if name == "phase" and "scale" in grid and len(grid["scale"]) == 1:
         with pytest.raises(InputError, match="no plane to draw"):
             draw(name, runs, steps)
+    elif name == "comparison" and seeds == 1:
+        with pytest.raises(tables.NotRecorded, match="one setting or one seed"):
+            draw(name, runs, steps)
     elif name == "paths" and grid["cell"] == ["rnn"]:
         with pytest.raises(tables.NotRecorded, match=r'hooks = \["paths"\] records them, of cells with gates'):
             draw(name, runs, steps)
@@ -263,8 +266,8 @@ def test_a_single_line_needs_no_key() -> None:
 
 
 def test_one_panel_into_the_users_own_axes() -> None:
-    ax = Figure().subplots()
     for name in figures.FIGURES:
+        ax = Figure().subplots()
         table, layout = figures.FIGURES[name].table(tables_of(name, *FRAMES))
         part = table[table[layout.panel] == table[layout.panel].iloc[0]] if layout.panel else table
         assert figures.FIGURES[name].draw(part, layout, ax=ax) is ax

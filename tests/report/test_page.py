@@ -17,6 +17,7 @@ from gradlab.report import page, write_report
 
 GRID = {"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5, 1.0, 2.0]}
 LOST = {("rnn", 20, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
+DRAWN = ("decay", "phase", "rates", "horizon", "comparison")
 STUDY = {"name": "made_up", "question": "When does it stop vanishing?"}
 PROVENANCE = {
     "started": "2024-01-01T00:00:00+00:00",
@@ -77,7 +78,7 @@ def read(folder: Path) -> Read:
 
 def test_files(folder: Path) -> None:
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
-        *(f"figures/{name}.{kind}" for name in ("decay", "phase", "rates") for kind in ("png", "svg")),
+        *(f"figures/{name}.{kind}" for name in sorted(DRAWN) for kind in ("png", "svg")),
         "report.html",
         *(
             f"tables/{name}.{kind}"
@@ -102,7 +103,7 @@ def test_style_loads_nothing(folder: Path) -> None:
 
 def test_pictures_are_inside_and_loads_nothing(folder: Path, read: Read) -> None:
     pictures = [attrs for tag, attrs in read.tags if tag == "img"]
-    for name, attrs in zip(["decay", "phase", "rates"], pictures, strict=True):
+    for name, attrs in zip(DRAWN, pictures, strict=True):
         kind, _, content = str(attrs["src"]).partition(",")
         assert kind == "data:image/svg+xml;base64"
         svg = base64.b64decode(content)
@@ -113,10 +114,12 @@ def test_pictures_are_inside_and_loads_nothing(folder: Path, read: Read) -> None
 
 def test_every_picture_has_its_words(read: Read) -> None:
     alts = [str(attrs["alt"]) for tag, attrs in read.tags if tag == "img"]
-    assert len(alts) == 3
+    assert len(alts) == len(DRAWN)
     assert "changes by between" in alts[0]
     assert "The rate turns positive" in alts[1]
     assert "whole 95 % interval" in alts[2]
+    assert "keep 1 % of the gradient" in alts[3]
+    assert "differences are not around zero" in alts[4]
 
 
 def test_says_what_was_found(read: Read) -> None:
@@ -175,7 +178,7 @@ def test_what_an_earlier_report_drew_is_taken_away(tmp_path: Path) -> None:
     written(tmp_path, runs, steps)
     one = runs[(runs["scale"] == 1.0) & (runs["length"] == 20)]
     written(tmp_path, one, steps)
-    assert sorted(path.name for path in tmp_path.rglob("*.svg")) == ["decay.svg", "rates.svg"]
+    assert sorted(path.name for path in tmp_path.rglob("*.svg")) == ["decay.svg", "horizon.svg", "rates.svg"]
     assert sorted(path.name for path in tmp_path.rglob("*.csv")) == [
         "excluded.csv",
         "rates.csv",

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 
 from gradlab.analysis import tables
 from gradlab.analysis.figures import (
+    comparison,
     contributions,
     decay,
     gates,
+    horizon,
     jacobians,
     lyapunov,
     paths,
@@ -32,6 +34,8 @@ FIGURES: dict[str, Picture] = {
     "decay": decay.PICTURE,
     "phase": phase.PICTURE,
     "rates": rates.PICTURE,
+    "horizon": horizon.PICTURE,
+    "comparison": comparison.PICTURE,
     "lyapunov": lyapunov.PICTURE,
     "spectrum": spectrum.PICTURE,
     "paths": paths.PICTURE,

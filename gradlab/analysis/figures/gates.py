@@ -50,7 +50,10 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     ax = ax if ax is not None else new_axes()
     everything = table if whole is None else whole
     bands(ax, table[table["gate"].notna()], layout, everything[everything["gate"].notna()])
-    ax.set_ylim(0, 1)
+    if everything["activity"].max() > 1:  # a ReLU's
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(0, 1)
     right = ax.twinx()
     line = table[table["gate"].isna()].sort_values(layout.x)
     right.fill_between(line[layout.x], line["change_low"], line["change_high"], color="black", alpha=0.12, lw=0)
@@ -85,6 +88,6 @@ PICTURE = Picture(
     "How open the gates are (mean of |gate| over the units; of the candidates g and n, and of an RNN's h, the size) "
     "beside the gradient's logarithm less its value at lag 1 (black, right scale); bands: 95 % t-intervals over the "
     "seeds; of more than three values of what is turned, the lowest, the middle and the highest",
-    lambda table, layout: 1.6,
+    lambda table, layout: 1.9,
     hooks=("gates", "gradients"),
 )

@@ -21,7 +21,10 @@ BANDS = ("jac_norm2", "jac_q75", "jac_q50", "jac_q25", "jac_min")
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the largest, the quartiles and the smallest singular value of J_t (ln) over t, a column each."""
+    """Return the largest, the quartiles and the smallest singular value of J_t (ln) over t, a column each.
+
+    The median's is ``jac_sigma``.
+    """
     runs, steps = frames["runs"], frames["steps"]
     found = joined(few(runs), steps[steps["quantity"].isin(BANDS)])
     if not set(BANDS) <= set(found["quantity"]):
@@ -30,7 +33,8 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     found = found[drawn(found, [SETTING, "quantity"], "t")]
     by = [SETTING, "t"]
     each = [_mean(found[found["quantity"] == name], by, name) for name in BANDS]
-    return reduce(lambda left, right: left.merge(right, on=by), each), Layout(SETTING, (), "t", "jac_sigma")
+    table = reduce(lambda left, right: left.merge(right, on=by), each)
+    return table.rename(columns={"jac_q50": "jac_sigma"}), Layout(SETTING, (), "t", "jac_sigma")
 
 
 def _mean(rows: pd.DataFrame, by: list[str], name: str) -> pd.DataFrame:
@@ -41,11 +45,12 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     """Draw the range of the singular values, the range of their middle half in it, and their median, over t."""
     ax = ax if ax is not None else new_axes()
     line = table.sort_values(layout.x)
-    top, upper, middle, lower, bottom = (line[name] for name in BANDS)
+    top, upper, lower, bottom = (line[name] for name in ("jac_norm2", "jac_q75", "jac_q25", "jac_min"))
     ax.fill_between(line[layout.x], bottom, top, color="C0", alpha=0.2, lw=0, label="all")
     ax.fill_between(line[layout.x], lower, upper, color="C0", alpha=0.45, lw=0, label="middle half")
     ax.plot(line[layout.x], top, color="C0", lw=0.8, ls="--", label="largest")
-    ax.plot(line[layout.x], middle, color="black", marker="o", markevery=every(middle, 0), label="median")
+    median = line[layout.y]
+    ax.plot(line[layout.x], median, color="black", marker="o", markevery=every(median, 0), label="median")
     zero(ax)
     ax.set(xlabel=axis_label(layout.x), ylabel=axis_label(layout.y))
     return ax
@@ -53,8 +58,8 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 def says(table: pd.DataFrame, layout: Layout) -> str:
     """Return the largest and the median singular value of each combination, as means over t."""
-    means = table.groupby(layout.panel, observed=True)[["jac_norm2", "jac_q50"]].mean()
-    told = [f"{name} {compact(row['jac_norm2'])} and {compact(row['jac_q50'])}" for name, row in means.iterrows()]
+    means = table.groupby(layout.panel, observed=True)[["jac_norm2", "jac_sigma"]].mean()
+    told = [f"{name} {compact(row['jac_norm2'])} and {compact(row['jac_sigma'])}" for name, row in means.iterrows()]
     return f"ln of the largest and of the median singular value, means over t: {'; '.join(told)}."
 
 

@@ -42,6 +42,8 @@ STYLE = {
 }
 LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "v", "P", "X", "*")
 MARKED = 6
+#: Places in seaborn's palette for colour-blind readers, without its pink and its yellow, which are too light for lines.
+DARK = (0, 1, 2, 3, 4, 5, 7, 9)
 
 
 def svg(figure: Figure) -> bytes:
@@ -104,7 +106,8 @@ def _colours(found: list[Any]) -> list[Any]:
     """Return colours in an order for numbers (dark to light), and without one for names."""
     if all(isinstance(level, float | int) for level in found):
         return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(found))))
-    return list(sns.color_palette("colorblind", len(found)))
+    palette = sns.color_palette("colorblind")
+    return [palette[DARK[i % len(DARK)]] for i in range(len(found))]
 
 
 def every(line: pd.Series, order: float) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from gradlab.analysis import tables
@@ -19,6 +20,8 @@ from gradlab.schema import axis_label
 
 #: Panels in a line where many are to be broken into several lines.
 ACROSS = 3
+#: What stands in a panel that is hatched because nothing in it is known.
+LOST, PAPER = "diverged or failed", {"fc": "white", "ec": "none", "pad": 1.2}
 
 
 class Picture(NamedTuple):
@@ -51,6 +54,9 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
                 ax.set_axis_off()
                 continue
             picture.draw(part, layout, ax=ax, whole=table)
+            if layout.y in part and part[layout.y].isna().all():
+                ax.patch.set(visible=True, hatch="////", facecolor="0.95", edgecolor="0.5")
+                ax.text(0.5, 0.5, LOST, transform=ax.transAxes, ha="center", va="center", bbox=PAPER)
             ax.set_title(", ".join(named(key, value) for key, value in place.items()))
         _outer_labels_only(axes)
         if meshes := _meshes(axes.flat):
@@ -128,7 +134,9 @@ def _meshes(axes: Iterable[Axes]) -> list[Any]:
 
 
 def _labelled(axes: Iterable[Axes]) -> dict[str, Any]:
-    return {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    """Return what has a label, bars with their lines first, lines alone after them."""
+    found = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    return {label: handle for handle, label in sorted(found, key=lambda pair: not isinstance(pair[0], Container))}
 
 
 def _key(figure: Figure, layout: Layout) -> None:

@@ -106,9 +106,10 @@ def _cell(ax: Axes, row: pd.Series, i: int, j: int, colours: ScalarMappable) -> 
         ax.add_patch(Rectangle((i, j), 1, 1, hatch="////", ec="0.4", lw=0, fc=ground))
     word = "div." if row["diverged"] else "fail" if row["failed"] else UNKNOWN
     face = "white" if lost else colours.to_rgba(row["rate"])
-    told = compact(row["rate"]) if row["seeds"] else word
+    signed = f"+{compact(row['rate'])}" if row["rate"] > 0 else compact(row["rate"])  # a line beside it is no minus
+    told = signed if row["seeds"] else word
     written = ax.text(i + 0.5, j + 0.5, told, ha="center", va="center", fontsize=6, color=legible(face))
-    written.set(bbox={"fc": face, "ec": "none", "pad": 0.5}, zorder=4)
+    written.set(bbox={"fc": face, "ec": "none", "pad": 1.2}, zorder=4)
 
 
 def _limit(table: pd.DataFrame) -> float:
