@@ -26,6 +26,7 @@ from gradlab.study import provenance
 from gradlab.study.parts import Shelf
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import Spec, naming
+from gradlab.theory.laws import laws
 from gradlab.theory.lines import mean_field_lines
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ class Results:
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: self.frame(name) for name in schema.TABLES}
-        return frames | {"theory": mean_field_lines(frames["runs"])}
+        return frames | {"theory": mean_field_lines(frames["runs"]), **laws(frames["runs"])}
 
     @property
     def _shelf(self) -> Shelf:

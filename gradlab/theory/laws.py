@@ -13,17 +13,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.factors import varying
+from gradlab.analysis.factors import control, varying
 from gradlab.theory.gates import chrono_memory, gated_exponents, zero_state_edge
 from gradlab.theory.products import newman_exponents
 
-RESTING = "resting cell, the same W at every step; input moves it"
-NEWMAN = "null model: a fresh Gaussian W at every step"
-CHRONO = "chrono biases alone: no input, no recurrent weights"
+RESTING = "at rest, tied weights"
+NEWMAN = "null model: a fresh W at every step"
+CHRONO = "chrono biases alone"
 #: Of recurrent weights at scale 1, the radius of the disk or circle of their eigenvalues as H → ∞.
 RADIUS = {"gaussian": 1.0, "orthogonal": 1.0, "uniform": 1.0 / math.sqrt(3.0)}
 #: What the laws do not depend on, or have on x, and points of a line.
 FREE, POINTS = ("hidden", "length", "batch", "at", "task.input_size"), 60
+
+
+def laws(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return every table of this module by name, ``resting`` along what the study turns."""
+    turned = control(runs)
+    resting = resting_lines(runs, turned) if turned in ("scale", "init.forget_bias") else pd.DataFrame()
+    return {"resting": resting, "newman": newman_lines(runs), "chrono": chrono_lines(runs)}
 
 
 def resting_lines(runs: pd.DataFrame, along: str = "scale") -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,3 +111,50 @@ def test_temporal_is_a_map_of_the_matrix() -> None:
     np.testing.assert_allclose(shown[known], ((t + 1 - s) * np.log(0.5) + 0.5 * np.log(2))[known], rtol=1e-12)
     own = Figure().subplots()
     assert trace.plot("temporal", ax=own) is own
+
+
+# --- theory's other lines, and who teaches whom, in a study ---------------------------------------------
+
+
+def ran(tmp_path: Path, figure: str, hook: str, grid: dict[str, Any], **tables: Any) -> Figure:
+    base = {"length": 30, "hidden": 6, "batch": 2, "hooks": [hook]} | tables.pop("base", {})
+    base = {key: value for key, value in base.items() if key not in grid}
+    study = gl.Study(name="x", grid=grid, base=base, task=tables.pop("task", {"name": "noise"}), **tables)
+    results = study.run(tmp_path / "x", workers=0, progress=False)
+    return results.plot(figure)
+
+
+def test_gated_cells_have_the_line_of_their_rest(tmp_path: Path) -> None:
+    """E12, E13: it crosses zero at g = 2 for both; nobody takes it for mean field's."""
+    figure = ran(tmp_path, "lyapunov", "lyapunov:1", {"cell": ["lstm", "gru"], "scale": [0.5, 3.0]})
+    (ax,) = panels(figure)
+    for cell in ("lstm", "gru"):
+        drawn = line(ax, f"{cell} at rest, tied weights")
+        assert abs(np.interp(0.0, drawn.get_ydata(), drawn.get_xdata()) - 2.0) < 1e-3
+    assert not [found for found in ax.lines if "mean field" in str(found.get_label())]
+
+
+def test_a_spectrum_has_newmans_line_once(tmp_path: Path) -> None:
+    grid = {"hidden": [4, 6], "scale": [1.5, 3.0]}
+    figure = ran(tmp_path, "spectrum", "lyapunov:6", grid, base={"cell": "rnn"}, task={"name": "noise", "kick": True})
+    for ax, scale in zip(panels(figure), (1.5, 3.0), strict=True):
+        (drawn,) = [found for found in ax.lines if str(found.get_label()).startswith("null model")]
+        np.testing.assert_allclose(drawn.get_ydata(), gl.theory.newman_exponents(6, scale=scale).exponents)
+        assert len(line(ax, "4").get_xdata()) == 4
+
+
+def test_paths_have_chronos_line_in_their_own_panels(tmp_path: Path) -> None:
+    grid = {"cell": ["lstm"], "init.chrono": [10.0, 40.0]}
+    figure = ran(tmp_path, "paths", "paths", grid, init={"recurrent": "gaussian"})
+    ends = [line(ax, "chrono biases alone").get_ydata()[-1] for ax in panels(figure)]
+    kept = [gl.theory.chrono_memory(T, 60).kept[0] for T in (10.0, 40.0)]
+    np.testing.assert_allclose(ends, 0.5 * np.log(kept))
+
+
+def test_a_study_maps_who_teaches_whom(tmp_path: Path) -> None:
+    grid = {"cell": ["rnn", "lstm"]}
+    figure = ran(tmp_path, "temporal", "temporal:4", grid, base={"at": "every"}, task={"name": "sum"})
+    assert [ax.get_title() for ax in panels(figure)[:2]] == ["rnn", "lstm"]
+    for ax in panels(figure)[:2]:
+        shown = ax.collections[0].get_array().reshape(4, 31)
+        assert np.ma.count(shown, axis=1).tolist() == [2, 12, 21, 31]  # loss steps 1, 11, 20, 30

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from gradlab.analysis.factors import Layout, arranged, combinations, control, longest, others, varying
 from gradlab.analysis.figures import rates
+from gradlab.analysis.figures.laws import draw_laws, is_law, with_laws
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import theory_of
 from gradlab.analysis.findings import signs
 from gradlab.analysis.rates import across_seeds
 from gradlab.analysis.tables import Frames, NotRecorded
+
+MEAN_FIELD = "mean field, H → ∞"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
@@ -27,29 +28,31 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     sized = turned != "hidden" and "hidden" in varying(runs) and "cell" not in varying(runs)
     hue = "hidden" if sized else "cell"
     rest = others(runs, hue, "cell", "length", turned)
-    table = across_seeds(arranged(longest(runs)), combinations(runs), "lyapunov_1").assign(theory=np.nan)
-    lines = theory_of(frames, table, turned, rest)
-    if len(lines):
-        table = pd.concat([table, lines], ignore_index=True)
+    table = across_seeds(arranged(longest(runs)), combinations(runs), "lyapunov_1")
+    table = with_laws(table, frames, {"theory": MEAN_FIELD, "resting": ""}, turned, rest)
     return table, Layout(rest[0] if rest else "", rest[1:], turned or "cell", "lyapunov_1", hue)
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
     """Draw λ₁ with its interval over the control, and theory's line, the rows that have a number in ``theory``."""
-    measured = table[table["theory"].isna()]
-    ax = rates.draw(measured, layout, ax=ax, whole=measured if whole is None else whole[whole["theory"].isna()])
-    line = table[table["theory"].notna()].sort_values(layout.x)
-    if len(line):
-        ax.plot(line[layout.x], line["theory"], color="black", lw=0.8, zorder=1.5, label="mean field, H → ∞")
+    measured = table[~is_law(table)]
+    ax = rates.draw(measured, layout, ax=ax, whole=measured if whole is None else whole[~is_law(whole)])
+    draw_laws(ax, table, layout.x)
     return ax
 
 
 def says(table: pd.DataFrame, layout: Layout) -> str:
     """Return how many exponents are negative or positive, and where theory's line is drawn."""
-    told = signs(table[table["theory"].isna()], "lyapunov_1", "Largest exponents")
-    if table["theory"].notna().any():
-        return f"{told} The line is mean-field theory's ½ ln χ for infinitely wide RNNs without gates."
-    return f"{told} There is no theory's line: it speaks of Gaussian RNNs without gates, along the scale."
+    told, drawn = signs(table[~is_law(table)], "lyapunov_1", "Largest exponents"), set(table["law"]) - {""}
+    lines = {
+        MEAN_FIELD: "The line is mean-field theory's ½ ln χ for infinitely wide RNNs without gates.",
+        "at rest, tied weights": "The lines of gated cells are those of the resting cell; input moves them.",
+    }
+    if not drawn:
+        return (
+            f"{told} There is no theory's line: it speaks of Gaussian RNNs without gates, and of gated cells at rest."
+        )
+    return " ".join([told, *(text for law, text in lines.items() if law in drawn)])
 
 
 PICTURE = Picture(
@@ -57,6 +60,7 @@ PICTURE = Picture(
     draw,
     says,
     "Largest Lyapunov exponent of the states, for the longest sequences; bars: 95 % t-intervals over the seeds. "
-    "Theory has no line for gated cells: a one-step χ does not predict weights that are the same at every step",
+    "Mean field has no line for gated cells: a one-step χ does not predict weights that are the same at every step; "
+    "theirs is ln of the Jacobian's spectral radius where h = c = 0 and x = 0, which holds as long as they rest there",
     lambda table, layout: 2.2,
 )

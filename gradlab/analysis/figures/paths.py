@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradlab.analysis.factors import SETTING, Layout, combinations
+from gradlab.analysis.figures.laws import draw_laws, is_law, with_laws
 from gradlab.analysis.figures.look import bands, new_axes
 from gradlab.analysis.figures.panels import Picture
 from gradlab.analysis.figures.rows import OF, averaged, drawn, joined, settings
@@ -28,18 +29,25 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     found[SETTING] = settings(found, [name for name in combinations(runs) if name != "length"])
     found = found[drawn(found, [SETTING, "path"])]
     table = averaged(found, [SETTING, "path", "lag"], "travelled", lambda logs: logs - start)
+    chrono = frames.get("chrono", pd.DataFrame())
+    if len(chrono):
+        chrono = chrono.assign(id=range(len(chrono)))
+        chrono[SETTING] = settings(chrono, [name for name in combinations(runs) if name in chrono]).astype(str)
+    table = with_laws(table, {"chrono": chrono}, {"chrono": ""}, "lag", ())
     return table, Layout(SETTING, (), "lag", "travelled", "path")
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
     """Draw the ln norm of what travels on each path over the lag, its interval as a band."""
     ax = ax if ax is not None else new_axes()
-    bands(ax, table, layout, whole)
+    bands(ax, table[~is_law(table)], layout, None if whole is None else whole[~is_law(whole)])
+    draw_laws(ax, table, layout.x)
     return ax
 
 
 def says(table: pd.DataFrame, layout: Layout) -> str:
     """Return where the additive path alone carries most of the gradient at the last lag, and where the least."""
+    table = table[~is_law(table)]
     ends = table[table["lag"] == table.groupby(layout.panel, observed=True)["lag"].transform("max")]
     wide = ends.pivot(index=layout.panel, columns="path", values="travelled").astype("float64")
     short = (wide["all paths"] - wide["additive path alone"]).dropna().sort_values()

@@ -40,13 +40,15 @@ def joined(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(kept[[name for name in names if name in kept]].drop_duplicates(OF), on=OF)
 
 
-def theory_of(frames: Frames, table: pd.DataFrame, along: str | None, panels: tuple[str, ...]) -> pd.DataFrame:
+def theory_of(
+    frames: Frames, table: pd.DataFrame, along: str | None, panels: tuple[str, ...], name: str = "theory"
+) -> pd.DataFrame:
     """Return theory's lines in the columns and the types of ``table``; empty where it has none along ``along``.
 
     A line that does not depend on what the panels stand for is in each of them.
     """
-    lines = frames.get("theory", pd.DataFrame())
-    if along != "scale" or lines.empty:
+    lines = frames.get(name, pd.DataFrame())
+    if along not in lines or lines.empty:
         return pd.DataFrame()
     shared = [name for name in lines if name in table or name == "theory"]
     kinds = {name: kind for name, kind in table.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}

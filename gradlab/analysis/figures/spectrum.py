@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradlab.analysis.factors import Layout, combinations, control, others, varying
+from gradlab.analysis.figures.laws import draw_laws, is_law, with_laws
 from gradlab.analysis.figures.look import bands, new_axes, zero
 from gradlab.analysis.figures.panels import Picture
 from gradlab.analysis.figures.rows import drawn, joined
@@ -27,13 +28,18 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     shares = found.assign(index_share=found["index"] / found["hidden"])
     shares = shares[drawn(shares, by, "index")]
     table = across_seeds(shares, list(dict.fromkeys([*by, "hidden", "index_share"])), "exponent")
+    null = frames.get("newman", pd.DataFrame())
+    null = null[null["hidden"] == null["hidden"].max()] if len(null) else null  # those of all sizes lie on one line
+    laws = {"newman": null.drop(columns="hidden", errors="ignore")}
+    table = with_laws(table, laws, {"newman": ""}, "index_share", ())
     return table, Layout(panel, tuple(name for name in rest if name != panel), "index_share", "exponent", hue)
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
     """Draw the exponents over their rank per unit, a line for each level of the hue, its interval as a band."""
     ax = ax if ax is not None else new_axes()
-    bands(ax, table, layout, whole)
+    bands(ax, table[~is_law(table)], layout, None if whole is None else whole[~is_law(whole)])
+    draw_laws(ax, table, layout.x)
     zero(ax)
     return ax
 
@@ -53,7 +59,8 @@ PICTURE = Picture(
     draw,
     says,
     "Lyapunov exponents against their rank over H, for the longest sequences; where the lines of several sizes "
-    "agree the spectrum is extensive; bands: 95 % t-intervals over the seeds",
+    "agree the spectrum is extensive; bands: 95 % t-intervals over the seeds; the null model is Newman's, of Gaussian "
+    "matrices drawn anew at every step, at the largest H",
     lambda table, layout: 2.1,
     hooks=("lyapunov:8",),
 )

@@ -8,19 +8,31 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from gradlab.analysis.factors import Layout
+from gradlab.analysis.factors import SETTING, Layout, combinations
 from gradlab.analysis.figures.look import new_axes
 from gradlab.analysis.figures.panels import Picture
+from gradlab.analysis.figures.rows import joined, settings
 from gradlab.analysis.numerals import compact
 from gradlab.analysis.tables import Frames, NotRecorded
 from gradlab.schema import axis_label
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return ``ln‖∂L_t/∂s_s‖``, the mean over the sequences, for every loss step and state of one pass."""
-    if "temporal" not in frames:
-        raise NotRecorded('a study keeps no temporal matrices; trace.plot("temporal") draws that of one pass')
-    return frames["temporal"], Layout("", (), "s", "loss_t")
+    """Return ``ln‖∂L_t/∂s_s‖``, the mean over the sequences and the seeds, for the loss steps kept and every state.
+
+    Of a study, a panel for each combination of what varies; of one pass, one.
+    """
+    if "temporal" in frames:
+        return frames["temporal"], Layout("", (), "s", "loss_t")
+    runs, steps = frames["runs"], frames["steps"]
+    found = joined(runs, steps[steps["quantity"] == "temporal"])
+    if found.empty:
+        raise NotRecorded('steps: no rows of "temporal"; hooks = ["temporal"] records them, of losses at several steps')
+    back = found["direction"].map({"forward": 1, "reverse": -1}).astype("int64")
+    found = found.assign(s=found["t"], loss_t=found["t"] + back * found["lag"])
+    found[SETTING] = settings(found, [name for name in combinations(runs) if name != "length"])
+    table = found.groupby([SETTING, "loss_t", "s"], observed=True)["mean_log"].mean().reset_index()
+    return table, Layout(SETTING, (), "s", "loss_t")
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
@@ -46,16 +58,24 @@ def _edges(steps: pd.Index) -> NDArray[np.float64]:
 
 def says(table: pd.DataFrame, layout: Layout) -> str:
     """Return how much of the last loss step's gradient is left at the initial state."""
-    last = table[table[layout.y] == table[layout.y].max()].set_index(layout.x)["mean_log"]
-    change = last.loc[last.index.min()] - last.loc[last.index.max()]
-    return f"From the last loss step back to the initial state ln‖∂L/∂s‖ changes by {compact(change)} nats."
+    if not layout.panel:
+        told = [f"{compact(_change(table, layout))} nats"]
+    else:
+        parts = table.groupby(layout.panel, observed=True)
+        told = [f"{compact(_change(part, layout))} nats ({name!s})" for name, part in parts]
+    return f"From the last loss step back to the initial state ln‖∂L/∂s‖ changes by {', '.join(told)}."
+
+
+def _change(table: pd.DataFrame, layout: Layout) -> float:
+    last = table[table[layout.y] == table[layout.y].max()].set_index(layout.x)["mean_log"].dropna()
+    return float(last.loc[last.index.min()] - last.loc[last.index.max()]) if len(last) else float("nan")
 
 
 PICTURE = Picture(
     tabulate,
     draw,
     says,
-    "Who teaches whom, of one trace: logarithm of the gradient of every step's loss (rows) at every state (columns); "
+    "Who teaches whom: logarithm of the gradient of every step's loss (rows) at every state (columns); "
     "blank: no gradient, as of states that come later",
     lambda table, layout: 2.2,
     bar=axis_label("temporal"),
