@@ -339,9 +339,12 @@ __main__.main()
 """
 
 
-def test_ctrl_c_inside_exec_is_exit_code_130_as_everywhere() -> None:
-    """Libraries call exec() while they load; Python would end by the signal itself, with no exit code."""
-    done = subprocess.run([sys.executable, "-c", IN_EXEC], capture_output=True, text=True, timeout=60)
+def test_ctrl_c_inside_exec_is_exit_code_130_as_everywhere(tmp_path: Path) -> None:
+    """Libraries call exec() while they load; `python -m` would end by the signal itself, with no exit code."""
+    (tmp_path / "interrupted.py").write_text(IN_EXEC)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "")
 
 
