@@ -73,7 +73,9 @@ def run(
 
             with dask_executor(dask, study.plan, workers) as executor:
                 results = study.run(out, executor=executor, retry_failed=retry_failed)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        if not stopped.args:  # it came before the first configuration, or when only the report was missing
+            typer.echo("gradlab: interrupted; the same command goes on from there", err=True)
         raise typer.Exit(130) from None
     typer.echo(str(results.folder / "report.html"))
     if results.status()["failed"]:

@@ -295,7 +295,7 @@ def gradlab(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "gradlab", *words]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def started(folder: Path, until: str = "parts/runs/*.parquet", count: int = 3) -> subprocess.Popen[str]:
@@ -307,7 +307,7 @@ def started(folder: Path, until: str = "parts/runs/*.parquet", count: int = 3) -
     process = subprocess.Popen(
         words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(list(folder.glob(f"r/{until}"))) < count:
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -316,8 +316,8 @@ def started(folder: Path, until: str = "parts/runs/*.parquet", count: int = 3) -
 
 
 def assert_group_ends(group: int) -> None:
-    """Check that no process of the group is left, within ten seconds."""
-    deadline = time.monotonic() + 10
+    """Check that no process of the group is left, within a minute."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             os.killpg(group, 0)
@@ -337,7 +337,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_tables(tmp_path: Path, unin
     live = describe_status(tmp_path / "x" / "r")
     assert re.search(rf"  planned   [1-9]\d*\n(.*\n)*  held by \S+ on \S+, process {process.pid}, since", live)
     process.kill()
-    process.communicate(timeout=30)  # its workers hold the pipe as long as they live
+    process.communicate(timeout=120)  # its workers hold the pipe as long as they live
     assert_group_ends(process.pid)
     folder = tmp_path / "x" / "r"
     status = load_results(folder).frame("runs")["status"].value_counts()
@@ -349,7 +349,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_tables(tmp_path: Path, unin
 def test_ctrl_c_drops_what_runs_says_how_to_go_on_and_is_exit_code_130(tmp_path: Path, uninterrupted: Results) -> None:
     process = started(tmp_path / "x")
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "are kept in r, the same command goes on from there" in err
     assert "Traceback" not in err
@@ -365,18 +365,47 @@ def test_ctrl_c_while_workers_start_is_as_clean(tmp_path: Path, wait: float) -> 
     process = started(tmp_path / "x", until="provenance.json", count=1)
     time.sleep(wait)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "are kept in r, the same command goes on from there" in err
     assert "Traceback" not in err
     assert_group_ends(process.pid)
 
 
+@pytest.mark.parametrize("where", ["_study", "report"])
+def test_ctrl_c_before_and_after_the_measuring_says_how_to_go_on_too(
+    command: Command, spec: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli if where == "_study" else Results, where, stopped)
+    code, out, err = command("run", spec, "--workers", "0")
+    assert (code, out) == (130, "")
+    assert err.endswith("gradlab: interrupted; the same command goes on from there\n")
+
+
+IN_EXEC = """
+from gradlab import __main__, cli
+cli.main = lambda: exec("import signal; signal.raise_signal(signal.SIGINT)")
+__main__.main()
+"""
+
+
+def test_ctrl_c_inside_exec_is_exit_code_130_as_everywhere(tmp_path: Path) -> None:
+    """Libraries call exec() while they load; `python -m` would end by the signal itself, with no exit code."""
+    (tmp_path / "interrupted.py").write_text(IN_EXEC)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_a_script_without_a_guard_is_told_to_have_one(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(f"import gradlab\ngradlab.Study(**{tables()!r}).run(workers=2)\n")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     words = [sys.executable, "script.py"]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert 'call run() under `if __name__ == "__main__":`, or give workers=0' in done.stderr.splitlines()[-1]
     assert set(load_results(tmp_path / "results" / "tiny").frame("runs")["status"]) == {"planned"}

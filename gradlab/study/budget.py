@@ -328,12 +328,23 @@ def describe(plan: Plan, measured: Callable[[Configuration], float | None] | Non
         lines.append(f"table steps     {THIN}, because there are more than {MANY_STEPS} steps in all")
     there = "" if need.free is None else f", {need.free / 1e9:.1f} GB are free"
     lines.append(f"memory          about {need.bytes / 1e9:.1f} GB a worker{there}")
-    workers, costs = need.workers(plan), calibrated(plan, measured)
-    of_groups = [len(group) * costs[size_of(group[0])] for group in groups]
-    wall = _WORKERS + max(sum(of_groups) / workers, max(of_groups))
-    each = f"{counted(workers, 'worker')} ({duration(sum(of_groups))} of one core)"
+    workers = need.workers(plan)
+    core, wall = expected(plan, workers, measured)
+    each = f"{counted(workers, 'worker')} ({duration(core)} of one core)"
     lines.append(f"time            about {duration(wall)} on {each}")
     return "\n".join(lines)
+
+
+def expected(
+    plan: Plan, workers: int, measured: Callable[[Configuration], float | None] | None = None
+) -> tuple[float, float]:
+    """Return the seconds of one core that measuring ``plan`` takes, and those on the clock with so many workers.
+
+    ``measured`` is :func:`calibrated`'s.
+    """
+    costs = calibrated(plan, measured)
+    of_groups = [len(group) * costs[size_of(group[0])] for group in plan.groups()]
+    return sum(of_groups), _WORKERS + max(sum(of_groups) / workers, max(of_groups))
 
 
 def cores() -> int:

@@ -17,7 +17,7 @@ from gradlab.study.pools import deaf_to_ctrl_c
 from gradlab.study.run import worker_count
 
 #: Seconds in which a scheduler has to answer.
-PATIENCE = 5.0
+PATIENCE = 10.0
 #: The loggers of what distributed is made of.
 _LOGGERS = ("distributed", "tornado", "asyncio")
 

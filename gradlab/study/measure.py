@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from typing import Any
@@ -23,6 +24,31 @@ from gradlab.trace import trace
 
 #: Purposes for which a seed is spawned; the numbers are part of the numerics.
 DATA, READOUT, WEIGHTS = 0, 1, 2
+
+
+class _Pin:
+    """Keeps BLAS at one thread while any thread of this process is inside.
+
+    threadpoolctl's own context ends with the first thread that leaves it, while others still measure.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limits = threadpool_limits(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limits.restore_original_limits()
+
+
+PIN = _Pin()
 
 
 def generator(seed: int, *purpose: int) -> np.random.Generator:
@@ -57,7 +83,7 @@ def measure(group: Group, *, thin: bool = False) -> Part:
     An overflow is a finding and stands in the row; NumPy's word on it would only tear the progress bar. ``thin`` keeps
     logarithmically spaced lags of ``steps``.
     """
-    with threadpool_limits(1), np.errstate(all="ignore"):
+    with PIN, np.errstate(all="ignore"):
         return pack(group, [_rows(config, thin) for config in group])
 
 

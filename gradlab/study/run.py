@@ -163,7 +163,7 @@ class _Run:
         except KeyboardInterrupt:
             kept = f"{sum(talk.counts.values())} of {total} are kept in {folder}"
             talk.say(f"interrupted; {kept}, the same command goes on from there")
-            raise
+            raise KeyboardInterrupt(kept) from None
         provenance.end(folder, record, dict(Counter(talk.counts)))
         talk.say(f"{talk.summary()} in {duration(time.monotonic() - start)}")
 

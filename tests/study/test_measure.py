@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -72,3 +75,39 @@ def test_float32_is_float32_throughout() -> None:
 
 def test_a_group_says_how_each_of_its_configurations_ended() -> None:
     assert list(measure(tiny().plan.groups()[0]).statuses.values()) == ["done", "done"]
+
+
+TWO_THREADS = """
+import threading
+from threadpoolctl import threadpool_info
+from gradlab.study.measure import PIN
+
+entered, leave, found = threading.Event(), threading.Event(), []
+
+def first():
+    with PIN:
+        entered.set()
+        leave.wait()
+
+def second():
+    entered.wait()
+    with PIN:
+        leave.set()
+        others[0].join()
+        found.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+
+others = [threading.Thread(target=first), threading.Thread(target=second)]
+for thread in others:
+    thread.start()
+for thread in others:
+    thread.join()
+print(set(found))
+"""
+
+
+def test_blas_stays_at_one_thread_until_the_last_of_several_threads_has_measured() -> None:
+    """As on a Dask worker of several threads, in a process where nothing else has set a limit."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "2"}
+    words = [sys.executable, "-c", TWO_THREADS]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout == "{1}\n"

@@ -195,12 +195,18 @@ def test_tables_can_be_read_while_a_run_writes_and_merges(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "FAN", 2)
+    groups, together, add = len(results.plan.groups()), threading.Barrier(2, timeout=60), Shelf.add
+
+    def add_while_read(shelf: Shelf, part: parts.Part) -> None:
+        together.wait()
+        add(shelf, part)
+
+    monkeypatch.setattr(Shelf, "add", add_while_read)
     runner = threading.Thread(target=run, args=(tiny(), tmp_path / "r"))
     runner.start()
-    while not (tmp_path / "r" / "study.toml").exists():
-        assert runner.is_alive()
     counts = [0]
-    while runner.is_alive():
+    for _ in range(groups):
+        together.wait()
         live = load_results(tmp_path / "r")
         assert set(live.frame("steps")["id"]) <= {c.id for c in results.plan.configurations}
         counts.append(live.status()["done"])

@@ -1,23 +1,29 @@
-"""Bit-identical tables for any number of workers and any interruption; one failure fails alone."""
+"""Only what is missing runs, what fails fails alone, and what happens is said."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from study.tiny import assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
+from study.tiny import TABLES, assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import InputError, RunError, SpecError, StoreError
 from gradlab.study import Results, Study, load_results
 from gradlab.study import measure as measuring
 from gradlab.study import plan as planning
 from gradlab.study import run as running
+from gradlab.study.budget import work
 from gradlab.study.claim import claimed
 from gradlab.study.progress import Talk, duration
 
@@ -29,16 +35,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 def parts(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in sorted((folder / "parts").rglob("*.parquet"))}
-
-
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_tables_are_identical_for_any_number_of_workers(reference: Results, tmp_path: Path, workers: int) -> None:
-    assert_same_tables(run(tiny(), tmp_path / "r", workers), reference)
-
-
-def test_tables_are_identical_on_any_executor(reference: Results, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(3) as executor:
-        assert_same_tables(run(tiny(), tmp_path / "r", None, executor=executor), reference)
 
 
 def test_what_is_done_is_skipped_and_said(
@@ -65,6 +61,21 @@ def test_an_extended_grid_runs_only_what_is_missing(
     assert (folder / "study.toml").read_text(encoding="utf-8") == extended.plan.spec.toml()
     assert_same_tables(extended, run(tiny(grid={"scale": [0.5, 1.0, 1.5], "seeds": 3}), tmp_path / "anew"))
     assert_same_tables(run(tiny(), folder), reference)
+
+
+def test_a_grid_in_another_order_runs_nothing_and_has_its_rows_in_that_order(
+    reference: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = reference.save(tmp_path / "r")
+    before = parts(folder)
+    grid = {"seeds": [1, 0], "scale": [1.5, 0.5], "cell": ["lstm", "rnn"], "length": [9, 6]}
+    reordered = run(Study(**TABLES | {"grid": grid}), folder)
+    assert parts(folder) == before
+    assert capsys.readouterr().err == "tiny: 16 of 16 already done\n"
+    runs = reordered.frame("runs")
+    assert runs[["seed", "scale", "cell", "length"]].iloc[0].tolist() == [1, 1.5, "lstm", 9]
+    whole = reference.frame("runs").set_index("id").loc[runs["id"]].reset_index()
+    pd.testing.assert_frame_equal(runs, whole[runs.columns], check_exact=True)
 
 
 def test_a_damaged_part_is_said_and_run_again(
@@ -230,6 +241,9 @@ def test_provenance_says_where_results_came_from(reference: Results, tmp_path: P
     record = reference.provenance
     assert record["started"] <= record["ended"]
     assert {"gradlab", "numpy", "python", "numerics"} <= set(record["versions"])
+    assert record["argv"] == [Path(sys.argv[0]).name, *sys.argv[1:]]
+    assert {"system", "processor", "cpus", "free_memory_gb"} == set(record["machine"])
+    assert record["git"] is None or re.fullmatch(r"[0-9a-f]{40}", record["git"]["commit"])
     assert record["configurations"] == {"done": 16}
     folder = reference.save(tmp_path / "r")
     run(tiny(grid={"seeds": 3}), folder)
@@ -257,6 +271,59 @@ def test_the_time_left_is_known_before_the_first_group_of_a_run_that_goes_on() -
         assert talk.left() == "about 0 s left"
     with Talk("x", quiet=True).begin({"planned": 4}, 8.0) as talk:
         assert talk.left() == ""
+
+
+def test_a_run_that_goes_on_knows_its_pace_from_what_earlier_runs_took(
+    reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, begun = reference.save(tmp_path / "r"), list[Any]()
+    begin = Talk.begin
+
+    def noted(talk: Talk, *args: Any) -> Talk:
+        begun.append((*args, begin(talk, *args).left()))
+        return talk
+
+    monkeypatch.setattr(Talk, "begin", noted)
+    wider = run(tiny(grid={"seeds": 3}), folder)
+    known, todo, pace, left = begun[0]
+    assert known == {"done": 16, "planned": 8}
+    missing = [c for c in wider.plan.configurations if c.values["seed"] == 2]
+    assert todo == pytest.approx(work(missing), rel=1e-12)
+    spent = reference.frame("runs")["seconds"].sum()
+    assert pace == pytest.approx(spent / work(reference.plan.configurations), rel=1e-9)
+    assert left == f"about {duration(pace * todo)} left"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+def test_on_a_terminal_a_bar_counts_what_earlier_runs_did_too(reference: Results, tmp_path: Path) -> None:
+    import pty
+
+    reference.save(tmp_path / "r")
+    (tmp_path / "tiny.toml").write_text(tiny(grid={"seeds": 3}).spec.toml(), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "120"}
+    words = [sys.executable, "-m", "gradlab", "run", "tiny.toml", "--out", "r", "--workers", "0"]
+    master, terminal = pty.openpty()
+    shown = list[bytes]()
+
+    def look() -> None:
+        try:
+            while content := os.read(master, 4096):
+                shown.append(content)
+        except OSError:  # how a terminal ends
+            pass
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    done = subprocess.run(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal, timeout=300)
+    os.close(terminal)
+    reader.join(60)
+    os.close(master)
+    assert (done.returncode, done.stdout) == (0, b"r/report.html\n")
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(shown).decode())
+    counts = [tuple(map(int, found)) for found in re.findall(r"(\d+) done +(\d+) failed +(\d+) remaining", said)]
+    assert counts[0] == (16, 0, 8)
+    assert counts[-1] == (24, 0, 0)
+    assert re.search(r"16 done .* about \d+ s left", said)
 
 
 def test_durations_are_short() -> None:

@@ -190,8 +190,16 @@ def test_memory_that_one_configuration_exhausts_is_its_row(tmp_path: Path) -> No
     assert "MemoryError" in runs.set_index("hidden").loc[64, "error"]
 
 
-def survive(folder: Path, study: dict[str, Any], kills: int, seed: int) -> int:
-    """Run a study on two workers and kill it this often, at seeded times; return how many kills fell on a run."""
+def latest(folder: Path) -> int:
+    """Return the highest number that a part of this folder has had."""
+    return max((int(path.name[:8]) for path in (folder / "parts").glob("runs/*.parquet")), default=0)
+
+
+def survive(folder: Path, study: dict[str, Any], kills: int, seed: int, share: int) -> int:
+    """Run a study on two workers and kill it this often; return how many kills fell on a run.
+
+    The times are seeded; a machine so quick that a run has written its ``share`` of parts by then kills it at once.
+    """
     rng, struck = np.random.default_rng(seed), 0
     folder.mkdir()
     (folder / "tiny.toml").write_text(tiny(**study).spec.toml(), encoding="utf-8")
@@ -199,10 +207,11 @@ def survive(folder: Path, study: dict[str, Any], kills: int, seed: int) -> int:
     words = [sys.executable, "-m", "gradlab", "run", "tiny.toml", "--out", "r", "--workers", "2"]
     for _ in range(kills):
         process = subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
-        begun = time.monotonic()
-        while not (folder / "r" / ".lock.json").exists() and process.poll() is None and time.monotonic() < begun + 60:
+        while not (folder / "r" / ".lock.json").exists() and process.poll() is None:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0.0, 4.0))
+        until, parts_then = time.monotonic() + rng.uniform(0.0, 4.0), latest(folder / "r")
+        while time.monotonic() < until and latest(folder / "r") < parts_then + share:
+            time.sleep(0.01)
         struck += process.poll() is None
         process.kill()
         process.wait()
@@ -217,7 +226,8 @@ LONG = {"grid": {"length": [30, 60], "seeds": 40}}
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.full)])
 def test_sigkills_at_any_time(tmp_path: Path, kills: int) -> None:
     study = LONG if kills == 5 else {"grid": {"length": [30, 60], "seeds": 160}}
-    assert survive(tmp_path / "x", study, kills, seed=kills) > 1  # the quicker the machine, the sooner it is done
+    groups = len(tiny(**study).plan.groups())
+    assert survive(tmp_path / "x", study, kills, seed=kills, share=groups // (2 * kills)) == kills
     folder = tmp_path / "x" / "r"
     results = run(tiny(**study), folder, 2)
     assert stored_ids(folder) == sorted(c.id for c in results.plan.configurations)
