@@ -224,9 +224,9 @@ def test_what_an_earlier_report_drew_is_taken_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("grid", "seeds", "expected"),
     [
-        ({"cell": ["rnn"]}, 1, "one seed, so no interval"),
+        ({"cell": ["rnn"], "length": [64]}, 1, "one seed, so no interval"),
         ({"cell": ["rnn"], "length": [10], "scale": [0.5, 1.0]}, 2, "the gradient decays at every scale studied"),
-        ({"cell": ["rnn", "lstm"], "task.order": ["rows", "pixels"]}, 2, "order rows: −0."),
+        ({"cell": ["rnn", "lstm"], "length": [64], "task.order": ["rows", "pixels"]}, 2, "order rows: −0."),
     ],
 )
 def test_small_studies(tmp_path: Path, grid: dict[str, list[Any]], seeds: int, expected: str) -> None:
@@ -234,7 +234,7 @@ def test_small_studies(tmp_path: Path, grid: dict[str, list[Any]], seeds: int, e
 
 
 def test_a_figure_that_cannot_be_drawn_says_why(tmp_path: Path) -> None:
-    runs, steps = make_frames({"cell": ["rnn", "lstm"]}, seeds=2)
+    runs, steps = make_frames({"cell": ["rnn", "lstm"], "length": [64]}, seeds=2)
     assert "phase is not drawn: runs: nothing varies but the cell and the seed" in written(tmp_path, runs, steps).text
 
 
