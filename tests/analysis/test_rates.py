@@ -95,11 +95,19 @@ def test_the_reduced_grid_covers_within_its_monte_carlo_error(reduced: pd.DataFr
 
 
 def test_elsewhere_intervals_are_wider_and_not_wrong_more_often(reduced: pd.DataFrame) -> None:
-    rest = reduced[~coverage.promised(reduced)]
+    rest = reduced[~coverage.promised(reduced) & (reduced["law"] != coverage.HIDDEN)]
     assert (rest["coverage"] >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / rest["intervals"])).all(), rest
     within = reduced[(reduced["interval"] == "within a run") & (reduced["law"] == "autoregression")]
     strong, none = (within.loc[within["autocorrelation"] == phi, "half_width"].to_numpy() for phi in (0.9, 0.0))
     assert (strong / none > 10).all()  # as the long-run standard deviation is
+
+
+def test_what_one_autocorrelation_does_not_tell_is_known_to_be_missed(reduced: pd.DataFrame) -> None:
+    """The limit that results/coverage/ states; over seeds the same runs are no harder than others."""
+    part = reduced[reduced["law"] == coverage.HIDDEN]
+    within, over = part[part["seeds"] == 1], part[part["seeds"] > 1]
+    assert within["coverage"].between(0.78, 0.92).all(), within
+    assert (over["coverage"] >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / over["intervals"])).all(), over
 
 
 def test_without_whitening_strong_autocorrelation_is_not_covered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +122,7 @@ def test_the_full_grid_covers_as_it_promises_and_is_the_one_that_is_published() 
     table = pd.DataFrame(coverage.cells(coverage.STUDIES))
     kept = table[coverage.promised(table)]
     assert (kept["coverage"] - 0.95).abs().max() <= 0.02
-    assert table["coverage"].min() >= 0.93
+    assert table.loc[table["law"] != coverage.HIDDEN, "coverage"].min() >= 0.93
     published = pd.read_csv(Path(__file__).parents[2] / "results/coverage/coverage.csv", comment="#")
     np.testing.assert_allclose(published["coverage"], table["coverage"], atol=0.002)  # rounding moves an end or two
 
