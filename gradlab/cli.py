@@ -32,6 +32,9 @@ app = typer.Typer(
 )
 Spec = Annotated[Path, typer.Argument(help="the study's TOML file", show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a folder that `gradlab run` wrote", show_default=False)]
+Format = Annotated[
+    str, typer.Option(metavar="[html|latex|markdown|csv]", help="the page, or its tables as text on standard output")
+]
 Full = Annotated[bool, typer.Option("--full", help="apply the study's [full] table: the size of the paper")]
 
 
@@ -123,16 +126,21 @@ def export(
 
 
 @app.command()
-def report(folder: Folder) -> None:
+def report(folder: Folder, format: Format = "html") -> None:
     """Write report.html, figures and tables from what a folder holds, running nothing; print the report's path.
 
-    Example:
+    With another format than html, print the tables instead, and write nothing.
+
+    Examples:
 
         gradlab report results/init_scale
+
+        gradlab report results/init_scale --format latex > tables.tex
     """
     from gradlab.study import load_results
 
-    typer.echo(str(load_results(folder).report()))
+    results = load_results(folder)
+    typer.echo(str(results.report()) if format == "html" else results.tables(format))
 
 
 @app.command("list")

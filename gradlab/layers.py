@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.analysis import markup
 from gradlab.analysis.horizons import Horizon, horizon
 from gradlab.analysis.increments import FIRST_LAG
 from gradlab.analysis.rates import Rate, rate
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[Any]
+#: Points, as the titles of all figures.
+TITLE = 8
 
 
 class _Names(dict[str, Any]):
@@ -54,6 +57,7 @@ class LayerTrace:
     direction : "forward" or "reverse".
     reverse : the same layer's other direction, or None.
     measure : makes tables of what hooks, by name, measure of this pass; the floor of hooks lies above this one.
+    costs : says whether the last loss step's gradients, and with them the rate, take another backward pass.
     """
 
     layer: int
@@ -63,6 +67,7 @@ class LayerTrace:
     gradients: Gradients | None = None
     last: Callable[[], Gradients] | None = field(default=None, repr=False)
     measure: Callable[[LayerTrace, Iterable[str]], dict[str, pd.DataFrame]] | None = field(default=None, repr=False)
+    costs: Callable[[], bool] | None = field(default=None, repr=False)
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -272,7 +277,10 @@ class LayerTrace:
         return where | step_rows(quantity, logs, self.t[indices], self.lag[indices])
 
     def plot(self, *names: str, theory: bool = False, ax: Axes | None = None) -> Axes:
-        """Draw the norms of some quantities over the lag (the adjoint's unless named), a band for the sequences.
+        """Draw the norms of some quantities over the lag, a band for the sequences.
+
+        Without a name, what most want to see first: the total gradient dL/dh_t beside what arrives directly, and
+        beside the joint adjoint where the cell has more states than h; the verdict's word and the rate above them.
 
         A figure of `gradlab.analysis.figures.OF_A_PASS` ("gates", "jacobians", "paths" …), which stands alone, is drawn
         from what its hooks measure of this pass, here and now.
@@ -282,19 +290,16 @@ class LayerTrace:
         names : quantities of :meth:`log_norm`, or one figure.
         theory : draw mean field's line too, of slope ½ ln χ from lag 1 on; where it does not hold the axes say why.
         """
-        import pandas as pd
-
         from gradlab.analysis import figures
 
         if len(names) == 1 and names[0] in figures.OF_A_PASS:
             picture = figures.FIGURES[names[0]]
             return figures.single(picture, *picture.table(self._frames(names[0])), ax=ax)
-        tables = []
-        for name in names or ("adjoint",):
-            logs = self.log_norm(name)
-            tables.append(pd.DataFrame(self.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :])))
+        if not names and not theory:
+            return overview([self], ax=ax)
+        tables = [self.profile(name) for name in names or (f"dL/d{self.cell.state_names[0]}",)]
         line, reason = self._theory(tables[0]) if theory else (None, "")
-        return figures.profile.draw(pd.concat(tables, ignore_index=True), ax=ax, theory=line, note=reason)
+        return _profiles(tables, ax, theory=line, note=reason)
 
     def _frames(self, figure: str) -> dict[str, pd.DataFrame]:
         """Return the tables that a figure of this one pass is drawn from."""
@@ -327,6 +332,13 @@ class LayerTrace:
             raise InputError('no line of theory: the loss is read at several steps; that of the last is "last_adjoint"')
         return slope
 
+    def profile(self, name: str) -> pd.DataFrame:
+        """Return a quantity of :meth:`log_norm` over t and lag, with the columns of ``steps``."""
+        import pandas as pd
+
+        logs = self.log_norm(name)
+        return pd.DataFrame(self.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :]))
+
     def _temporal_table(self) -> pd.DataFrame:
         """Return :meth:`temporal` as rows: loss_t, s (as the cell ran), mean_log over the sequences not zero."""
         import pandas as pd
@@ -352,6 +364,51 @@ class LayerTrace:
         size = stacked.shape[-2] // len(names)
         return _Names((name, sequences_first(block(stacked, index, size))) for index, name in enumerate(names))
 
+    @property
+    def name(self) -> str:
+        """Which layer and direction this is."""
+        return f"layer {self.layer}, {self.direction}"
+
+    def said(self) -> list[str]:
+        """Return the verdict's lines; how to ask, where its rate takes another pass; nothing where there is no loss."""
+        if self.gradients is None:
+            return []
+        if self.costs is not None and self.costs():
+            return ["the rate takes one more backward pass, of the last loss step's loss alone: ask verdict()"]
+        return [" ".join(line.split()) for line in str(self.verdict()).splitlines()]
+
     def __repr__(self) -> str:
-        T, B = self.tape.steps, self.tape.x.shape[-1]
-        return f"LayerTrace: layer {self.layer}, {self.direction}, {self.cell!r}, T {T}, B {B}"
+        return markup.plain(self._title, [("cell", self.cell)])
+
+    def _repr_html_(self) -> str:
+        """Return the cell and the verdict, where that takes no further pass: sums over arrays that are there."""
+        return markup.html(self._title, [("", text) for text in (self.cell, *self.said())])
+
+    @property
+    def _title(self) -> str:
+        return f"LayerTrace: {self.name}, T {self.tape.steps}, B {self.tape.x.shape[-1]}"
+
+
+def overview(passes: Sequence[LayerTrace], *, ax: Axes | None = None) -> Axes:
+    """Draw the gradient over the lag: of one layer total, direct and joint; of several the total of each."""
+    total = f"dL/d{passes[0].cell.state_names[0]}"
+    if len(passes) > 1:
+        named = [one.profile(total).assign(quantity=f"{one.name}, {one.verdict().word}") for one in passes]
+        title = f"total {total} of each layer"
+    else:
+        (one,) = passes
+        words = {total: f"total {total}", "direct": f"direct {total}", "adjoint": "joint δ"}
+        names = list(words)[: 2 if len(one.cell.state_names) == 1 else 3]  # of one state δ is the total
+        named = [one.profile(name).assign(quantity=words[name]) for name in names]
+        title = f"{one.verdict().word}: {one.rate()}"
+    drawn = _profiles(named, ax)
+    drawn.set_title(title, fontsize=TITLE)
+    return drawn
+
+
+def _profiles(tables: list[pd.DataFrame], ax: Axes | None, **beside: Any) -> Axes:
+    import pandas as pd
+
+    from gradlab.analysis.figures import profile
+
+    return profile.draw(pd.concat(tables, ignore_index=True), ax=ax, **beside)

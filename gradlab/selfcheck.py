@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.analysis import markup
 from gradlab.bptt import Columns, Gradients, Tape, backward, forward, parameter_gradient
 from gradlab.cells import Cell
 from gradlab.cells.base import State
@@ -38,6 +39,11 @@ class Check(NamedTuple):
         """Whether the error is within the tolerance, or the check does not apply."""
         return bool(np.isnan(self.error) or self.error <= self.tolerance)
 
+    @property
+    def word(self) -> str:
+        """How it went: ok, FAILED, or — where it does not apply."""
+        return "—" if np.isnan(self.error) else "ok" if self.passed else "FAILED"
+
 
 @dataclass(frozen=True)
 class SelfCheck:
@@ -57,13 +63,26 @@ class SelfCheck:
             raise GradlabError(repr(self))
 
     def __repr__(self) -> str:
-        lines = [f"selfcheck of {self.cell}: {'passed' if self.passed else 'FAILED'}"]
-        for check in self.checks:
-            known = not np.isnan(check.error)
-            found = f"{check.error:8.1e}" if known else "     n/a"
-            word = ("ok" if check.passed else "FAILED") if known else "—"
-            lines.append(f"  {check.name:<28} {found}  allowed {check.tolerance:.0e}  {word:<6} {check.reason}")
-        return "\n".join(lines)
+        return markup.plain(self._title, self._rows())
+
+    def _repr_html_(self) -> str:
+        return markup.html(self._title, self._rows(), ("check", "error", "allowed", "", "why so much"))
+
+    @property
+    def _title(self) -> str:
+        return f"selfcheck of {self.cell}: {'passed' if self.passed else 'FAILED'}"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                check.name,
+                "n/a" if np.isnan(check.error) else f"{check.error:.1e}",
+                f"≤ {check.tolerance:.0e}",
+                check.word,
+                check.reason,
+            )
+            for check in self.checks
+        ]
 
 
 def selfcheck(cell: Cell, *, rng: int = 0) -> SelfCheck:

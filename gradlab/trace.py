@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.analysis import markup
 from gradlab.bptt import Gradients, Run, run_backward, run_forward
 from gradlab.cells import Cell
 from gradlab.checks import FLOATS, as_array, finite, float_array
 from gradlab.errors import InputError
 from gradlab.hooks import Hook, frames, make_hooks
-from gradlab.layers import LayerTrace
+from gradlab.layers import LayerTrace, overview
 from gradlab.losses import Loss, LossFunction, evaluate
 from gradlab.network import Layer, Network, cells_of
 from gradlab.scaled import log_norm, sequences_first
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 Array = NDArray[Any]
 #: The initial state of one layer: its array, or arrays by state name; of two directions, a pair of those.
@@ -155,11 +157,18 @@ class _Last:
 
     def __call__(self, index: int, place: int) -> Gradients:
         """Return those of layer ``index``; the last step is that of direction ``place``, as it runs."""
-        if place not in self._found:
-            alone = _last_loss_step_only(self._grad, reverse=place == 1)
-            same = np.array_equal(alone, self._grad, equal_nan=True)
-            self._found[place] = self._whole if same else run_backward(self._run, alone)[0]
+        if self.costs(place):
+            self._found[place] = run_backward(self._run, self._alone(place))[0]
         return self._found[place][index][place]
+
+    def costs(self, place: int) -> bool:
+        """Return whether they take another backward pass: not where the loss is read at one step, nor a second time."""
+        if place not in self._found and np.array_equal(self._alone(place), self._grad, equal_nan=True):
+            self._found[place] = self._whole
+        return place not in self._found
+
+    def _alone(self, place: int) -> Array:
+        return _last_loss_step_only(self._grad, reverse=place == 1)
 
 
 class Trace:
@@ -201,6 +210,7 @@ class Trace:
                     gradients=None if self._gradients is None else self._gradients[index][place],
                     last=None if self._last is None else partial(self._last, index, place),
                     measure=frames.frames,
+                    costs=None if self._last is None else partial(self._last.costs, place),
                 )
             )
         return directions[-1]
@@ -308,11 +318,30 @@ class Trace:
             "overflow_step": self.overflow_step,
         }
 
+    def plot(self, *quantities: str, **options: Any) -> Axes:
+        """Draw what most want to see first, or what is named; of one layer see :meth:`LayerTrace.plot`.
+
+        Without a name, of several layers and directions: the total gradient dL/dh_t of each over the lag, a line each,
+        with its word.
+        """
+        if quantities or len(self.passes) == 1:
+            drawn: Axes = self._only("plot").plot(*quantities, **options)
+            return drawn
+        return overview(self.passes, **options)
+
     def __repr__(self) -> str:
+        return markup.plain(self._title, [(one.name, one.cell) for one in self.passes])
+
+    def _repr_html_(self) -> str:
+        """Return each layer with its verdict, where that takes no further pass: sums over arrays that are there."""
+        rows = [row for one in self.passes for row in ((one.name, one.cell), *(("", line) for line in one.said()))]
+        return markup.html(self._title, rows)
+
+    @property
+    def _title(self) -> str:
         T, O, B = self._run.y.shape
         said = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
-        lines = [f"Trace: T {T}, B {B}, O {O}, {said}", *(f"  {one!r}" for one in self.passes)]
-        return "\n".join(lines)
+        return f"Trace: T {T}, B {B}, O {O}, {said}"
 
 
 def _tidy(one: LayerTrace, name: str) -> pd.DataFrame:

@@ -70,6 +70,18 @@ def test_report_writes_it_again_without_running(command: Command, spec: str) -> 
     assert Path("r/report.html").exists()
 
 
+@pytest.mark.parametrize(("kind", "first"), [("latex", "% needs"), ("markdown", "**rates.**"), ("csv", "# rates")])
+def test_report_prints_the_tables_and_writes_nothing(command: Command, kind: str, first: str) -> None:
+    results = run(tiny(), Path("r"), progress=False)
+    before = sorted(Path("r").rglob("*"))
+    code, out, err = command("report", "r", "--format", kind)
+    assert (code, err) == (0, "")
+    assert out.startswith(first)
+    assert out == results.tables(kind) + "\n"
+    assert sorted(Path("r").rglob("*")) == before
+    assert command("report", "r", "--format", "ltex")[0] == 2
+
+
 @pytest.mark.usefixtures("no_report")
 def test_a_second_run_skips_everything(command: Command, spec: str) -> None:
     command("run", spec, "--workers", "0", "--out", "r")

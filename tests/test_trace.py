@@ -412,8 +412,8 @@ def test_rate_is_that_of_the_last_loss() -> None:
 def test_repr() -> None:
     text = repr(deep())
     assert text.startswith("Trace: T 8, B 4, O 2, mean loss ")
-    assert "LayerTrace: layer 0, reverse, GRU(" in text
-    assert len(text.splitlines()) == 4
+    assert "  layer 0, reverse  GRU(" in text
+    assert text.count("  layer ") == 3
 
 
 # --- what is shown is the tape itself, and cannot be written to --------------------------------------------

@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from gradlab.analysis import markup
 from gradlab.analysis.increments import (
     BURN_IN_MOST,
     BURN_IN_SHARE,
@@ -30,6 +31,7 @@ from gradlab.analysis.increments import (
     resolution,
     window,
 )
+from gradlab.analysis.numerals import estimate, factor
 from gradlab.errors import InputError
 
 __all__ = ["BURN_IN_MOST", "BURN_IN_SHARE", "FEWEST_FOR_INTERVAL", "FIRST_LAG", "Rate", "across_seeds", "rate"]
@@ -67,6 +69,23 @@ class Rate:
     zeros: int
     autocorrelation: float = np.nan
     effective: float = np.nan
+
+    def __repr__(self) -> str:
+        return markup.plain(f"Rate: {self}", self._rows())
+
+    def _repr_html_(self) -> str:
+        return markup.html(f"Rate: {self}", self._rows())
+
+    def __str__(self) -> str:
+        """Return the rate with its interval and unit: ``−0.41 [−0.43, −0.39] nats/step``."""
+        return f"{estimate(self.rate, self.low, self.high)} nats/step"
+
+    def _rows(self) -> list[tuple[str, object]]:
+        return [
+            ("mean of", f"{self.window} increments, lags {self.first_lag} to {self.last_lag}"),
+            ("factor", f"{factor(self.rate)} a step"),
+            ("zeros", f"{self.zeros} gradients of a sequence at a step are exactly zero"),
+        ]
 
 
 def rate(log_norm: ArrayLike, *, burn_in: int | None = None, level: float = 0.95) -> Rate:

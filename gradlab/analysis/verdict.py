@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradlab.analysis import markup
 from gradlab.analysis.numerals import estimate, factor, plain, plus_minus
 from gradlab.analysis.rates import Rate
 from gradlab.errors import InputError
@@ -35,6 +36,12 @@ class Verdict:
     word: str
     finding: str
     evidence: str
+
+    def __repr__(self) -> str:
+        return markup.plain("Verdict", markup.rows_of(str(self)))
+
+    def _repr_html_(self) -> str:
+        return markup.html("Verdict", markup.rows_of(str(self)))
 
     def __str__(self) -> str:
         """Return the two lines, their texts below each other."""

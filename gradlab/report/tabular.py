@@ -1,10 +1,14 @@
-"""Tables as text: CSV for programs, Markdown and rows of words for readers, units in every header."""
+"""Tables as text: CSV for programs, Markdown, HTML and rows of words for readers, units in every header."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
+from gradlab.analysis import markup
 from gradlab.analysis.numerals import UNKNOWN, estimate, plain, probability
 from gradlab.schema import axis_label, described
 
@@ -20,7 +24,11 @@ def csv(table: pd.DataFrame) -> str:
 
 def markdown(table: pd.DataFrame) -> str:
     """Return the table as a pipe table, a value and its interval in one column."""
-    words = readable(table)
+    return pipes(readable(table))
+
+
+def pipes(words: pd.DataFrame) -> str:
+    """Return a table of words as a pipe table."""
     rows = [words.columns, ["---"] * len(words.columns), *words.to_numpy()]
     return "".join("| " + " | ".join(_unpiped(entry) for entry in row) + " |\n" for row in rows)
 
@@ -42,10 +50,17 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def side_by_side(table: pd.DataFrame, across: str) -> pd.DataFrame:
-    """Return the table's rates as words with a column for each value of ``across``."""
+def html(words: pd.DataFrame, caption: str) -> str:
+    """Return a table of words below its caption, as a fragment of a page."""
+    return markup.html(caption, words.to_numpy().tolist(), words.columns) + "\n"
+
+
+def side_by_side(
+    table: pd.DataFrame, across: str, words: Callable[[float, float, float], str] = estimate
+) -> pd.DataFrame:
+    """Return the table's rates as ``words`` with a column for each value of ``across``."""
     by = [name for name in table.columns[: list(table.columns).index("rate")] if name != across]
-    told = table.assign(told=[estimate(*row) for row in table[["rate", "rate_low", "rate_high"]].to_numpy()])
+    told = table.assign(told=[words(*row) for row in table[["rate", "rate_low", "rate_high"]].to_numpy()])
     wide = told.pivot(index=by, columns=across, values="told") if by else told.set_index(across)[["told"]].T
     shown = wide.fillna(UNKNOWN).reset_index(drop=not by)
     shown.columns = [str(name) for name in shown.columns]
@@ -70,7 +85,7 @@ def _crossing(row: pd.Series) -> str:
 
 
 def _with_unit(name: str) -> str:
-    column = described(name)
+    column = described(name) or described(re.sub("_(low|high)$", "", name))
     return f"{name} ({column.unit})" if column is not None and column.unit else name
 
 

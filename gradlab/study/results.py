@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from gradlab import schema
+from gradlab.analysis import markup
 from gradlab.analysis.compare import comparisons
 from gradlab.errors import RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
@@ -28,6 +29,8 @@ from gradlab.theory.lines import mean_field_lines
 
 #: How often a reader looks again when a runner merges parts under its eyes.
 _LOOKS = 5
+#: Configurations whose runs are read in a blink, for a notebook's cell to show their verdict.
+FEW = 10_000
 
 
 def load_results(folder: str | Path) -> Results:
@@ -64,6 +67,20 @@ class Results:
 
     folder: Path
     plan: Plan
+
+    def __repr__(self) -> str:
+        return markup.plain(self._title)
+
+    def _repr_html_(self) -> str:
+        """Return the counts, and of a study that is soon read the verdict; no table of steps is opened."""
+        counts = ", ".join(f"{count} {status}" for status, count in self.status().items())
+        few = len(self.plan.configurations) <= FEW
+        said = markup.rows_of(str(self.verdict())) if few else [("verdict", "ask results.verdict()")]
+        return markup.html(self._title, [("question", self.plan.spec.question), ("runs", counts), *said])
+
+    @property
+    def _title(self) -> str:
+        return f'Results("{self.plan.spec.name}", {len(self.plan.configurations)} configurations, {self.folder})'
 
     def frame(
         self, name: str = "runs", *, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None
@@ -141,6 +158,18 @@ class Results:
         study = self.plan.spec.tables()
         latest = {key: value for key, value in self.provenance.items() if key != "earlier"}
         return write_report(self.folder, frames=self._frames(), study=study, provenance=latest)
+
+    def tables(self, format: str = "latex") -> str:
+        """Return the report's tables as one text: "latex" (booktabs), "markdown", "csv" or "html", with captions.
+
+        Raises
+        ------
+        InputError
+            for another format.
+        """
+        from gradlab.report import printed
+
+        return printed(self.frame("runs"), self.plan.spec.tables(), format)
 
     def plot(self, figure: str | None = None) -> Any:
         """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""

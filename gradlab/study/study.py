@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from gradlab.analysis import markup
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.results import Results
 from gradlab.study.run import run_plan
@@ -80,4 +81,12 @@ class Study:
         return results
 
     def __repr__(self) -> str:
+        return markup.plain(self._title)
+
+    def _repr_html_(self) -> str:
+        grid = [(key, ", ".join(map(str, values))) for key, values in self.spec.grid.items()]
+        return markup.html(self._title, [("question", self.spec.question), *grid, *self.spec.fixed.items()])
+
+    @property
+    def _title(self) -> str:
         return f'Study("{self.spec.name}", {len(self.plan.configurations)} configurations)'

@@ -78,7 +78,7 @@ def test_family_wise_error_of_1000_studies_without_differences() -> None:
 
 
 @pytest.mark.parametrize(
-    "studies", [pytest.param(slice(0, 20), id="20"), pytest.param(slice(None), marks=pytest.mark.full, id="1000")]
+    "studies", [slice(0, 10), pytest.param(slice(10, 200), marks=pytest.mark.full)], ids=["10", "190"]
 )
 def test_the_table_is_what_was_simulated(studies: slice) -> None:
     rates = drawn(np.random.default_rng(2), 1000)

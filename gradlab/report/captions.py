@@ -1,0 +1,68 @@
+"""What a caption says of each table of a study: what is in it, then what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from gradlab.analysis.factors import SEED, longest, varying
+from gradlab.analysis.findings import study_findings
+from gradlab.analysis.numerals import compact
+from gradlab.schema import axis_label
+
+
+def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """Return a caption for each of a study's tables, ``made`` of its ``runs``; the first sentence says what it is."""
+    at = f" at length {longest(runs)['length'].max():g}" if "length" in varying(runs) else ""
+    seeds = runs[SEED].nunique()
+    over = f"with 95 % t-intervals over {seeds} seeds" if seeds > 1 else "of one seed"
+    told = {name: _SAYS[name](table) for name, table in made.items() if name in _SAYS}
+    opening = {
+        "rates": f"Rate of ln‖δ‖ in nats per step back in time{at}, {over}",
+        "comparisons": f"Difference of rates{at}, paired by seed and data, with intervals that hold together at 95 %",
+        "crossings": f"Where the rate turns from negative to positive, mean of the seeds' crossings, {over}",
+        "measures": f"What the hooks recorded{at}, {over}",
+        "excluded": "Runs that are left out of every mean",
+        "published": f"Published numbers beside measured ones, {over}",
+    }
+    if "rates" in made:
+        told["rates"] = "; ".join(f"{cell}: {finding}" for cell, finding in study_findings(runs))
+    return {name: f"{opening[name]}. {told[name]}." for name in made}
+
+
+def _compared(table: pd.DataFrame) -> str:
+    apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
+    count = f"{len(apart)} of {len(table)} differ"
+    if apart.empty:
+        return count
+    largest = apart.sort_values("difference", key=abs)["sentence"].iloc[-1]
+    return f"{count}; the largest difference: {largest}"
+
+
+def _crossed(table: pd.DataFrame) -> str:
+    return f"It does in every seed in {(table['crossed'] == table['seeds']).sum()} of {len(table)} rows"
+
+
+def _measured(table: pd.DataFrame) -> str:
+    names = [name for name in table.columns if f"{name}_low" in table]
+    ends = [(axis_label(name), table[name].min(), table[name].max()) for name in names]
+    return "Range of the means: " + "; ".join(f"{label} {compact(low)} to {compact(high)}" for label, low, high in ends)
+
+
+def _excluded(table: pd.DataFrame) -> str:
+    runs = table["seeds"].str.count(",").add(1)
+    return " and ".join(f"{runs[table['status'] == word].sum():.0f} {word}" for word in ("diverged", "failed"))
+
+
+def _published(table: pd.DataFrame) -> str:
+    return f"{(table['word'] == 'reproduced').sum()} of {len(table)} lie within their tolerance"
+
+
+_SAYS = {
+    "comparisons": _compared,
+    "crossings": _crossed,
+    "measures": _measured,
+    "excluded": _excluded,
+    "published": _published,
+}
