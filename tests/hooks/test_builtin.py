@@ -50,7 +50,10 @@ def test_columns_and_quantities_are_the_schemas(hook: str, name: str, lengths: A
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_gradients(name: str) -> None:
-    trace, _, steps = measured("gradients", name)
+    trace, runs, steps = measured("gradients", name)
+    found = trace.horizon(np.exp(-1.0)).steps, trace.horizon().steps, trace.horizon(0.01).censored
+    np.testing.assert_equal(tuple(runs.loc[0, ["horizon_e", "horizon_1pct", "censored"]]), found)
+    assert runs.loc[0, "shape"] == trace.shape().word
     assert set(steps.quantity) == set(trace.layers[0].quantities)
     for quantity, rows in steps.groupby("quantity"):
         logs = trace.log_norm(quantity)
