@@ -503,7 +503,7 @@ def overview(passes: Sequence[LayerTrace], *, theory: bool = False, ax: Axes | N
 def _profiles(tables: list[pd.DataFrame], theory: tuple[pd.DataFrame | None, str] | None, ax: Axes | None) -> Axes:
     import pandas as pd
 
-    from gradlab.analysis import figures
+    from gradlab.analysis.figures import profile
 
     line, reason = theory or (None, "")
-    return figures.profile.draw(pd.concat(tables, ignore_index=True), ax=ax, theory=line, note=reason)
+    return profile.draw(pd.concat(tables, ignore_index=True), ax=ax, theory=line, note=reason)

@@ -65,7 +65,8 @@ def test_every_figure_fits_a_journal_and_is_small(name: str) -> None:
 @pytest.mark.parametrize("name", figures.FIGURES)
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_drawn_again_the_bytes_are_the_same(name: str, kind: str) -> None:
-    first, again = (getattr(figures, kind)(draw(name, *FRAMES)) for _ in range(2))
+    small = make_frames({"cell": ["lstm", "gru"], "length": [10, 20], "scale": [0.5, 2.0]}, seeds=2)
+    first, again = (getattr(figures, kind)(draw(name, *small)) for _ in range(2))
     assert first == again
 
 
