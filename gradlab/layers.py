@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import plots
 from gradlab.analysis import markup
-from gradlab.analysis.evidence import Evidence
+from gradlab.analysis.evidence import Evidence, dead_at, left
 from gradlab.analysis.horizons import Horizon, horizon
-from gradlab.analysis.increments import FIRST_LAG
 from gradlab.analysis.judge import Verdict, judge
 from gradlab.analysis.rates import Rate, rate
 from gradlab.analysis.shapes import Shape, shape
@@ -32,7 +32,6 @@ from gradlab.propagator import Propagator, propagator_norms
 from gradlab.scaled import Scaled, ldexp, log_norm, reader, sequences_first
 from gradlab.spectra import Spectrum, spectrum
 from gradlab.temporal import Paths, Sensitivity, Truncation, paths, sensitivity, temporal, truncation
-from gradlab.theory.driven import rate_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +41,6 @@ Array = NDArray[Any]
 #: Exponents that a verdict computes: a quarter of the directions of a state of up to 32, enough to call it MIXED. Of
 #: a wider one only the largest, since eight cost as much time as eight passes.
 EXPONENTS = 8
-#: Points, as the titles of all figures.
-TITLE = 8
 
 
 class _Names(dict[str, Any]):
@@ -306,8 +303,8 @@ class LayerTrace:
             span=span,
             horizon_1pct=self.horizon().steps,
             shape=self.shape(),
-            left=_left(logs, span),
-            dead_at=_dead_at(logs),
+            left=left(logs, span),
+            dead_at=dead_at(logs),
             diverged_at=int(broken.min()) if broken.size else 0,
             overflowed=self._overflowed,
             read=int(ran.max()) if self._unread.any() else None,
@@ -366,14 +363,7 @@ class LayerTrace:
         names : quantities of :meth:`log_norm`, or one figure.
         theory : draw mean field's line too, of slope ½ ln χ from lag 1 on; where it does not hold the axes say why.
         """
-        from gradlab.analysis import figures
-
-        if not names:
-            return overview([self], theory=theory, ax=ax)
-        if len(names) == 1 and names[0] in figures.OF_A_PASS:
-            picture = figures.FIGURES[names[0]]
-            return figures.single(picture, *picture.table(self._frames(names[0])), ax=ax)
-        return _profiles([self.profile(name) for name in names], self._theory(names[0]) if theory else None, ax)
+        return plots.plot(self, names, theory=theory, ax=ax)
 
     def profile(self, name: str) -> pd.DataFrame:
         """Return a quantity of :meth:`log_norm` over t and lag, with the columns of ``steps``."""
@@ -381,49 +371,6 @@ class LayerTrace:
 
         logs = self.log_norm(name)
         return pd.DataFrame(self.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :]))
-
-    def _frames(self, figure: str) -> dict[str, pd.DataFrame]:
-        """Return the tables that a figure of this one pass is drawn from."""
-        from gradlab.analysis.figures import FIGURES
-
-        if figure == "temporal":
-            return {"temporal": self._temporal_table()}
-        if self.measure is None:
-            raise InputError(f'"{figure}" is measured by hooks; ask a layer of gl.trace')
-        return self.measure(self, FIGURES[figure].hooks)
-
-    def _theory(self, quantity: str) -> tuple[pd.DataFrame | None, str]:
-        """Return mean field's line (lag, theory) through a quantity's value at lag 1, or None and why there is none."""
-        import pandas as pd
-
-        try:
-            slope = self._expected_rate(quantity)
-        except InputError as reason:
-            return None, str(reason)
-        measured = self.profile(quantity)
-        lags = np.arange(FIRST_LAG, int(measured["lag"].max()) + 1)
-        start = measured.loc[measured["lag"] == FIRST_LAG, "mean_log"].mean()
-        return pd.DataFrame({"lag": lags, "theory": start + slope * (lags - FIRST_LAG), "rate": slope}), ""
-
-    def _expected_rate(self, quantity: str) -> float:
-        slope = rate_of(self.tape)
-        if quantity not in ("adjoint", "last_adjoint", *(f"dL/d{name}" for name in self.cell.state_names)):
-            raise InputError(f"no line of theory: it is of a state's gradient, not of {quantity}")
-        once = np.isfinite(self.direct[self.cell.state_names[0]].log_norm()).sum(axis=0) <= 1
-        if quantity != "last_adjoint" and not once.all():
-            raise InputError('no line of theory: the loss is read at several steps; that of the last is "last_adjoint"')
-        return slope
-
-    def _temporal_table(self) -> pd.DataFrame:
-        """Return :meth:`temporal` as rows: loss_t, s (as the cell ran), mean_log over the sequences not zero."""
-        import pandas as pd
-
-        logs = self.temporal()
-        known = np.isfinite(logs)
-        with np.errstate(invalid="ignore"):
-            mean = np.where(known, logs, 0.0).sum(axis=-1) / known.sum(axis=-1)
-        t, s = np.indices(mean.shape)
-        return pd.DataFrame({"loss_t": t.ravel() + 1, "s": s.ravel(), "mean_log": mean.ravel()})
 
     # --- how arrays are named ----------------------------------------------------------------------
 
@@ -466,44 +413,3 @@ class LayerTrace:
     @property
     def _title(self) -> str:
         return f"LayerTrace: {self.name}, T {self.tape.steps}, B {self.tape.x.shape[-1]}"
-
-
-def _left(logs: NDArray[np.float64], span: int) -> tuple[float, ...]:
-    """Return ln of what is left of each sequence's gradient ``span`` steps beyond lag 1, of those that are so long."""
-    if FIRST_LAG + span >= len(logs):
-        return ()
-    first, last = logs[FIRST_LAG], logs[FIRST_LAG + span]
-    known = np.isfinite(first) & ~np.isnan(last)
-    return tuple((last[known] - first[known]).tolist())
-
-
-def _dead_at(logs: NDArray[np.float64]) -> int | None:
-    """Return the first lag at which more than half of the sequences that reach it are exactly zero."""
-    mostly = 2 * np.isneginf(logs).sum(axis=1) > (~np.isnan(logs)).sum(axis=1)
-    return int(mostly.argmax()) if mostly.any() else None
-
-
-def overview(passes: Sequence[LayerTrace], *, theory: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw the gradient over the lag: of one layer total, direct and joint; of several the total of each."""
-    total = f"dL/d{passes[0].cell.state_names[0]}"
-    if len(passes) > 1:
-        named = [one.profile(total).assign(quantity=f"{one.name}, {one.word()}") for one in passes]
-        title, line = f"total {total} of each layer", None
-    else:
-        (one,) = passes
-        words = {total: f"total {total}", "direct": f"direct {total}", "adjoint": "joint δ"}
-        names = list(words)[: 2 if len(one.cell.state_names) == 1 else 3]  # of one state δ is the total
-        named = [one.profile(name).assign(quantity=words[name]) for name in names]
-        title, line = f"{one.word()}: {one.rate()}", one._theory(total) if theory else None
-    drawn = _profiles(named, line, ax)
-    drawn.set_title(title, fontsize=TITLE)
-    return drawn
-
-
-def _profiles(tables: list[pd.DataFrame], theory: tuple[pd.DataFrame | None, str] | None, ax: Axes | None) -> Axes:
-    import pandas as pd
-
-    from gradlab.analysis.figures import profile
-
-    line, reason = theory or (None, "")
-    return profile.draw(pd.concat(tables, ignore_index=True), ax=ax, theory=line, note=reason)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import plots
 from gradlab.analysis import markup
 from gradlab.analysis.evidence import Evidence
 from gradlab.analysis.judge import Verdict, judge, together
@@ -19,7 +20,7 @@ from gradlab.changes import changed
 from gradlab.checks import FLOATS, as_array, finite, float_array
 from gradlab.errors import InputError
 from gradlab.hooks import Hook, frames, make_hooks
-from gradlab.layers import EXPONENTS, LayerTrace, overview
+from gradlab.layers import EXPONENTS, LayerTrace
 from gradlab.losses import Loss, LossFunction, evaluate
 from gradlab.network import Layer, Network, cells_of
 from gradlab.scaled import log_norm, sequences_first
@@ -370,7 +371,7 @@ class Trace:
         if quantities or len(self.passes) == 1:
             drawn: Axes = self._only("plot").plot(*quantities, **options)
             return drawn
-        return overview(self.passes, **options)
+        return plots.overview(self.passes, **options)
 
     def __repr__(self) -> str:
         return markup.plain(self._title, [(one.name, one.cell) for one in self.passes])

@@ -14,7 +14,7 @@ FLOORS = [
     ("losses", "network", "changes", "tasks"),
     ("bptt",),
     ("analysis", "theory", "lanczos", "jacobians", "spectra", "propagator", "temporal"),
-    ("facts", "layers", "hooks"),
+    ("facts", "plots", "layers", "hooks"),
     ("trace", "selfcheck"),
     ("report",),
     ("study",),

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gradlab.analysis.increments import FIRST_LAG
 from gradlab.analysis.numerals import compact, estimate, factor, plain
 from gradlab.analysis.rates import Rate
 from gradlab.analysis.shapes import NON_MONOTONE, POWER_LAW, Shape
@@ -177,3 +179,21 @@ def share(part: float) -> str:
 def _two(value: float) -> str:
     """Return a number with two digits, however large or small."""
     return plain(float(f"{value:.2g}"))
+
+
+def left(logs: NDArray[np.float64], span: int) -> tuple[float, ...]:
+    """Return ln of what is left of each sequence's gradient ``span`` steps beyond lag 1, of those that are so long.
+
+    ``logs (K+1, B)`` are in nats by steps back from the loss, as for `rates.rate`.
+    """
+    if FIRST_LAG + span >= len(logs):
+        return ()
+    first, last = logs[FIRST_LAG], logs[FIRST_LAG + span]
+    known = np.isfinite(first) & ~np.isnan(last)
+    return tuple((last[known] - first[known]).tolist())
+
+
+def dead_at(logs: NDArray[np.float64]) -> int | None:
+    """Return the first lag at which more than half of the sequences that reach it are exactly zero."""
+    mostly = 2 * np.isneginf(logs).sum(axis=1) > (~np.isnan(logs)).sum(axis=1)
+    return int(mostly.argmax()) if mostly.any() else None

@@ -1,0 +1,112 @@
+"""Pictures of one layer and direction: its quantities over the lag, theory beside them, what most want to see first.
+
+Tables come from the layer, a :class:`gradlab.layers.LayerTrace`, which stands above this room and calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradlab.analysis.increments import FIRST_LAG
+from gradlab.errors import InputError
+from gradlab.theory.driven import rate_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+#: Points, as the titles of all figures.
+TITLE = 8
+#: Theory's line, with the columns lag, theory and rate; or None, and why there is none.
+Line = tuple["pd.DataFrame | None", str]
+NO_LINE: Line = (None, "")
+
+
+def plot(one: Any, names: Sequence[str], *, theory: bool = False, ax: Axes | None = None) -> Axes:
+    """Draw quantities of a layer, or a figure, or without a name the `overview`; see `LayerTrace.plot`."""
+    from gradlab.analysis import figures
+
+    if not names:
+        return overview([one], theory=theory, ax=ax)
+    if len(names) == 1 and names[0] in figures.OF_A_PASS:
+        picture = figures.FIGURES[names[0]]
+        return figures.single(picture, *picture.table(_frames(one, names[0])), ax=ax)
+    return _profiles([one.profile(name) for name in names], expected(one, names[0]) if theory else NO_LINE, ax)
+
+
+def overview(passes: Sequence[Any], *, theory: bool = False, ax: Axes | None = None) -> Axes:
+    """Draw the gradient over the lag: of one layer total, direct and joint; of several the total of each."""
+    total, line = f"dL/d{passes[0].cell.state_names[0]}", NO_LINE
+    if len(passes) > 1:
+        tables = [one.profile(total).assign(quantity=f"{one.name}, {one.word()}") for one in passes]
+        title = f"total {total} of each layer"
+    else:
+        (one,) = passes
+        words = {total: f"total {total}", "direct": f"direct {total}", "adjoint": "joint δ"}
+        names = list(words)[: 2 if len(one.cell.state_names) == 1 else 3]  # of one state δ is the total
+        tables = [one.profile(name).assign(quantity=words[name]) for name in names]
+        title = f"{one.word()}: {one.rate()}"
+        line = expected(one, total) if theory else NO_LINE
+    drawn = _profiles(tables, line, ax)
+    drawn.set_title(title, fontsize=TITLE)
+    return drawn
+
+
+def expected(one: Any, quantity: str) -> Line:
+    """Return mean field's line, of slope ½ ln χ, through a quantity's value at lag 1, or why there is none."""
+    import pandas as pd
+
+    try:
+        slope = _expected_rate(one, quantity)
+    except InputError as reason:
+        return None, str(reason)
+    measured = one.profile(quantity)
+    lags = np.arange(FIRST_LAG, int(measured["lag"].max()) + 1)
+    start = measured.loc[measured["lag"] == FIRST_LAG, "mean_log"].mean()
+    return pd.DataFrame({"lag": lags, "theory": start + slope * (lags - FIRST_LAG), "rate": slope}), ""
+
+
+def _expected_rate(one: Any, quantity: str) -> float:
+    slope, states = rate_of(one.tape), one.cell.state_names
+    if quantity not in ("adjoint", "last_adjoint", *(f"dL/d{name}" for name in states)):
+        raise InputError(f"no line of theory: it is of a state's gradient, not of {quantity}")
+    once = np.isfinite(one.direct[states[0]].log_norm()).sum(axis=0) <= 1
+    if quantity != "last_adjoint" and not once.all():
+        raise InputError('no line of theory: the loss is read at several steps; that of the last is "last_adjoint"')
+    return slope
+
+
+def _frames(one: Any, figure: str) -> dict[str, pd.DataFrame]:
+    """Return the tables that a figure of this one pass is drawn from."""
+    from gradlab.analysis.figures import FIGURES
+
+    if figure == "temporal":
+        return {"temporal": _temporal_table(one)}
+    if one.measure is None:
+        raise InputError(f'"{figure}" is measured by hooks; ask a layer of gl.trace')
+    found: dict[str, pd.DataFrame] = one.measure(one, FIGURES[figure].hooks)
+    return found
+
+
+def _temporal_table(one: Any) -> pd.DataFrame:
+    """Return ``one.temporal()`` as rows: loss_t, s (as the cell ran), mean_log over the sequences not zero."""
+    import pandas as pd
+
+    logs = one.temporal()
+    known = np.isfinite(logs)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(known, logs, 0.0).sum(axis=-1) / known.sum(axis=-1)
+    t, s = np.indices(mean.shape)
+    return pd.DataFrame({"loss_t": t.ravel() + 1, "s": s.ravel(), "mean_log": mean.ravel()})
+
+
+def _profiles(tables: list[pd.DataFrame], theory: Line, ax: Axes | None) -> Axes:
+    import pandas as pd
+
+    from gradlab.analysis.figures import profile
+
+    line, reason = theory
+    return profile.draw(pd.concat(tables, ignore_index=True), ax=ax, theory=line, note=reason)
