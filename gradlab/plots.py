@@ -83,24 +83,10 @@ def _frames(one: Any, figure: str) -> dict[str, pd.DataFrame]:
     """Return the tables that a figure of this one pass is drawn from."""
     from gradlab.analysis.figures import FIGURES
 
-    if figure == "temporal":
-        return {"temporal": _temporal_table(one)}
     if one.measure is None:
         raise InputError(f'"{figure}" is measured by hooks; ask a layer of gl.trace')
     found: dict[str, pd.DataFrame] = one.measure(one, FIGURES[figure].hooks)
     return found
-
-
-def _temporal_table(one: Any) -> pd.DataFrame:
-    """Return ``one.temporal()`` as rows: loss_t, s (as the cell ran), mean_log over the sequences not zero."""
-    import pandas as pd
-
-    logs = one.temporal()
-    known = np.isfinite(logs)
-    with np.errstate(invalid="ignore"):
-        mean = np.where(known, logs, 0.0).sum(axis=-1) / known.sum(axis=-1)
-    t, s = np.indices(mean.shape)
-    return pd.DataFrame({"loss_t": t.ravel() + 1, "s": s.ravel(), "mean_log": mean.ravel()})
 
 
 def _profiles(tables: list[pd.DataFrame], theory: Line, ax: Axes | None) -> Axes:

@@ -71,8 +71,7 @@ def with_long_range(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.Dat
     paths = [walks.assign(quantity=name, mean_log=walks["mean_log"] - r * walks["lag"]) for name, r in lost.items()]
     return {
         "runs": runs.assign(lyapunov_1=runs["rate"], lyapunov_2=runs["rate"] - 0.1),
-        "steps": pd.concat([steps, *paths, *_hooked(steps)], ignore_index=True),
-        "temporal": _temporal(),
+        "steps": pd.concat([steps, *paths, *_hooked(steps), _temporal(known)], ignore_index=True),
         "spectra": pd.concat(spectra, ignore_index=True) if spectra else pd.DataFrame(columns=list(SPECTRA)),
     }
 
@@ -95,10 +94,12 @@ def _hooked(steps: pd.DataFrame) -> list[pd.DataFrame]:
     ]
 
 
-def _temporal() -> pd.DataFrame:
-    """Return who teaches whom where each step back costs half a nat."""
-    t, s = (index.ravel() for index in np.indices((6, 7)))
-    return pd.DataFrame({"loss_t": t + 1, "s": s, "mean_log": np.where(s <= t + 1, (s - t - 1) / 2, np.nan)})
+def _temporal(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return who teaches whom in every run, where each step back costs half a nat."""
+    t, s = (index.ravel() for index in np.indices((7, 7)))
+    table = pd.DataFrame({"t": s, "lag": t - s, "quantity": "temporal", "mean_log": (s - t) / 2})[(s <= t) & (t > 0)]
+    keys = runs[["id", "layer", "direction"]]
+    return keys.merge(table, how="cross").assign(zeros=0)
 
 
 def _spectrum(run: pd.Series) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def legend(found: Any) -> list[str]:
         ("gates", r'hooks = \["gates"\]'),
         ("contributions", r'hooks = \["contributions"\]'),
         ("training", 'no column "step"'),
-        ("temporal", r'trace.plot\("temporal"\)'),
+        ("temporal", r'hooks = \["temporal"\]'),
     ],
 )
 def test_what_was_not_recorded_says_what_would(name: str, missing: str) -> None:

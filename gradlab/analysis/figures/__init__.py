@@ -46,7 +46,7 @@ FIGURES: dict[str, Picture] = {
     "temporal": temporal.PICTURE,
 }
 #: Those that show a single pass: ``trace.plot("gates")``.
-OF_A_PASS = ("temporal", *(name for name, picture in FIGURES.items() if picture.hooks))
+OF_A_PASS = tuple(name for name, picture in FIGURES.items() if picture.hooks)
 
 
 def draw(name: str, frames: tables.Frames) -> Figure:

@@ -20,10 +20,8 @@ from gradlab.schema import axis_label
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return ``ln‖∂L_t/∂s_s‖``, the mean over the sequences and the seeds, for the loss steps kept and every state.
 
-    Of a study, a panel for each combination of what varies; of one pass, one.
+    A panel for each combination of what varies.
     """
-    if "temporal" in frames:
-        return frames["temporal"], Layout("", (), "s", "loss_t")
     runs, steps = frames["runs"], frames["steps"]
     found = joined(runs, steps[steps["quantity"] == "temporal"])
     if found.empty:
@@ -78,5 +76,6 @@ PICTURE = Picture(
     "Who teaches whom: logarithm of the gradient of every step's loss (rows) at every state (columns); "
     "blank: no gradient, as of states that come later",
     lambda table, layout: 2.2,
+    hooks=("temporal:all",),
     bar=axis_label("temporal"),
 )
