@@ -48,7 +48,9 @@ def processes() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
 
 
-@pytest.mark.parametrize("way", [1, 2, 4, threads, processes, dask], ids=lambda way: getattr(way, "__name__", str(way)))
+@pytest.mark.parametrize(
+    "way", [1, 2, 4, threads, processes, dask], ids=["1", "2", "4", "threads", "processes", "dask"]
+)
 def test_tables_are_the_same_whoever_runs_the_study(reference: Results, tmp_path: Path, way: Any) -> None:
     if isinstance(way, int):
         assert_same_tables(run(STUDY, tmp_path / "r", way), reference)
