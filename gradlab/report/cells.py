@@ -9,7 +9,7 @@ import pandas as pd
 
 #: Rows of a table on a page, at most; the files beside the page have all.
 MOST = 2000
-_NUMBER = re.compile(r"[−-]?(∞|\d+(\.\d+)?(e[+−-]?\d+)?)(?=$|\s)")
+_NUMBER = re.compile(r"(?:< )?([−-]?(?:∞|\d+(?:\.\d+)?(?:e[+−-]?\d+)?))(?=$|\s)")
 
 
 class Cell(NamedTuple):
@@ -35,6 +35,9 @@ def grid(words: pd.DataFrame, most: int | None = MOST) -> Grid:
 
 
 def sort_value(text: str) -> str:
-    """Return the number that a cell begins with: ``-0.412`` of ``−0.412 [−0.431, −0.393]``; "" where there is none."""
+    """Return the number that a cell begins with: ``-0.412`` of ``−0.412 [−0.431, −0.393]``; "" where there is none.
+
+    What is only known to be less, ``< 0.001``, stands where its bound does.
+    """
     found = _NUMBER.match(text)
-    return found[0].replace("−", "-").replace("∞", "Infinity") if found else ""
+    return found[1].replace("−", "-").replace("∞", "Infinity") if found else ""

@@ -18,6 +18,7 @@ from gradlab.report.cells import Cell, Grid, grid, sort_value
         ("1e+06", "1e+06"),
         ("1e−05", "1e-05"),
         ("∞", "Infinity"),
+        ("< 0.001", "0.001"),
         ("−∞", "-Infinity"),
         ("—", ""),
         ("", ""),
