@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from gradlab.analysis import rates, tables
+from gradlab.analysis.compare import comparisons
 from gradlab.analysis.factors import PLACES, SEED, arranged, varying
 from gradlab.analysis.numerals import estimate
 from gradlab.files import write_whole
@@ -119,15 +119,11 @@ def together(one: pd.DataFrame, other: pd.DataFrame, by: list[str], names: tuple
 
 
 def _compared(shared: pd.DataFrame, both: pd.DataFrame, by: list[str]) -> Shared:
-    """Return the shared rates with their differences, paired by seed, where that part of the analysis is there."""
-    try:
-        compare = import_module("gradlab.analysis.compare")
-    except ImportError:
-        return Shared(shared)
+    """Return the shared rates with their differences, paired by seed."""
     if shared.empty:
         return Shared(shared)
     mine = arranged(both)[by].merge(shared[by], how="left", on=by, indicator=True)["_merge"] == "both"
-    table = compare.comparisons(both[mine.to_numpy()], along="study")
+    table = comparisons(both[mine.to_numpy()], along="study")
     on = [name for name in table if name in shared]
     words = table[on].assign(gap=_estimates(table, "difference"))
     apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
