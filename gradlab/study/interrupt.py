@@ -1,4 +1,4 @@
-"""Ctrl-C that cannot be lost."""
+"""Ctrl-C that cannot be lost, and that can be put off."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 def heard() -> Iterator[Callable[[], None]]:
     """Yield a function that raises KeyboardInterrupt if a Ctrl-C came in the block.
 
-    Ctrl-C raises by itself, but in a callback from C, as threadpoolctl has one, the exception is printed and forgotten.
-    So it is noted too, and the run asks. In other threads than the main one, and where the program has a handler of its
+    Ctrl-C raises by itself, but in a callback from C the exception is printed and forgotten. So it is noted too, and
+    the run asks. In other threads than the main one, and where the program has a handler of its
     own for Ctrl-C, nothing is changed.
     """
     came = threading.Event()
@@ -36,3 +36,19 @@ def heard() -> Iterator[Callable[[], None]]:
         yield check
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def put_off() -> Iterator[None]:
+    """Put Ctrl-C off to the end of the block, and keep it for good from threads and processes that start in it.
+
+    In other threads than the main one, which is never interrupted, and on Windows nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:  # a Ctrl-C that came meanwhile comes now
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

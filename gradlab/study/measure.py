@@ -17,6 +17,7 @@ from gradlab.cells import CELLS, Cell
 from gradlab.hooks import make_hook
 from gradlab.losses import Loss
 from gradlab.network import Network, Readout
+from gradlab.study.interrupt import put_off
 from gradlab.study.parts import Part, pack
 from gradlab.study.plan import Configuration, Group
 from gradlab.tasks import TASKS
@@ -38,8 +39,16 @@ class _Pin:
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._limits = threadpool_limits(1)
+                self._begin()
             self._inside += 1
+
+    def _begin(self) -> None:
+        try:
+            with put_off():  # threadpoolctl looks for libraries in callbacks from C, where Ctrl-C would be lost
+                self._limits = threadpool_limits(1)
+        except KeyboardInterrupt:
+            self._limits.restore_original_limits()
+            raise
 
     def __exit__(self, *_: object) -> None:
         with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections import deque
@@ -22,10 +21,9 @@ from itertools import chain
 from multiprocessing import resource_tracker
 from typing import Any, Self
 
-from threadpoolctl import threadpool_limits
-
 from gradlab.errors import RunError
-from gradlab.study.measure import failed
+from gradlab.study.interrupt import put_off
+from gradlab.study.measure import PIN, failed
 from gradlab.study.parts import Part
 from gradlab.study.plan import NUMERICS, Group
 
@@ -203,7 +201,7 @@ def one_thread() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
-        with threadpool_limits(1):
+        with PIN:
             yield
     finally:
         for name, value in before.items():
@@ -243,18 +241,9 @@ def _drop(executor: Executor, others: set[Any]) -> None:
 @contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
     """Put Ctrl-C off to the end of the block, and keep it for good from threads and processes that start in it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say so, and only it is interrupted
-        return
-    if not hasattr(signal, "pthread_sigmask"):  # Windows, where a worker does not inherit it either
-        yield
-        return
     resource_tracker.ensure_running()  # its own start would end our block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with put_off():
         yield
-    finally:  # a Ctrl-C that came meanwhile comes now: put off, not lost
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:

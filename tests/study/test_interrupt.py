@@ -9,7 +9,9 @@ import threading
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from gradlab.study import measure
 from gradlab.study.interrupt import heard
 
 INTEGERS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -69,3 +71,21 @@ def test_another_thread_changes_nothing() -> None:
     thread.start()
     thread.join()
     assert found == [signal.default_int_handler]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be put off here")
+def test_ctrl_c_while_blas_is_pinned_comes_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    swallowed, reached = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: swallowed.append(one.exc_type))
+    pin, before = measure._Pin(), [one["num_threads"] for one in threadpool_info()]
+
+    def limits(threads: int) -> Any:
+        interrupted_in_a_callback()
+        reached.append(threads)
+        return threadpool_limits(threads)
+
+    monkeypatch.setattr(measure, "threadpool_limits", limits)
+    with pytest.raises(KeyboardInterrupt), pin:
+        pytest.fail("the block must not begin")
+    assert (reached, swallowed) == ([1], [])
+    assert [one["num_threads"] for one in threadpool_info()] == before
