@@ -21,6 +21,7 @@ _MAP = {
     "GRU": "gradlab.cells",
     "Cell": "gradlab.cells",
     "custom_cell": "gradlab.cells.custom",
+    "from_torch": "gradlab.adapters.weights",
     # networks of them
     "Network": "gradlab.network",
     "Bidirectional": "gradlab.network",
