@@ -125,11 +125,12 @@ class LayerTrace:
 
     @cached_property
     def direct(self) -> dict[str, Scaled]:
-        """What arrives at h_t with this layer's own recurrence cut, ``(T+1, B, H)``; other states receive nothing."""
+        """What arrives at s_t with this layer's own recurrence cut, ``(T+1, B, H)``; in most passes only h receives."""
         arrived = self._backward.direct
-        nothing = np.zeros_like(arrived.mantissa)
-        names = self.cell.state_names
-        return {name: reader(arrived.mantissa if name == names[0] else nothing, arrived.exponent) for name in names}
+        joint = np.zeros((len(arrived.mantissa), self.cell.state_size, arrived.mantissa.shape[-1]), self.cell.dtype)
+        joint[:, : arrived.mantissa.shape[1]] = arrived.mantissa
+        parts = self.cell.split(joint)
+        return self._named(self.cell.state_names, lambda part: reader(part, arrived.exponent), parts)
 
     @cached_property
     def pre_grad(self) -> dict[str, Scaled]:
