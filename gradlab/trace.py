@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import schema
 from gradlab.bptt import Gradients, Run, run_backward, run_forward
 from gradlab.cells import Cell
 from gradlab.checks import FLOATS, as_array, finite, float_array
-from gradlab.errors import InputError, unknown
-from gradlab.hooks import Hook, Info, make_hooks
+from gradlab.errors import InputError
+from gradlab.hooks import Hook, make_hooks
+from gradlab.hooks.tables import call_hooks, measured_tables
 from gradlab.layers import LayerTrace
 from gradlab.losses import Loss, LossFunction, evaluate
 from gradlab.network import Layer, Network, cells_of
@@ -182,7 +182,7 @@ class Trace:
         if loss is not None:
             self._backward(loss)
         self.layers = [self._layer_trace(index) for index in range(len(run.tapes))]
-        self._call_hooks()
+        call_hooks(hooks, self.passes)
 
     def _backward(self, loss: Loss | LossFunction) -> None:
         self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
@@ -204,16 +204,6 @@ class Trace:
                 )
             )
         return directions[-1]
-
-    def _call_hooks(self) -> None:
-        passes = self.passes
-        T, _, B = self._run.y.shape
-        for hook in self.hooks:
-            hook.begin(Info([(one.layer, one.direction, one.cell) for one in passes], T, B))
-            for one in passes:
-                hook.forward(one)
-            for one in reversed(passes):
-                hook.segment(one)
 
     @property
     def passes(self) -> list[LayerTrace]:
@@ -297,27 +287,7 @@ class Trace:
         InputError
             for a hook whose ``table`` is none of these.
         """
-        import pandas as pd
-
-        parts: dict[str, list[pd.DataFrame]] = {name: [] for name in schema.TABLES if name != "runs"}
-        for hook in self.hooks:
-            if hook.table not in parts:
-                raise InputError(f"{type(hook).__name__}.table: {unknown('table', hook.table, parts)}")
-            parts[hook.table].append(hook.frame())
-        filled = {name: [frame for frame in frames if len(frame)] for name, frames in parts.items()}
-        joined = {name: pd.concat(f, ignore_index=True) if f else pd.DataFrame() for name, f in filled.items()}
-        return {"runs": self._runs(), **joined}
-
-    def _runs(self) -> pd.DataFrame:
-        import pandas as pd
-
-        keys = ["layer", "direction"]
-        runs = pd.DataFrame([self._run_row(one) for one in self.passes])
-        for hook in self.hooks:
-            summary = hook.summary()
-            if len(summary):
-                runs = runs.merge(summary, on=keys, how="left")
-        return runs
+        return measured_tables(self.hooks, [self._run_row(one) for one in self.passes])
 
     @property
     def _mean_loss(self) -> float:
