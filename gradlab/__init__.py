@@ -36,6 +36,9 @@ _MAP = {
     "Trace": "gradlab.trace",
     "Scaled": "gradlab.scaled",
     "selfcheck": "gradlab.selfcheck",
+    # many passes
+    "watch": "gradlab.watch",
+    "Watch": "gradlab.watch",
     # what is known without a network
     "theory": "gradlab.theory",
     # instruments

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.bptt import Gradients, Run, run_backward, run_forward
+from gradlab.bptt import Gradients, Last, Run, run_backward, run_forward
 from gradlab.cells import Cell
 from gradlab.checks import FLOATS, as_array, finite, float_array
 from gradlab.errors import InputError
@@ -137,32 +137,6 @@ def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
     return joint
 
 
-def _last_loss_step_only(grad: Array, *, reverse: bool) -> Array:
-    """Return dL/dy ``(T, O, B)`` with all but each sequence's last step that has one (reverse: first) set to zero."""
-    has = np.asarray(grad.any(axis=1))
-    last = has.argmax(axis=0) if reverse else len(grad) - 1 - has[::-1].argmax(axis=0)
-    return np.where((np.arange(len(grad))[:, None] == last)[:, None, :], grad, 0.0)
-
-
-class _Last:
-    """The gradients of the last loss step's loss alone, made when asked for, an extra backward for each direction.
-
-    It knows no trace: a circle of references would keep every array of a pass until Python's collector comes by.
-    """
-
-    def __init__(self, run: Run, grad: Array, gradients: list[tuple[Gradients, ...]]) -> None:
-        self._run, self._grad, self._whole = run, grad, gradients
-        self._found: dict[int, list[tuple[Gradients, ...]]] = {}
-
-    def __call__(self, index: int, place: int) -> Gradients:
-        """Return those of layer ``index``; the last step is that of direction ``place``, as it runs."""
-        if place not in self._found:
-            alone = _last_loss_step_only(self._grad, reverse=place == 1)
-            same = np.array_equal(alone, self._grad, equal_nan=True)
-            self._found[place] = self._whole if same else run_backward(self._run, alone)[0]
-        return self._found[place][index][place]
-
-
 class Trace:
     """What one pass said. Of one layer every name of :class:`~gradlab.layers.LayerTrace` works on the trace itself.
 
@@ -177,7 +151,7 @@ class Trace:
         self.model, self._run, self.hooks = model, run, hooks
         self.loss: Array | None = None
         self._gradients: list[tuple[Gradients, ...]] | None = None
-        self._last: _Last | None = None
+        self._last: Last | None = None
         self._readout_grad: Array | None = None
         if loss is not None:
             self._backward(loss)
@@ -188,7 +162,7 @@ class Trace:
         self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
         loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
         self._gradients, self._readout_grad = run_backward(self._run, loss_grad)
-        self._last = _Last(self._run, loss_grad, self._gradients)
+        self._last = Last(self._run, loss_grad, self._gradients)
 
     def _layer_trace(self, index: int) -> LayerTrace:
         directions: list[LayerTrace] = []

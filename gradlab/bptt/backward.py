@@ -40,6 +40,11 @@ class Columns:
         with np.errstate(all="ignore"):
             return Columns(*add(self.mantissa, self.exponent, other.mantissa, other.exponent))
 
+    def plain(self) -> Array:
+        """Return plain numbers; what does not fit becomes 0 or inf."""
+        with np.errstate(all="ignore"):
+            return ldexp(self.mantissa, self.exponent[..., None, :])
+
     def log_norm(self) -> NDArray[np.float64]:
         """Return ln‖·‖ of each column, ``(…, B)``."""
         return log_norm(self.mantissa, self.exponent)

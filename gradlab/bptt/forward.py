@@ -69,9 +69,27 @@ class Tape:
 
 def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | None = None) -> Tape:
     """Run ``cell`` over ``x (T, D, B)`` from the joint state ``initial (S, B)``."""
+    return _run(cell, x, initial, lengths, None)[0]
+
+
+def follow(
+    cell: Cell, x: Array, initial: Array, output: Array, lengths: NDArray[np.int64] | None = None
+) -> tuple[Tape, Array]:
+    """Take every step of ``cell`` from the output sequence ``output (T, H, B)`` that it had when it ran elsewhere.
+
+    Returns the tape, whose h is ``output``, and the h that each step gives from the h before it, ``(T, H, B)``: the two
+    are equal but for rounding, which has no steps to grow over, if the cell and what it was given are those that ran.
+    """
+    return _run(cell, x, initial, lengths, output)
+
+
+def _run(
+    cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | None, output: Array | None
+) -> tuple[Tape, Array]:
     T, _, B = x.shape
     states = np.empty((T + 1, cell.state_size, B), cell.dtype)
     states[0] = initial
+    given = np.empty((0, cell.hidden_size, B), cell.dtype) if output is None else np.empty_like(output)
     record: Record = {}
     running = None if lengths is None else np.arange(T)[:, None] < lengths
     with np.errstate(all="ignore"):
@@ -80,10 +98,13 @@ def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | N
             after, kept = cell.step(drive[t], cell.split(states[t]))
             for target, array in zip(cell.split(states[t + 1]), after, strict=True):
                 target[...] = array
+            if output is not None:
+                given[t] = after[0]
+                cell.split(states[t + 1])[0][...] = output[t]
             if running is not None and not running[t].all():
                 states[t + 1] = np.where(running[t], states[t + 1], states[t])
             for name, array in kept.items():
                 if t == 0:
                     record[name] = np.empty((T, *array.shape), array.dtype)
                 record[name][t] = array
-    return Tape(cell, x, states, record, lengths)
+    return Tape(cell, x, states, record, lengths), given

@@ -37,7 +37,7 @@ def run_forward(network: Network, x: Array, initial: Sequence[Sequence[Array]], 
         if len(starts) > 1:
             pair.append(forward(cells_of(layer)[1], turned(sequence, lengths), starts[1], lengths))
         tapes.append(tuple(pair))
-        sequence = _output(pair, lengths)
+        sequence = output_of(pair, lengths)
     if network.readout is None:
         return Run(network, lengths, tapes, sequence, None, _ended(sequence, lengths))
     with np.errstate(all="ignore"):
@@ -52,7 +52,8 @@ def _ended(y: Array, lengths: Lengths) -> Array:
     return np.where((np.arange(len(y))[:, None] < lengths)[:, None], y, 0.0).astype(y.dtype)
 
 
-def _output(pair: Sequence[Tape], lengths: Lengths) -> Array:
+def output_of(pair: Sequence[Tape], lengths: Lengths) -> Array:
+    """Return a layer's output sequence ``(T, H, B)``, of two directions side by side, in the order of time."""
     if len(pair) == 1:
         return pair[0].output
     return np.concatenate([pair[0].output, turned(pair[1].output, lengths)], axis=-2)
