@@ -156,6 +156,7 @@ class Attachment:
         self._counted = _counted(model, self.layers)
         self._step, self._watched = -1, False
         self._handles: list[Any] = []
+        self._forwards: list[Any] = []
         self._on_inputs: list[Any] = []
 
     def attach(self) -> None:
@@ -167,25 +168,33 @@ class Attachment:
         handles.append(register_optimizer_step_pre_hook(self._compare))
         handles.append(register_multi_grad_hook(self._counted, self._count, mode="any"))
         for layer in self.layers:
-            hook = untraced(partial(self._forward, layer))
-            handles.append(layer.module.register_forward_hook(hook, with_kwargs=True))
             if layer.parameter is not None:
                 handles.append(layer.parameter.register_hook(partial(self._reached, layer)))
+        self._open_or_close()
+
+    def _open_or_close(self) -> None:
+        """Have hooks on the modules while what runs forward is watched, and none between: they cost nothing there."""
+        if self._schedule.watching and not self._forwards:
+            hooks = [(layer.module, untraced(partial(self._forward, layer))) for layer in self.layers]
+            self._forwards = [module.register_forward_hook(hook, with_kwargs=True) for module, hook in hooks]
+        elif not self._schedule.watching:
+            for handle in self._forwards:
+                handle.remove()
+            self._forwards = []
 
     def detach(self) -> None:
         """Remove every hook, those on tensors of graphs that are still alive too."""
-        for handle in (*self._handles, *self._on_inputs):
+        for handle in (*self._handles, *self._forwards, *self._on_inputs):
             handle.remove()
         for layer in self.layers:
+            layer.awaiting = []
             for call in layer.calls:
                 call.remove()
-        self._handles, self._on_inputs = [], []
+        self._handles, self._forwards, self._on_inputs = [], [], []
 
     def _forward(
         self, layer: Layered, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
     ) -> None:
-        if self._schedule.count != self._schedule.next:
-            return
         start = time.perf_counter()
         layer.called = True
         reason = unseen(module)
@@ -209,6 +218,7 @@ class Attachment:
     def _count(self, grad: Tensor) -> None:
         self._step, self._watched = self._schedule.count, self._schedule.watching
         self._schedule.passed()
+        self._open_or_close()
 
     def _reached(self, layer: Layered, grad: Tensor, *, only: int | None = None) -> None:
         start = time.perf_counter()
@@ -220,7 +230,7 @@ class Attachment:
             layer.looked_at = (step, number + 1)
             facts = self._found(layer, step, number, calls)
             if only is None:
-                layer.awaiting.append((facts, grad.detach().norm()))
+                layer.awaiting.append((facts, grad.detach().double().norm()))
             for call in calls:
                 call.forget()
         if self._watched and not reached and not layer.called:
@@ -236,7 +246,7 @@ class Attachment:
             if not layer.awaiting or given is None or not _steps(optimiser, layer.parameter):
                 continue
             for facts, norm in layer.awaiting:
-                facts["kept"] = float(given.norm() / norm) * facts["loss_scale"]
+                facts["kept"] = float(given.double().norm() / norm) * facts["loss_scale"]
             layer.awaiting = []
 
 

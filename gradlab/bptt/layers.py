@@ -86,7 +86,8 @@ def run_backward(
     for index, tapes in reversed(list(enumerate(run.tapes))):
         found = _layer_backward(tapes, top, run.lengths, None if final is None else final[index])
         layers.append(found)
-        top = _input_grad(found, run.lengths)
+        if index:
+            top = _input_grad(found, run.lengths)
     return layers[::-1], readout_grad
 
 
