@@ -13,7 +13,7 @@ import numpy as np
 
 from gradlab import __version__, schema
 from gradlab.adapters.attachment import Attachment, Layered, Schedule
-from gradlab.adapters.records import Record, layer_row, place_name, said, table_of
+from gradlab.adapters.records import Record, layer_row, noticed, place_name, said, table_of
 from gradlab.adapters.replay import NotFinite, replay, replay_steps
 from gradlab.adapters.weights import torch_layers
 from gradlab.cells import Cell
@@ -159,9 +159,10 @@ class Watch:
         self.schedule.passed()
 
     def refuse(self, name: str, reason: str) -> None:
-        """Note that a module or a hook is not watched, and warn of it once for each reason."""
-        if self.refused.get(name) != reason:
-            self.refused[name] = reason
+        """Note that a module or a hook is not watched, the newest reason for it, and warn of the first."""
+        known = name in self.refused
+        self.refused[name] = reason
+        if not known:
             warnings.warn(f"gradlab: {name} is not watched: {reason}", stacklevel=2)
 
     def look(self, layer: Layered, step: int, call: int, calls: Sequence[Call]) -> dict[str, Any]:
@@ -221,10 +222,17 @@ class Watch:
         """
         return table_of(self.records, name) if self._stored is None else self._stored[name]
 
+    @property
+    def noticed(self) -> dict[str, str]:
+        """What was noticed of the training itself: that gradients are clipped, or the loss scaled unsaid."""
+        runs = self.frame("runs")
+        return noticed(runs["kept"], runs["loss_scale"]) if "kept" in runs else {}
+
     def verdict(self) -> str:
-        """Return what each layer's gradient did at the last pass that was watched, a line each."""
+        """Return what was noticed, and what each layer's gradient did at the last watched pass, a line each."""
         runs = self.frame("runs")
         lines = [f"{name} is not watched: {reason}" for name, reason in self.refused.items()]
+        lines += [f"{name}: {note}" for name, note in self.noticed.items()]
         for row in runs.drop_duplicates(["module", "layer", "direction"], keep="last").to_dict("records"):
             lines.append(f"{place_name(row)} at step {row['step']}: {said(row)}")
         return "\n".join(lines)
@@ -261,7 +269,8 @@ class Watch:
             where the folder cannot be written.
         """
         folder = Path(path)
-        told = {"gradlab": __version__, "notes": NOTES, "refused": self.refused, "passes": self.schedule.count}
+        told: dict[str, Any] = {"gradlab": __version__, "passes": self.schedule.count, "refused": self.refused}
+        told |= {"notes": NOTES, "noticed": self.noticed}
         try:
             for name in schema.TABLES:
                 with whole(folder / f"{name}.parquet") as file:
@@ -279,14 +288,14 @@ class Watch:
         runs.insert(1, "study", "watch")
         frames = {"runs": runs, **{name: self.frame(name) for name in schema.TABLES if name != "runs"}}
         study = {"name": "watch", "question": "What do the gradients do while the model trains?"}
-        return write_report(Path(path), frames=frames, study=study, provenance=dict(NOTES))
+        return write_report(Path(path), frames=frames, study=study, provenance=NOTES | self.noticed)
 
     def __repr__(self) -> str:
         steps = self.frame("runs")["step"]
         seen = f"{len(steps)} rows, steps {steps.min()} to {steps.max()}" if len(steps) else "nothing seen yet"
         lines = [f"Watch: {seen}, of {self.schedule.count} backward passes"]
         lines += [f"  {name} is not watched: {reason}" for name, reason in self.refused.items()]
-        return "\n".join([*lines, *(f"  {key}: {note}" for key, note in NOTES.items())])
+        return "\n".join([*lines, *(f"  {key}: {note}" for key, note in (NOTES | self.noticed).items())])
 
 
 def load_watch(path: str | Path) -> Watch:

@@ -22,6 +22,11 @@ FACTS = ("cell", "length", "hidden", "batch", "precision", "loss_scale", "kept")
 #: The smallest normal numbers of the precisions in which networks are trained: below them digits are lost, then all.
 SMALLEST = {"float32": 2.0**-126, "float16": 2.0**-14}
 
+#: An optimiser that gets this much less than the whole gradient got a clipped one; rounding is far below.
+LEAST_CUT = 1e-3
+#: A gradient divided by exactly 2 to this power or more was not clipped but unscaled.
+LEAST_SCALE = 3
+
 
 @dataclass
 class Record:
@@ -128,3 +133,23 @@ def said(row: Mapping[Any, Any]) -> str:
         return 'no rate; hooks=["gradients"] measures it'
     rate, low, high = (float(row[name]) for name in ("rate", "rate_low", "rate_high"))
     return f"{row['verdict']}: {rate:+.4g} nats/step (95 % interval {low:+.4g} to {high:+.4g})"
+
+
+def noticed(kept: pd.Series, loss_scale: pd.Series) -> dict[str, str]:
+    """Return what the share of a gradient that the optimiser was given says of clipping and of a loss scale.
+
+    A loss scale that nobody told is a power of two by which every gradient was divided, exactly.
+    """
+    known = kept.notna() & (kept > 0)
+    shares, told = kept[known].to_numpy(np.float64), loss_scale[known].to_numpy(np.float64)
+    halved = (np.frexp(shares)[0] == 0.5) & (shares <= 2.0**-LEAST_SCALE) & (told == 1.0)
+    if halved.any():
+        scale = 1.0 / shares[halved][-1]
+        return {
+            "loss scale": f"the optimiser got gradients divided by {scale:.0f}: if that undoes a scale, give scaler="
+        }
+    cut = shares < 1.0 - LEAST_CUT
+    if not cut.any():
+        return {}
+    least = f"as little as {shares.min():.2g} of a gradient's norm"
+    return {"clipping": f"the optimiser got less than the whole gradient in {cut.sum()} of {cut.size} rows, {least}"}
