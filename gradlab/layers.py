@@ -49,6 +49,7 @@ class LayerTrace:
     layer : counted from 0 at the input.
     direction : "forward" or "reverse".
     reverse : the same layer's other direction, or None.
+    batch_loss : whether the loss is one number of the whole batch, so that parameter gradients are its own and no mean.
     """
 
     layer: int
@@ -57,6 +58,7 @@ class LayerTrace:
     reverse: LayerTrace | None = None
     gradients: Gradients | None = None
     last: Callable[[], Gradients] | None = field(default=None, repr=False)
+    batch_loss: bool = False
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -146,19 +148,26 @@ class LayerTrace:
 
     @cached_property
     def _param_gradients(self) -> dict[str, tuple[Array, int]]:
-        found = self._backward
-        return {name: parameter_gradient(pairs, found.exponent[1:]) for name, pairs in found.pairs.items()}
+        pairs, exponent = self._backward.pairs, self._backward.exponent[1:]
+        found = {name: parameter_gradient(factors, exponent) for name, factors in pairs.items()}
+        return {name: (mantissa * self._of_the_mean, e) for name, (mantissa, e) in found.items()}
+
+    @property
+    def _of_the_mean(self) -> int:
+        """How many times the mean over the sequences the loss is."""
+        return self.tape.x.shape[-1] if self.batch_loss else 1
 
     @cached_property
     def param_grads(self) -> dict[str, Array]:
-        """Gradients of the batch-mean loss by parameter, plain arrays."""
+        """Gradients of the batch-mean loss (see ``batch_loss``) by parameter, plain arrays."""
         with np.errstate(all="ignore"):
             return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self._param_gradients.items()}
 
     def param_contributions(self) -> dict[str, NDArray[np.float64]]:
         """Return ln of the norm of each step's part of a parameter's gradient, ``(T,)`` by parameter, in nats."""
-        found = self._backward
-        return {name: contribution_norms(pairs, found.exponent[1:]) for name, pairs in found.pairs.items()}
+        pairs, exponent = self._backward.pairs, self._backward.exponent[1:]
+        times = np.log(self._of_the_mean)
+        return {name: contribution_norms(factors, exponent) + times for name, factors in pairs.items()}
 
     # --- norms ------------------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ def noticed(kept: pd.Series, loss_scale: pd.Series) -> dict[str, str]:
     if halved.any():
         scale = 1.0 / shares[halved][-1]
         return {
-            "loss scale": f"the optimiser got gradients divided by {scale:.0f}: if that undoes a scale, give scaler="
+            "loss scale": f"the optimiser got gradients divided by {scale:.0f}; if a GradScaler did that, give scaler="
         }
     cut = shares < 1.0 - LEAST_CUT
     if not cut.any():
