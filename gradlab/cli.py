@@ -126,13 +126,17 @@ def export(
 def report(folder: Folder) -> None:
     """Write report.html, figures and tables from what a folder holds, running nothing; print the report's path.
 
+    The folder is a study's, or one that a watched training was saved in.
+
     Example:
 
         gradlab report results/init_scale
     """
     from gradlab.study import load_results
+    from gradlab.watch import FILE, load_watch
 
-    typer.echo(str(load_results(folder).report()))
+    watched = (folder / FILE).is_file()
+    typer.echo(str(load_watch(folder).report(folder) if watched else load_results(folder).report()))
 
 
 @app.command("list")

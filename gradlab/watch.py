@@ -13,7 +13,7 @@ import numpy as np
 
 from gradlab import __version__, schema
 from gradlab.adapters.attachment import Attachment, Layered, Schedule
-from gradlab.adapters.records import Record, layer_row, noticed, place_name, said, table_of
+from gradlab.adapters.records import Record, as_study, layer_row, noticed, place_name, said, table_of
 from gradlab.adapters.replay import NotFinite, replay, replay_steps
 from gradlab.adapters.weights import torch_layers
 from gradlab.cells import Cell
@@ -284,9 +284,7 @@ class Watch:
         """Write ``report.html``, figures and tables into a folder; return the page's path."""
         from gradlab.report import write_report
 
-        runs = self.frame("runs").rename(columns={"call": "seed"})
-        runs.insert(1, "study", "watch")
-        frames = {"runs": runs, **{name: self.frame(name) for name in schema.TABLES if name != "runs"}}
+        frames = as_study({name: self.frame(name) for name in schema.TABLES})
         study = {"name": "watch", "question": "What do the gradients do while the model trains?"}
         return write_report(Path(path), frames=frames, study=study, provenance=NOTES | self.noticed)
 

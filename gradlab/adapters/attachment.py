@@ -90,6 +90,8 @@ class Layered:
     @property
     def calls(self) -> list[Call]:
         """The calls whose graph is alive, in their order."""
+        if not self._calls:
+            return []
         alive = [call for reference in self._calls if (call := reference()) is not None]
         self._calls = [weakref.ref(call) for call in alive]
         return alive
@@ -221,6 +223,8 @@ class Attachment:
         self._open_or_close()
 
     def _reached(self, layer: Layered, grad: Tensor, *, only: int | None = None) -> None:
+        if not layer.calls and not self._watched:
+            return
         start = time.perf_counter()
         reached = layer.reached(only)
         for calls in reached:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: Which record a row of a table belongs to.
 PLACE = ("id", *schema.WATCHED)
-#: Columns of ``runs`` that say what ran, between those and the hooks'.
-FACTS = ("cell", "length", "hidden", "batch", "precision", "loss_scale", "kept")
+#: Columns of ``runs`` that say what ran, between those and the study's.
+FACTS = ("cell", "length", "hidden", "batch", "precision")
 #: The smallest normal numbers of the precisions in which networks are trained: below them digits are lost, then all.
 SMALLEST = {"float32": 2.0**-126, "float16": 2.0**-14}
 
@@ -117,6 +117,15 @@ def table_of(records: Sequence[Record], name: str) -> pd.DataFrame:
             table[column] = table[column].fillna(0).astype("int64")
     order = [*PLACE, *FACTS, *schema.TABLES[name]]
     return table[[*dict.fromkeys(key for key in (*order, *table.columns) if key in table)]]
+
+
+def as_study(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the tables as those of a study in which module and step are varied, for a report."""
+    runs = tables["runs"].assign(study="watch", cell=tables["runs"]["module"]).rename(columns={"call": "seed"})
+    keys = ["id", "study", "cell", "length", "step", "seed"]
+    rest = ["layer", *(name for name in runs if name not in (*keys, "layer", "module"))]  # no keys, behind the layer
+    others = {name: table.drop(columns=[*schema.WATCHED]) for name, table in tables.items() if name != "runs"}
+    return {"runs": runs[[*keys, *rest]], **others}
 
 
 def place_name(row: Mapping[Any, Any]) -> str:

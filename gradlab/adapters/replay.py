@@ -84,6 +84,7 @@ def replay(seen: Seen) -> list[LayerTrace]:
         where the module did not compute what its weights say.
     """
     run = _run_again(seen)
+    seen = _levelled(seen)
     found, _ = run_backward(run, seen.output_grad, seen.last_grad)
     return _traces(run.tapes, found, Last(run, seen.output_grad, found, seen.last_grad), seen.shift)
 
@@ -100,6 +101,7 @@ def replay_steps(calls: Sequence[Seen]) -> list[LayerTrace]:
     run = _run_again(seen)
     if seen.total_c:
         seen = replace(seen, last_grad=_without_h(run.tapes[0][0], seen))
+    seen = _levelled(seen)
     found, _ = run_backward(run, seen.output_grad, seen.last_grad)
     tapes: Tapes = [(_in_line(pair[0], n, B),) for pair in run.tapes]
     whole: Found = [(_line_gradients(one[0], tape[0], n, B),) for one, tape in zip(found, tapes, strict=True)]
@@ -114,6 +116,14 @@ def _traces(tapes: Tapes, found: Found, last: Callable[[int, int], Gradients], s
             alone = partial(_alone, last, index, place, shift)
             traces.append(LayerTrace(index, DIRECTIONS[place], tape, None, _unscaled(whole, shift), alone, True))
     return traces
+
+
+def _levelled(seen: Seen) -> Seen:
+    """Return the call with its largest gradient near 1, so that most sums need no rescaling; ``shift`` has the rest."""
+    peaks = [np.abs(array).max() for array in (seen.output_grad, *(array for pair in seen.last_grad for array in pair))]
+    level = int(np.frexp(max(peaks))[1])
+    last_grad = [[np.ldexp(array, -level) for array in pair] for pair in seen.last_grad]
+    return replace(seen, output_grad=np.ldexp(seen.output_grad, -level), last_grad=last_grad, shift=seen.shift - level)
 
 
 def _alone(last: Callable[[int, int], Gradients], index: int, place: int, shift: int) -> Gradients:

@@ -119,9 +119,12 @@ def _is_its_total(tape: Tape) -> bool:
 
 def _arrive(joint: Array, exponent: Exponent, direct: Columns, t: int, any_arrives: np.bool_) -> None:
     """Add what arrives from outside at step t to its adjoint, in place, and bring the sum into range."""
-    if any_arrives:
+    width = direct.mantissa.shape[1]  # h comes first in the joint state
+    if any_arrives and np.array_equal(exponent, direct.exponent[t]):
+        joint[:width] += direct.mantissa[t]
+    elif any_arrives:
         column = np.zeros_like(joint)
-        column[: direct.mantissa.shape[1]] = direct.mantissa[t]  # h comes first in the joint state
+        column[:width] = direct.mantissa[t]
         joint[...], exponent[...] = add(joint, exponent, column, direct.exponent[t])
     normalise(joint, exponent)
 
