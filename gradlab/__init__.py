@@ -39,6 +39,7 @@ _MAP = {
     # many passes
     "watch": "gradlab.watch",
     "Watch": "gradlab.watch",
+    "load_watch": "gradlab.watch",
     # what is known without a network
     "theory": "gradlab.theory",
     # instruments

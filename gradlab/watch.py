@@ -170,9 +170,10 @@ class Watch:
 
         Returns what is known of the pass as columns of ``runs``; more may be added to it.
         """
-        scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
-        facts = {"precision": calls[0].precision, "loss_scale": scale}
+        facts: dict[str, Any] = {"precision": calls[0].precision, "loss_scale": 1.0}
         try:
+            scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
+            facts["loss_scale"] = scale
             layers = torch_layers(layer.module)
             seen = [one.seen(layers, scale) for one in calls]
             passes = replay_steps(seen) if calls[0].one_step else replay(seen[0])

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import gradlab as gl
 from gradlab import schema
 from gradlab.adapters.attachment import Schedule
 from gradlab.adapters.records import noticed
+from gradlab.cli import app
 from gradlab.watch import load_watch
 
 T, B, D, H = 6, 3, 2, 4
@@ -422,8 +424,12 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.torch_oracle
 def test_report(tmp_path: Path) -> None:
-    w = watched(module("LSTM", num_layers=2), hooks=["gradients", "gates"])
-    page = load_watch(w.save(tmp_path / "run")).report(tmp_path / "run")
-    text = page.read_text(encoding="utf-8")
-    assert "before any clipping" in text
-    assert (tmp_path / "run" / "tables" / "rates.csv").exists()
+    folder = watched(module("LSTM", num_layers=2), hooks=["gradients", "gates"]).save(tmp_path / "run")
+    done = CliRunner().invoke(app, ["report", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert done.output.strip() == str(folder / "report.html")
+    assert "before any clipping" in (folder / "report.html").read_text(encoding="utf-8")
+    rates = pd.read_csv(folder / "tables" / "rates.csv")
+    assert rates["step"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert rates["layer"].tolist() == [0, 1] * 3
+    assert (folder / "figures" / "rates.png").exists()

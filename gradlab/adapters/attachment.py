@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from gradlab.adapters.torch import (
     Call,
     always_unseen,
     first_with_gradient,
+    norm,
     recurrent_modules,
     refuse_unseen,
     seen_call,
@@ -113,6 +115,22 @@ class Layered:
         newest = (reference() for reference in reversed(self._newest.values()))
         return next((one for one in newest if one is not None and one.one_step and call.follows(one)), None)
 
+    def clear(self) -> None:
+        """Let go of everything."""
+        for call in self.calls:
+            call.release()
+        self.awaiting, self._calls, self._newest = [], [], {}
+
+    def release(self, before: int) -> None:
+        """Let go of calls that were last looked at before that backward pass: who keeps every loss keeps no more."""
+        kept = []
+        for call in self.calls:
+            if call.looked_at is None or call.looked_at >= before:
+                kept.append(weakref.ref(call))
+            else:
+                call.release()
+        self._calls = kept
+
     def reached(self, only: int | None = None) -> list[list[Call]]:
         """Return the calls that the newest backward pass has reached, by sequence; ``only`` those of one sequence."""
         found: dict[int, list[Call]] = {}
@@ -168,7 +186,8 @@ class Attachment:
 
         handles = self._handles
         handles.append(register_optimizer_step_pre_hook(self._compare))
-        handles.append(register_multi_grad_hook(self._counted, self._count, mode="any"))
+        if self._counted:
+            handles.append(register_multi_grad_hook(self._counted, self._count, mode="any"))
         for layer in self.layers:
             if layer.parameter is not None:
                 handles.append(layer.parameter.register_hook(partial(self._reached, layer)))
@@ -189,9 +208,7 @@ class Attachment:
         for handle in (*self._handles, *self._forwards, *self._on_inputs):
             handle.remove()
         for layer in self.layers:
-            layer.awaiting = []
-            for call in layer.calls:
-                call.remove()
+            layer.clear()
         self._handles, self._forwards, self._on_inputs = [], [], []
 
     def _forward(
@@ -207,41 +224,45 @@ class Attachment:
         self._schedule.spent += time.perf_counter() - start
 
     def _take(self, layer: Layered, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
-        try:
+        with self._going_on(layer):
             call = seen_call(layer.module, args, kwargs, result, self._schedule.count)
-            first = call is not None and layer.add(call)
-        except Exception as error:
-            self._refuse(layer.name, f"its call could not be read ({type(error).__name__}: {error})")
-            return
-        if call is not None and first and layer.parameter is None:
-            given = first_with_gradient(args, kwargs)  # complete when all that arrives at the sequence has arrived
-            self._on_inputs.append(given.register_hook(partial(self._reached, layer, only=call.sequence)))
+            if call is not None and layer.add(call) and layer.parameter is None:
+                given = first_with_gradient(args, kwargs)  # complete when all that arrives at the sequence has arrived
+                self._on_inputs.append(given.register_hook(partial(self._reached, layer, only=call.sequence)))
 
     def _count(self, grad: Tensor) -> None:
         self._step, self._watched = self._schedule.count, self._schedule.watching
         self._schedule.passed()
         self._open_or_close()
+        for layer in self.layers:
+            layer.release(self._step - 1)
 
     def _reached(self, layer: Layered, grad: Tensor, *, only: int | None = None) -> None:
         if not layer.calls and not self._watched:
             return
         start = time.perf_counter()
-        reached = layer.reached(only)
-        for calls in reached:
-            # A pass over a call that ran after the newest counted pass has not been counted yet.
-            step = self._step if self._step >= calls[0].round else self._schedule.count
-            number = layer.looked_at[1] if layer.looked_at[0] == step else 0
-            layer.looked_at = (step, number + 1)
-            facts = self._found(layer, step, number, calls)
-            if only is None:
-                layer.awaiting.append((facts, grad.detach().double().norm()))
-            for call in calls:
-                call.forget()
-        if self._watched and not reached and not layer.called:
-            reason = "a gradient reached its weights, but its call was not seen: did it run compiled or scripted?"
-            self._refuse(layer.name, reason)
+        with self._going_on(layer):
+            reached = layer.reached(only)
+            for calls in reached:
+                self._look_at(layer, calls, grad if only is None else None)
+            if self._watched and not reached and not layer.called:
+                reason = "a gradient reached its weights, but its call was not seen: did it run compiled or scripted?"
+                self._refuse(layer.name, reason)
         layer.called = False
         self._schedule.spent += time.perf_counter() - start
+
+    def _look_at(self, layer: Layered, calls: list[Call], grad: Tensor | None) -> None:
+        # A pass over a call that ran after the newest counted pass has not been counted yet.
+        step = self._step if self._step >= calls[0].round else self._schedule.count
+        number = layer.looked_at[1] if layer.looked_at[0] == step else 0
+        if not number:
+            layer.awaiting = []
+        layer.looked_at = (step, number + 1)
+        facts = self._found(layer, step, number, calls)
+        if grad is not None:
+            layer.awaiting.append((facts, norm(grad)))
+        for call in calls:
+            call.forget(step)
 
     def _compare(self, optimiser: Any, args: Any, kwargs: Any) -> None:
         """Note how much of a watched pass's gradient an optimiser is given: less than all where it was clipped."""
@@ -249,9 +270,18 @@ class Attachment:
             given = None if layer.parameter is None else layer.parameter.grad
             if not layer.awaiting or given is None or not _steps(optimiser, layer.parameter):
                 continue
-            for facts, norm in layer.awaiting:
-                facts["kept"] = float(given.double().norm() / norm) * facts["loss_scale"]
+            with self._going_on(layer):
+                for facts, whole in layer.awaiting:
+                    facts["kept"] = float(norm(given) / whole) * facts["loss_scale"]
             layer.awaiting = []
+
+    @contextmanager
+    def _going_on(self, layer: Layered) -> Iterator[None]:
+        """Let whatever goes wrong be a reason for which the module is not watched: training goes on."""
+        try:
+            yield
+        except Exception as error:
+            self._refuse(layer.name, f"{type(error).__name__}: {error}")
 
 
 def _steps(optimiser: Any, parameter: Any) -> bool:

@@ -120,6 +120,7 @@ class Call:
     grads : what arrived at the output (of a cell at h) and at the last states, in the newest backward pass.
     sequence : which of the module's sequences it belongs to.
     round : how many backward passes there had been when it ran.
+    looked_at : the newest backward pass in which it was looked at.
     """
 
     def __init__(self, module: Any, given: Mapping[str, Any], outputs: Sequence[Tensor], round: int) -> None:
@@ -135,6 +136,7 @@ class Call:
         self.out = [tensor.detach() for tensor in outputs]
         self.total_c = isinstance(module, nn.LSTMCell) and outputs[0].grad_fn is not outputs[1].grad_fn
         self.sequence = 0
+        self.looked_at: int | None = None
         self._versions = {id(tensor): tensor._version for tensor in (self.x, *self.given, *self.out)}
         self.grads: list[Tensor | None] = [None] * len(outputs)
         self._handles = self._hooked(outputs)
@@ -156,14 +158,16 @@ class Call:
     def _arrive(self, place: int, grad: Tensor | None) -> None:
         self.grads[place] = None if grad is None else grad.detach()
 
-    def forget(self) -> None:
-        """Drop the gradients that arrived: they have been looked at."""
-        self.grads = [None] * len(self.out)
+    def forget(self, step: int) -> None:
+        """Drop the gradients that arrived: they have been looked at, in backward pass ``step``."""
+        self.grads, self.looked_at = [None] * len(self.out), step
 
-    def remove(self) -> None:
-        """Take the hooks off the tensors."""
+    def release(self) -> None:
+        """Take the hooks off the tensors, on which alone it lives, and let go of what it was given and gave."""
         for handle in self._handles:
             handle.remove()
+        self.given, self.out, self.grads = [], [], []
+        del self.x
 
     @property
     def reached(self) -> bool:
@@ -300,6 +304,13 @@ def _lengths(packing: Any) -> NDArray[np.int64]:
     sizes, order = packing.batch_sizes.numpy(), packing.unsorted_indices
     lengths = np.asarray((sizes[:, None] > np.arange(sizes[0])).sum(axis=0))
     return lengths if order is None else np.asarray(lengths[order.cpu().numpy()])
+
+
+def norm(gradient: Tensor) -> Tensor:
+    """Return the norm of a gradient, where it lies; of the half precisions in float32."""
+    plain = gradient.detach()
+    found: Tensor = (plain if plain.dtype.itemsize > 2 else plain.float()).norm()
+    return found
 
 
 def _divided(grad: Tensor, by: float) -> Tensor:

@@ -300,6 +300,19 @@ def test_memory_is_freed_after_each_watched_pass() -> None:
         gc.enable()
 
 
+def test_whoever_keeps_every_loss_keeps_the_graphs_and_no_more() -> None:
+    module, x = layer()
+    keep, losses, gone = Keep(), [], []
+    with gl.watch(module, every=1, hooks=[keep]) as w:
+        for _ in range(6):
+            losses.append(module(x)[0].sum())
+            gone.append(weakref.ref(w.attachment.layers[0].calls[-1]))
+            losses[-1].backward()
+        assert [reference() is not None for reference in gone] == [False] * 4 + [True] * 2
+    assert len(keep.passes) == 6
+    assert all(reference() is None for reference in gone)
+
+
 # --- what took part unseen --------------------------------------------------------------------------
 
 
