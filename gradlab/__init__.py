@@ -21,6 +21,7 @@ _MAP = {
     "GRU": "gradlab.cells",
     "Cell": "gradlab.cells",
     "custom_cell": "gradlab.cells.custom",
+    "from_torch": "gradlab.adapters.weights",
     # networks of them
     "Network": "gradlab.network",
     "Bidirectional": "gradlab.network",
@@ -35,6 +36,10 @@ _MAP = {
     "Trace": "gradlab.trace",
     "Scaled": "gradlab.scaled",
     "selfcheck": "gradlab.selfcheck",
+    # many passes
+    "watch": "gradlab.watch",
+    "Watch": "gradlab.watch",
+    "load_watch": "gradlab.watch",
     # what is known without a network
     "theory": "gradlab.theory",
     # instruments

@@ -139,8 +139,10 @@ def report(
 ) -> None:
     """Write report.html, figures and tables from what a folder holds, running nothing; print the report's path.
 
-    Of two folders, write one page with both beside each other: what differs in their settings, what each says, the
-    rates of what both have, their figures. Their own reports stay as they are.
+    The folder is a study's, or one that a watched training was saved in.
+
+    Of two studies' folders, write one page with both beside each other: what differs in their settings, what each says,
+    the rates of what both have, their figures. Their own reports stay as they are.
 
     With another format than html, print the tables of one study instead, and write nothing.
 
@@ -154,14 +156,16 @@ def report(
     """
     from gradlab.errors import InputError
     from gradlab.study import load_results
+    from gradlab.watch import FILE, load_watch
 
-    results = load_results(folder)
-    if format == "html":
-        typer.echo(str(results.report(other, out=out)))
-        return
-    if other is not None or out is not None:
+    single = other is None and out is None
+    if format != "html" and not single:
         raise InputError(f"--format {format} prints the tables of one study; leave out the second folder and --out")
-    typer.echo(results.tables(format))
+    if format == "html" and single and (folder / FILE).is_file():
+        typer.echo(str(load_watch(folder).report(folder)))
+        return
+    results = load_results(folder)
+    typer.echo(str(results.report(other, out=out)) if format == "html" else results.tables(format))
 
 
 @app.command("list")

@@ -62,6 +62,7 @@ class LayerTrace:
     measure : makes tables of what hooks, by name, measure of this pass; the floor of hooks lies above this one.
     above : how many layers lie above this one.
     costs : says whether the last loss step's gradients, and with them the rate, take another backward pass.
+    batch_loss : whether the loss is one number of the whole batch, so that parameter gradients are its own and no mean.
     """
 
     layer: int
@@ -73,6 +74,7 @@ class LayerTrace:
     measure: Callable[[LayerTrace, Iterable[str]], dict[str, pd.DataFrame]] | None = field(default=None, repr=False)
     above: int = 0
     costs: Callable[[], bool] | None = field(default=None, repr=False)
+    batch_loss: bool = False
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -141,11 +143,12 @@ class LayerTrace:
 
     @cached_property
     def direct(self) -> dict[str, Scaled]:
-        """What arrives at h_t with this layer's own recurrence cut, ``(T+1, B, H)``; other states receive nothing."""
+        """What arrives at s_t with this layer's own recurrence cut, ``(T+1, B, H)``; in most passes only h receives."""
         arrived = self._backward.direct
-        nothing = np.zeros_like(arrived.mantissa)
-        names = self.cell.state_names
-        return {name: reader(arrived.mantissa if name == names[0] else nothing, arrived.exponent) for name in names}
+        joint = np.zeros((len(arrived.mantissa), self.cell.state_size, arrived.mantissa.shape[-1]), self.cell.dtype)
+        joint[:, : arrived.mantissa.shape[1]] = arrived.mantissa
+        parts = self.cell.split(joint)
+        return self._named(self.cell.state_names, lambda part: reader(part, arrived.exponent), parts)
 
     @cached_property
     def pre_grad(self) -> dict[str, Scaled]:
@@ -161,19 +164,26 @@ class LayerTrace:
 
     @cached_property
     def _param_gradients(self) -> dict[str, tuple[Array, int]]:
-        found = self._backward
-        return {name: parameter_gradient(pairs, found.exponent[1:]) for name, pairs in found.pairs.items()}
+        pairs, exponent = self._backward.pairs, self._backward.exponent[1:]
+        found = {name: parameter_gradient(factors, exponent) for name, factors in pairs.items()}
+        return {name: (mantissa * self._of_the_mean, e) for name, (mantissa, e) in found.items()}
+
+    @property
+    def _of_the_mean(self) -> int:
+        """How many times the mean over the sequences the loss is."""
+        return self.tape.x.shape[-1] if self.batch_loss else 1
 
     @cached_property
     def param_grads(self) -> dict[str, Array]:
-        """Gradients of the batch-mean loss by parameter, plain arrays."""
+        """Gradients of the batch-mean loss (see ``batch_loss``) by parameter, plain arrays."""
         with np.errstate(all="ignore"):
             return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self._param_gradients.items()}
 
     def param_contributions(self) -> dict[str, NDArray[np.float64]]:
         """Return ln of the norm of each step's part of a parameter's gradient, ``(T,)`` by parameter, in nats."""
-        found = self._backward
-        return {name: contribution_norms(pairs, found.exponent[1:]) for name, pairs in found.pairs.items()}
+        pairs, exponent = self._backward.pairs, self._backward.exponent[1:]
+        times = np.log(self._of_the_mean)
+        return {name: contribution_norms(factors, exponent) + times for name, factors in pairs.items()}
 
     # --- norms ------------------------------------------------------------------------------------
 

@@ -108,6 +108,8 @@ def add(
     one: Array, one_exponent: NDArray[np.int64], two: Array, two_exponent: NDArray[np.int64]
 ) -> tuple[Array, NDArray[np.int64]]:
     """Return the sum of two column arrays ``(…, F, B)``, on the larger exponent of the two, zeros having none."""
+    if np.array_equal(one_exponent, two_exponent):
+        return one + two, np.asarray(one_exponent)
     one_live, two_live = one.any(axis=-2), two.any(axis=-2)
     exponent = np.maximum(one_exponent, two_exponent)
     exponent = np.where(one_live, np.where(two_live, exponent, one_exponent), two_exponent)

@@ -129,6 +129,22 @@ SPECTRA: dict[str, Column] = {
     "stderr": Column("float64", "nats/step", "its standard error, from blocks in time"),
 }
 
+#: What a watched training's tables have beside a study's columns: ``WATCHED`` in each of them, the others in ``runs``.
+WATCHED: dict[str, Column] = {
+    "module": Column("string", "", "name of the recurrent module in its model", "module"),
+    "step": Column("int64", "", "backward passes that reached the watched modules before this one", "step"),
+    "call": Column("int64", "", "sequences of the module looked at before, in the same backward pass", "call"),
+}
+WATCHED_RUNS: dict[str, Column] = {
+    "precision": Column("string", "", "precision of the module's output; float16 and bfloat16 are computed in float32"),
+    "loss_scale": Column("float64", "", "scale of the loss that was divided out; 1 if none was told", "loss scale"),
+    "kept": Column(
+        "float64", "", "norm of the first weight's gradient as the optimiser got it, over that of the pass", "kept"
+    ),
+    "lost_float32": Column("float64", "steps", "lag at which the gradient is below float32's normal numbers"),
+    "lost_float16": Column("float64", "steps", "the same for float16, the loss scale counted in"),
+}
+
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 TABLES = {"runs": RUNS, "steps": STEPS, "spectra": SPECTRA}
@@ -161,7 +177,7 @@ def described(column: str) -> Column | None:
     prefix, _, rank = column.partition("_")
     if prefix == "lyapunov" and rank.isdecimal():
         return Column("float64", "nats/step", f"Lyapunov exponent {rank}", "λ" + rank.translate(_SUBSCRIPTS))
-    return {**KEYS, **DERIVED, **SPECTRA, **STEPS, **RUNS}.get(column)
+    return {**KEYS, **DERIVED, **WATCHED, **WATCHED_RUNS, **SPECTRA, **STEPS, **RUNS}.get(column)
 
 
 def axis_label(column: str) -> str:

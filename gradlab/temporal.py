@@ -51,7 +51,7 @@ def _sources_back(tape: Tape, direct: Columns) -> Iterator[tuple[int, Array, NDA
         for s in range(stretch.stop, stretch.start, -1):
             count = T - s + 1
             sources[count - 1] = 0.0
-            cell.split(sources[count - 1])[0][...] = direct.mantissa[s]
+            sources[count - 1, : direct.mantissa.shape[1]] = direct.mantissa[s]
             exponent[count - 1] = direct.exponent[s]
             step = type(local)(*(array[s - 1 - stretch.start] for array in local))
             yield s, sources[:count], exponent[:count], step

@@ -14,7 +14,7 @@ from gradlab.analysis import markup
 from gradlab.analysis.evidence import Evidence
 from gradlab.analysis.judge import Verdict, judge, together
 from gradlab.analysis.suggestions import Change
-from gradlab.bptt import Gradients, Run, run_backward, run_forward
+from gradlab.bptt import Gradients, Last, Run, run_backward, run_forward
 from gradlab.cells import Cell
 from gradlab.changes import changed
 from gradlab.checks import FLOATS, as_array, finite, float_array
@@ -143,39 +143,6 @@ def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
     return joint
 
 
-def _last_loss_step_only(grad: Array, *, reverse: bool) -> Array:
-    """Return dL/dy ``(T, O, B)`` with all but each sequence's last step that has one (reverse: first) set to zero."""
-    has = np.asarray(grad.any(axis=1))
-    last = has.argmax(axis=0) if reverse else len(grad) - 1 - has[::-1].argmax(axis=0)
-    return np.where((np.arange(len(grad))[:, None] == last)[:, None, :], grad, 0.0)
-
-
-class _Last:
-    """The gradients of the last loss step's loss alone, made when asked for, an extra backward for each direction.
-
-    It knows no trace: a circle of references would keep every array of a pass until Python's collector comes by.
-    """
-
-    def __init__(self, run: Run, grad: Array, gradients: list[tuple[Gradients, ...]]) -> None:
-        self._run, self._grad, self._whole = run, grad, gradients
-        self._found: dict[int, list[tuple[Gradients, ...]]] = {}
-
-    def __call__(self, index: int, place: int) -> Gradients:
-        """Return those of layer ``index``; the last step is that of direction ``place``, as it runs."""
-        if self.costs(place):
-            self._found[place] = run_backward(self._run, self._alone(place))[0]
-        return self._found[place][index][place]
-
-    def costs(self, place: int) -> bool:
-        """Return whether they take another backward pass: not where the loss is read at one step, nor a second time."""
-        if place not in self._found and np.array_equal(self._alone(place), self._grad, equal_nan=True):
-            self._found[place] = self._whole
-        return place not in self._found
-
-    def _alone(self, place: int) -> Array:
-        return _last_loss_step_only(self._grad, reverse=place == 1)
-
-
 class Trace:
     """What one pass said. Of one layer every name of :class:`~gradlab.layers.LayerTrace` works on the trace itself.
 
@@ -190,7 +157,7 @@ class Trace:
         self.model, self._run, self._loss, self.hooks = model, run, loss, hooks
         self.loss: Array | None = None
         self._gradients: list[tuple[Gradients, ...]] | None = None
-        self._last: _Last | None = None
+        self._last: Last | None = None
         self._readout_grad: Array | None = None
         if loss is not None:
             self._backward(loss)
@@ -201,7 +168,7 @@ class Trace:
         self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
         loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
         self._gradients, self._readout_grad = run_backward(self._run, loss_grad)
-        self._last = _Last(self._run, loss_grad, self._gradients)
+        self._last = Last(self._run, loss_grad, self._gradients)
 
     def _layer_trace(self, index: int) -> LayerTrace:
         directions: list[LayerTrace] = []
@@ -341,12 +308,7 @@ class Trace:
         InputError
             for a hook whose ``table`` is none of these.
         """
-        return {"runs": self._runs(), **frames.rows(self.hooks)}
-
-    def _runs(self) -> pd.DataFrame:
-        import pandas as pd
-
-        return frames.with_summaries(pd.DataFrame([self._run_row(one) for one in self.passes]), self.hooks)
+        return frames.measured(self.hooks, [self._run_row(one) for one in self.passes])
 
     @property
     def _mean_loss(self) -> float:

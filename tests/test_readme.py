@@ -57,3 +57,19 @@ def test_pictures_and_files_that_it_names_are_there():
 
 def test_no_line_needs_what_only_a_developer_has():
     assert not re.search(r"/work|/opt|/root", README)
+
+
+@pytest.mark.torch_oracle
+def test_the_watched_training_runs_as_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for language, code in BLOCKS:
+        if language == "py" and ("gl.watch" in code or "class Board" in code):
+            exec(compile(code.replace("range(101)", "range(51)"), "README.md", "exec"), names)
+    assert names["w"].frame("runs")["step"].tolist() == [0, 0, 50, 50]
+    assert (tmp_path / "rate.png").is_file()
+    assert (tmp_path / "watched" / "watch.json").is_file()
+    scalars = []
+    writer = type("Writer", (), {"add_scalar": lambda self, *row: scalars.append(row)})()
+    names["Board"](writer).log({"LSTM/layer0/rate": -0.1}, step=7)
+    assert scalars == [("LSTM/layer0/rate", -0.1, 7)]

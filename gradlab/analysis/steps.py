@@ -60,11 +60,11 @@ def _by_t_and_lag(t: Array, lag: Array, logs: Array) -> tuple[Array, Array, Arra
 def _quantiles(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the 5, 50 and 95 % quantiles of each row's finite numbers, ``(3, n)``; nan where a row has none."""
     wanted = (0.05, 0.5, 0.95)
-    if np.isfinite(logs).all():
-        return np.asarray(np.quantile(logs, wanted, axis=1))
+    finite = np.isfinite(logs)
     answer = np.full((3, len(logs)), np.nan)
-    for place, row in enumerate(logs):
-        known = row[np.isfinite(row)]
-        if known.size:
-            answer[:, place] = np.quantile(known, wanted)
+    whole = finite.all(axis=1)
+    if whole.any():
+        answer[:, whole] = np.quantile(logs[whole], wanted, axis=1)
+    for place in np.flatnonzero(finite.any(axis=1) & ~whole):
+        answer[:, place] = np.quantile(logs[place, finite[place]], wanted)
     return answer

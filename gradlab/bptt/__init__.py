@@ -1,17 +1,21 @@
 """Backpropagation through time: forward → Tape, backward → Gradients. The loop knows no statistic."""
 
 from gradlab.bptt.backward import Columns, Gradients, backward, contribution_norms, parameter_gradient
-from gradlab.bptt.forward import Tape, forward
-from gradlab.bptt.layers import Run, run_backward, run_forward, turned
+from gradlab.bptt.forward import Tape, follow, forward
+from gradlab.bptt.last import Last
+from gradlab.bptt.layers import Run, output_of, run_backward, run_forward, turned
 
 __all__ = [
     "Columns",
     "Gradients",
+    "Last",
     "Run",
     "Tape",
     "backward",
     "contribution_norms",
+    "follow",
     "forward",
+    "output_of",
     "parameter_gradient",
     "run_backward",
     "run_forward",

@@ -40,6 +40,11 @@ class Columns:
         with np.errstate(all="ignore"):
             return Columns(*add(self.mantissa, self.exponent, other.mantissa, other.exponent))
 
+    def plain(self) -> Array:
+        """Return plain numbers; what does not fit becomes 0 or inf."""
+        with np.errstate(all="ignore"):
+            return ldexp(self.mantissa, self.exponent[..., None, :])
+
     def log_norm(self) -> NDArray[np.float64]:
         """Return ln‖·‖ of each column, ``(…, B)``."""
         return log_norm(self.mantissa, self.exponent)
@@ -50,7 +55,8 @@ class Gradients:
     """What a backward pass leaves, as columns: mantissas ``(T+1 or T, F, B)`` and one exponent a sequence and t.
 
     ``adjoint (T+1, S, B)`` is δ_t; ``total (T+1, S, B)`` is dL/ds_t; ``pre_grad (T, kH, B)`` is dL/da_t, on the
-    exponents of δ_t, ``exponent[1:]``. ``direct (T+1, H, B)`` is what arrived at the output sequence.
+    exponents of δ_t, ``exponent[1:]``. ``direct`` is what arrived from outside: ``(T+1, H, B)`` at the output sequence
+    alone, or ``(T+1, S, B)`` at the joint state.
     """
 
     tape: Tape
@@ -75,7 +81,7 @@ class Gradients:
 
 
 def backward(tape: Tape, direct: Columns) -> Gradients:
-    """Carry ``direct (T+1, H, B)``, the gradient that arrives at h_t from outside, back to the initial state."""
+    """Carry ``direct``, what arrives from outside at h_t ``(T+1, H, B)`` or at s_t ``(T+1, S, B)``, back to step 0."""
     cell, T = tape.cell, tape.steps
     arriving = np.asarray(direct.mantissa.any(axis=(1, 2)))
     adjoint = np.zeros_like(tape.states)
@@ -83,7 +89,7 @@ def backward(tape: Tape, direct: Columns) -> Gradients:
     total = adjoint if _is_its_total(tape) else np.zeros_like(adjoint)
     pre_grad: Array | None = None
     with np.errstate(all="ignore"):
-        _arrive(cell.split(adjoint[T])[0], adjoint[T], exponent[T], direct, T, arriving[T])
+        _arrive(adjoint[T], exponent[T], direct, T, arriving[T])
         for stretch in reversed(tape.stretches()):
             local = tape.linearise(stretch)
             for t in range(stretch.stop, stretch.start, -1):
@@ -95,7 +101,7 @@ def backward(tape: Tape, direct: Columns) -> Gradients:
                 for target, array in zip(cell.split(adjoint[t - 1]), before, strict=True):
                     target[...] = array
                 exponent[t - 1] = exponent[t]
-                _arrive(cell.split(adjoint[t - 1])[0], adjoint[t - 1], exponent[t - 1], direct, t - 1, arriving[t - 1])
+                _arrive(adjoint[t - 1], exponent[t - 1], direct, t - 1, arriving[t - 1])
             if total is not adjoint:
                 steps = slice(stretch.start + 1, stretch.stop + 1)
                 for target, array in zip(
@@ -111,11 +117,14 @@ def _is_its_total(tape: Tape) -> bool:
     return len(tape.cell.state_names) == 1
 
 
-def _arrive(h: Array, joint: Array, exponent: Exponent, direct: Columns, t: int, any_arrives: np.bool_) -> None:
-    """Add what arrives at h_t from outside to the adjoint of step t, in place, and bring the sum into range."""
-    if any_arrives:
+def _arrive(joint: Array, exponent: Exponent, direct: Columns, t: int, any_arrives: np.bool_) -> None:
+    """Add what arrives from outside at step t to its adjoint, in place, and bring the sum into range."""
+    width = direct.mantissa.shape[1]  # h comes first in the joint state
+    if any_arrives and np.array_equal(exponent, direct.exponent[t]):
+        joint[:width] += direct.mantissa[t]
+    elif any_arrives:
         column = np.zeros_like(joint)
-        column[: len(h)] = direct.mantissa[t]
+        column[:width] = direct.mantissa[t]
         joint[...], exponent[...] = add(joint, exponent, column, direct.exponent[t])
     normalise(joint, exponent)
 

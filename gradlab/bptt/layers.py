@@ -37,7 +37,7 @@ def run_forward(network: Network, x: Array, initial: Sequence[Sequence[Array]], 
         if len(starts) > 1:
             pair.append(forward(cells_of(layer)[1], turned(sequence, lengths), starts[1], lengths))
         tapes.append(tuple(pair))
-        sequence = _output(pair, lengths)
+        sequence = output_of(pair, lengths)
     if network.readout is None:
         return Run(network, lengths, tapes, sequence, None, _ended(sequence, lengths))
     with np.errstate(all="ignore"):
@@ -52,7 +52,8 @@ def _ended(y: Array, lengths: Lengths) -> Array:
     return np.where((np.arange(len(y))[:, None] < lengths)[:, None], y, 0.0).astype(y.dtype)
 
 
-def _output(pair: Sequence[Tape], lengths: Lengths) -> Array:
+def output_of(pair: Sequence[Tape], lengths: Lengths) -> Array:
+    """Return a layer's output sequence ``(T, H, B)``, of two directions side by side, in the order of time."""
     if len(pair) == 1:
         return pair[0].output
     return np.concatenate([pair[0].output, turned(pair[1].output, lengths)], axis=-2)
@@ -68,28 +69,51 @@ def turned(sequence: Array, lengths: Lengths) -> Array:
     return np.take_along_axis(sequence, np.broadcast_to(spread, sequence.shape), axis=0)
 
 
-def run_backward(run: Run, grad: Array) -> tuple[list[tuple[Gradients, ...]], Array | None]:
-    """Return the gradients of each layer and direction for ``grad`` = dL/dy ``(T, O, B)``, and dL/da of the readout."""
+def run_backward(
+    run: Run, grad: Array, final: Sequence[Sequence[Array]] | None = None
+) -> tuple[list[tuple[Gradients, ...]], Array | None]:
+    """Return the gradients of each layer and direction for ``grad`` = dL/dy ``(T, O, B)``, and dL/da of the readout.
+
+    ``final`` is what arrives at the last states as well, where each sequence ends as its direction runs: by layer and
+    direction one array ``(H, B)`` at h, or ``(S, B)`` at the joint state.
+    """
     readout_grad, arriving = None, grad
     if run.network.readout is not None:
         assert run.readout_a is not None
         with np.errstate(all="ignore"):
             arriving, readout_grad = run.network.readout.vjp(run.readout_a, run.y, grad)
     top, layers = Columns.of(arriving), []
-    for tapes in reversed(run.tapes):
-        found = _layer_backward(tapes, top, run.lengths)
+    for index, tapes in reversed(list(enumerate(run.tapes))):
+        found = _layer_backward(tapes, top, run.lengths, None if final is None else final[index])
         layers.append(found)
-        top = _input_grad(found, run.lengths)
+        if index:
+            top = _input_grad(found, run.lengths)
     return layers[::-1], readout_grad
 
 
-def _layer_backward(tapes: Sequence[Tape], top: Columns, lengths: Lengths) -> tuple[Gradients, ...]:
+def _layer_backward(
+    tapes: Sequence[Tape], top: Columns, lengths: Lengths, final: Sequence[Array] | None
+) -> tuple[Gradients, ...]:
     width = tapes[0].cell.hidden_size
-    found = [backward(tapes[0], _direct(Columns(top.mantissa[:, :width], top.exponent)))]
+    direct = [_direct(Columns(top.mantissa[:, :width], top.exponent))]
     if len(tapes) > 1:
-        other = Columns(turned(top.mantissa[:, width:], lengths), turned(top.exponent, lengths))
-        found.append(backward(tapes[1], _direct(other)))
-    return tuple(found)
+        direct.append(_direct(Columns(turned(top.mantissa[:, width:], lengths), turned(top.exponent, lengths))))
+    if final is not None:
+        direct = [_at_the_end(*found) for found in zip(direct, final, tapes, strict=True)]
+    return tuple(backward(tape, arriving) for tape, arriving in zip(tapes, direct, strict=True))
+
+
+def _at_the_end(direct: Columns, final: Array, tape: Tape) -> Columns:
+    """Return ``direct (T+1, H, B)`` with ``final (H, B)`` or ``(S, B)`` added where each sequence ends."""
+    width = max(len(final), direct.mantissa.shape[1])
+    mantissa = np.zeros((len(direct.mantissa), width, final.shape[1]), direct.mantissa.dtype)
+    mantissa[:, : direct.mantissa.shape[1]] = direct.mantissa
+    exponent, sequence = direct.exponent.copy(), np.arange(final.shape[1])
+    end, last = (tape.ends, slice(None), sequence), (tape.ends, sequence)
+    arrived = Columns(np.ascontiguousarray(mantissa[end].T), exponent[last])
+    total = arrived.plus(Columns.of(final.astype(mantissa.dtype)))
+    mantissa[end], exponent[last] = total.mantissa.T, total.exponent
+    return Columns(mantissa, exponent)
 
 
 def _direct(arriving: Columns) -> Columns:

@@ -102,6 +102,17 @@ class Cell(ABC):
         """Return dL/dx from the pre-activation gradients, ``(…, kH, N)`` → ``(…, D, N)``."""
         return np.asarray(self.W_xh.T @ pre_grad)
 
+    def follow(self, drive: Array, states: Array) -> tuple[Record, Array]:
+        """Take all steps at once where ``states (T+1, S, B)`` holds every h already, and the other states at t = 0.
+
+        Fills in the other states, and returns what the derivatives will need and the h that each step gives. A cell of
+        several states overrides it.
+        """
+        if len(self.state_names) > 1:
+            raise InputError(f"{self!r} cannot be followed from its h alone")
+        after, record = self.step(drive, (states[:-1],))
+        return record, after[0]
+
     def total(self, local: Any, adjoint: State) -> State:
         """Return the total gradients dL/ds_t: the adjoint itself, but where one state of a step feeds another."""
         return adjoint

@@ -117,6 +117,13 @@ class LSTM(Cell):
 
     def step(self, drive: Array, state: State) -> tuple[State, Record]:
         h, c = state
+        record = self._gates(drive, h)
+        i, f, g, o = (block(record["gates"], k, self.hidden_size) for k in range(4))
+        c = f * c + i * g
+        return (o * np.tanh(c), c), record
+
+    def _gates(self, drive: Array, h: Array) -> Record:
+        """Return the pre-activations and gates that follow from the h before."""
         H = self.hidden_size
         a = self.W_hh @ h
         a = a + drive
@@ -124,9 +131,17 @@ class LSTM(Cell):
         gates[..., : 2 * H, :] = logistic(a[..., : 2 * H, :])
         np.tanh(block(a, 2, H), out=block(gates, 2, H))
         gates[..., 3 * H :, :] = logistic(a[..., 3 * H :, :])
-        i, f, g, o = (block(gates, k, H) for k in range(4))
-        c = f * c + i * g
-        return (o * np.tanh(c), c), {"a": a, "gates": gates}
+        return {"a": a, "gates": gates}
+
+    def follow(self, drive: Array, states: Array) -> tuple[Record, Array]:
+        """All gates follow from h at once; only c is carried on from step to step."""
+        h, c = self.split(states)
+        record = self._gates(drive, h[:-1])
+        i, f, g, o = (block(record["gates"], k, self.hidden_size) for k in range(4))
+        np.multiply(i, g, out=c[1:])
+        for t in range(len(drive)):
+            c[t + 1] += f[t] * c[t]
+        return record, o * np.tanh(c[1:])
 
     def linearise(self, record: Record, before: State, after: State) -> Local:
         H = self.hidden_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradlab import schema
 from gradlab.errors import InputError, unknown
@@ -44,8 +44,14 @@ def rows(hooks: Iterable[Hook]) -> dict[str, pd.DataFrame]:
     return {name: pd.concat(f, ignore_index=True) if f else pd.DataFrame() for name, f in filled.items()}
 
 
-def with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
-    """Return ``runs``, one row a layer and direction, with the columns that hooks have of it."""
+def measured(hooks: Sequence[Hook], runs: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """Return what hooks measured by table: ``runs``, a row a layer and direction with what they add, and `rows`."""
+    import pandas as pd
+
+    return {"runs": _with_summaries(pd.DataFrame(runs), hooks), **rows(hooks)}
+
+
+def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
     for hook in hooks:
         summary = hook.summary()
         if len(summary):
@@ -69,6 +75,6 @@ def frames(one: LayerTrace, names: Iterable[str]) -> dict[str, pd.DataFrame]:
         "direction": one.direction,
         "status": "done",
     }
-    found = {"steps": pd.DataFrame(columns=list(schema.STEPS)), "spectra": pd.DataFrame(columns=list(schema.SPECTRA))}
-    found |= {name: table.assign(id="") for name, table in rows(hooks).items() if len(table)}
-    return found | {"runs": with_summaries(pd.DataFrame([run]), hooks)}
+    empty = {"steps": pd.DataFrame(columns=list(schema.STEPS)), "spectra": pd.DataFrame(columns=list(schema.SPECTRA))}
+    found = measured(hooks, [run])
+    return empty | {name: table.assign(id="") for name, table in found.items() if len(table)}

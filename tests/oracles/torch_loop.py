@@ -166,8 +166,12 @@ def run(
     lengths: NDArray[Any] | None = None,
     start: Sequence[Any] | None = None,
     cells: bool = False,
+    final: Sequence[Sequence[NDArray[Any]]] | None = None,
 ) -> Answer:
-    """Run the network over ``x (T, B, D)`` and ``loss(y) -> (B,)`` backward; ``cells`` asks for PyTorch's own cells."""
+    """Run the network over ``x (T, B, D)`` and ``loss(y) -> (B,)`` backward; ``cells`` asks for PyTorch's own cells.
+
+    ``final`` weighs the last states of each layer and direction, ``(B, H)`` or ``(B, S)``: their sum joins the loss.
+    """
     ends = np.full(x.shape[1], len(x)) if lengths is None else lengths
     inputs = leaf(x)
     sequence, layers = list(inputs), []
@@ -185,8 +189,18 @@ def run(
         layers.append(found)
     readout, y = _read(network.readout, torch.stack(sequence))
     value = loss(y)
-    value.sum().backward()
+    (value.sum() + (_last_states(layers, final) if final is not None else 0.0)).backward()
     return Answer(layers, readout, inputs, y, value)
+
+
+def _last_states(layers: list[list[Pass]], weights: Sequence[Sequence[NDArray[Any]]]) -> Tensor:
+    """Return Σ weights ⊙ (h, c) at each sequence's own end; beyond it a state stands still."""
+    parts = []
+    for passes, arrays in zip(layers, weights, strict=True):
+        for one, array in zip(passes, arrays, strict=True):
+            last = torch.cat([one.h[-1], *one.c_kept[-1:]], dim=-1)
+            parts.append((last[:, : array.shape[1]] * torch.tensor(array)).sum())
+    return torch.stack(parts).sum()
 
 
 def _read(readout: Any, top: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -1,0 +1,1 @@
+"""What lies outside: PyTorch's recurrent modules and other libraries' weights, in gradlab's terms."""

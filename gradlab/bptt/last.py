@@ -1,0 +1,60 @@
+"""The gradients of the last loss step's loss alone: the δ from which the rate is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.bptt.backward import Gradients
+from gradlab.bptt.layers import Run, run_backward
+
+Array = NDArray[Any]
+#: What arrives at the last states, by layer and direction.
+Final = Sequence[Sequence[Array]]
+
+
+class Last:
+    """The gradients of the last loss step's loss alone, made when asked for, an extra backward for each direction.
+
+    It knows no trace: a circle of references would keep every array of a pass until Python's collector comes by.
+    """
+
+    def __init__(self, run: Run, grad: Array, whole: list[tuple[Gradients, ...]], final: Final | None = None) -> None:
+        self._run, self._grad, self._whole, self._final = run, grad, whole, final
+        self._found: dict[int, list[tuple[Gradients, ...]]] = {}
+
+    def __call__(self, index: int, place: int) -> Gradients:
+        """Return those of layer ``index``; the last step is that of direction ``place``, as it runs."""
+        if place not in self._found:
+            alone = self._alone(place)
+            self._found[place] = self._whole if alone is None else run_backward(self._run, *alone)[0]
+        return self._found[place][index][place]
+
+    def costs(self, place: int) -> bool:
+        """Return whether they take another backward pass: not where the loss is read at one step, nor a second time."""
+        return place not in self._found and self._alone(place) is not None
+
+    def _alone(self, place: int) -> tuple[Array, Final | None] | None:
+        return _last_step_only(self._grad, self._final, self._run.lengths, reverse=place == 1)
+
+
+def _last_step_only(
+    grad: Array, final: Final | None, lengths: NDArray[np.int64] | None, *, reverse: bool
+) -> tuple[Array, Final | None] | None:
+    """Return ``grad (T, O, B)`` and ``final`` with all but each sequence's last step set to zero; None if they are."""
+    T, _, B = grad.shape
+    steps, ends = np.arange(1, T + 1)[:, None], np.full(B, T) if lengths is None else lengths
+    at = (ends, np.ones(B, np.int64))  # where the forward and the reverse direction end, in true time
+    arrives = np.asarray(grad.any(axis=1))
+    for pair in final or ():
+        for array, end in zip(pair, at, strict=False):
+            arrives = arrives | ((steps == end) & array.any(axis=0))
+    last = arrives.argmax(axis=0) + 1 if reverse else T - arrives[::-1].argmax(axis=0)
+    elsewhere = steps != last
+    if not (arrives & elsewhere).any():
+        return None
+    kept = [[np.where(end == last, array, 0.0) for array, end in zip(pair, at, strict=False)] for pair in final or ()]
+    return np.where(elsewhere[:, None], 0.0, grad).astype(grad.dtype), kept if final else None
