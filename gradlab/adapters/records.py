@@ -133,7 +133,10 @@ def as_study(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     walks = tables["steps"][tables["steps"]["step"].isin(_few(tables["steps"]["step"]))]
     others = {"steps": walks, "spectra": tables["spectra"]}
     others = {name: table.drop(columns=[*schema.WATCHED]) for name, table in others.items()}
-    return {"runs": runs[[*keys, *rest]], **others}
+    missing = {
+        name: "" if column.dtype == "string" else np.nan for name, column in schema.RUNS.items() if name not in runs
+    }
+    return {"runs": runs[[*keys, *rest]].assign(**missing), **others}
 
 
 def _few(steps: pd.Series) -> NDArray[np.int64]:
