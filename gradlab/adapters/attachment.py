@@ -194,7 +194,6 @@ class Attachment:
         self._handles: list[Any] = []
         self._on_parameters: list[Any] = []
         self._forwards: list[Any] = []
-        self._on_inputs: list[Any] = []
 
     def attach(self) -> None:
         """Hook the modules and their parameters."""
@@ -226,11 +225,11 @@ class Attachment:
 
     def detach(self) -> None:
         """Remove every hook, those on tensors of graphs that are still alive too."""
-        for handle in (*self._handles, *self._on_parameters, *self._forwards, *self._on_inputs):
+        for handle in (*self._handles, *self._on_parameters, *self._forwards):
             handle.remove()
         for layer in self.layers:
             layer.clear()
-        self._handles, self._on_parameters, self._forwards, self._on_inputs = [], [], [], []
+        self._handles, self._on_parameters, self._forwards = [], [], []
 
     def _forward(
         self, layer: Layered, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
@@ -248,8 +247,9 @@ class Attachment:
         with self._going_on(layer):
             call = seen_call(layer.module, args, kwargs, result, self._schedule.count)
             if call is not None and layer.add(call) and layer.parameter is None:
-                given = first_with_gradient(args, kwargs)  # complete when all that arrives at the sequence has arrived
-                self._on_inputs.append(given.register_hook(partial(self._reached, layer, only=call.sequence)))
+                # The gradient of what it was given is complete when all that arrives at the sequence has arrived.
+                given = first_with_gradient(args, kwargs)
+                call.trigger(given, partial(self._reached, layer, only=call.sequence))
 
     def _count(self, grad: Tensor) -> None:
         self._step, self._watched = self._schedule.count, self._schedule.watching

@@ -114,7 +114,9 @@ def _traces(tapes: Tapes, found: Found, last: Callable[[int, int], Gradients], s
     for index, (pair, gradients) in enumerate(zip(tapes, found, strict=True)):
         for place, (tape, whole) in enumerate(zip(pair, gradients, strict=True)):
             alone = partial(_alone, last, index, place, shift)
-            traces.append(LayerTrace(index, DIRECTIONS[place], tape, None, _unscaled(whole, shift), alone, True))
+            traces.append(
+                LayerTrace(index, DIRECTIONS[place], tape, None, _unscaled(whole, shift), alone, batch_loss=True)
+            )
     return traces
 
 

@@ -260,6 +260,27 @@ def test_frozen_weights_are_watched_where_a_gradient_passes_through() -> None:
     assert hooks_on(below) == 0
 
 
+def test_an_input_that_is_given_again_and_again_to_frozen_weights_collects_no_hooks() -> None:
+    import torch
+
+    module, x = layer()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    given, head = x.clone().requires_grad_(), torch.nn.Linear(H, 1).double()
+    both = torch.nn.ModuleList([module, head])
+    with gl.watch(both, every=1) as w:
+        for _ in range(5):
+            loss = head(module(given)[0]).sum()
+            loss.backward()
+            del loss
+        for _ in range(5):
+            head(module(given)[0]).sum()
+        assert len(given._backward_hooks) == 0
+        assert w.frame("runs")["step"].tolist() == [0, 1, 2, 3, 4]
+        loss = head(module(given)[0]).sum()
+    assert len(given._backward_hooks) == 0, f"{loss} is alive, and the watch is over"
+
+
 def test_validation_is_not_recorded_and_leaves_nothing() -> None:
     import torch
 
@@ -450,6 +471,23 @@ def test_a_hook_that_fails_breaks_neither_the_training_nor_the_others() -> None:
     assert watched == alone
     assert all((one == other).all() for one, other in zip(weights, others, strict=True))
     assert w.frame("runs")["rate"].notna().all()
+
+
+def test_an_optimiser_that_steps_in_the_middle_of_backward_is_noticed() -> None:
+    import torch
+
+    stack = torch.nn.GRU(D, H, 2).double()
+    x = layer()[1]
+
+    def step(parameter: Any) -> None:
+        with torch.no_grad():
+            parameter.sub_(1e-6 * parameter.grad)
+
+    for parameter in stack.parameters():
+        parameter.register_post_accumulate_grad_hook(step)
+    with gl.watch(stack) as w, pytest.warns(UserWarning, match="its weights were changed before all of its gradients"):
+        stack(x)[0].sum().backward()
+    assert w.frame("runs")["status"].tolist() == ["failed"]
 
 
 # --- kinds of models --------------------------------------------------------------------------------
