@@ -66,14 +66,15 @@ def watch(
     gradient of every state, gate and input follows, and all Jacobians. What cannot be seen from outside is named in
     ``refused``, with what to do, and the rest is watched.
 
-    What is recorded: a *pass* is one backward pass that reaches a recurrent layer's weights, counted from 0 without an
-    optimiser (with gradient accumulation there are several before it steps). What runs forward while ``every`` passes
-    have gone by since the last watched one is watched, and gives one record for each call of the module and each
-    backward pass that reaches that call: two calls in one pass are ``call`` 0 and 1 of that ``step``; a graph that is
-    kept and walked twice gives a record for each walk. Calls of a single step (a cell in a loop, a layer in a decoder)
-    are one sequence as long as each is given the very state that the one before it gave; a state that was detached,
-    masked or changed in place begins a new one. There the gradient at h_t includes what was fed back through later
-    inputs, and the rate is that of the recurrence alone. A forward pass that no backward pass reaches leaves nothing.
+    What is recorded: ``step`` is the number of the backward pass, of those that reach a recurrent layer's weights, from
+    0; no optimiser is asked, so with gradient accumulation there are several before it steps. What runs forward before
+    step 0, ``every``, 2 ``every`` … is watched, and gives one record for each call of a module and each backward pass
+    that reaches the call: two calls in one pass are ``call`` 0 and 1 of that step; a graph that is kept and walked
+    twice gives a record for each walk. Calls of a single step (a cell in a loop, a layer in a decoder) are one sequence
+    as long as each is given the very state that the one before it gave; a state that was detached, masked or changed in
+    place begins a new one. There the gradient at h_t includes what was fed back through later inputs, and the rate is
+    that of the recurrence alone. A forward pass that no backward pass reaches leaves nothing. Checkpointing with
+    ``use_reentrant=True`` makes a backward pass of its own of each segment that holds a recurrent layer.
 
     Parameters
     ----------

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Of a module's sequences that are still open, this many of the newest may be gone on with by another call.
 OPEN = 8
+#: A hook on several tensors remembers every backward pass, in some 70 bytes; after so many it is made anew.
+RENEW = 10_000
 
 
 class Schedule:
@@ -140,6 +142,20 @@ class Layered:
         return list(found.values())
 
 
+class Looking:
+    """A hook on a module. A copy of the module, by ``deepcopy`` or ``pickle``, gets one that does nothing."""
+
+    def __init__(self, see: Callable[..., None] | None = None) -> None:
+        self._see = see
+
+    def __call__(self, *seen: Any) -> None:
+        if self._see is not None:
+            self._see(*seen)
+
+    def __reduce__(self) -> tuple[type[Looking], tuple[()]]:
+        return Looking, ()
+
+
 class Attachment:
     """Hooks on every recurrent module of a model, from :meth:`attach` to :meth:`detach`.
 
@@ -174,29 +190,33 @@ class Attachment:
                 refuse(name, reason)
         self.layers = [Layered(name, module) for name, module in modules.items() if not reasons[name]]
         self._counted = _counted(model, self.layers)
-        self._step, self._watched = -1, False
+        self._step, self._watched, self._renewed = -1, False, 0
         self._handles: list[Any] = []
+        self._on_parameters: list[Any] = []
         self._forwards: list[Any] = []
-        self._on_inputs: list[Any] = []
 
     def attach(self) -> None:
         """Hook the modules and their parameters."""
-        from torch.autograd.graph import register_multi_grad_hook
         from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-        handles = self._handles
-        handles.append(register_optimizer_step_pre_hook(self._compare))
-        if self._counted:
-            handles.append(register_multi_grad_hook(self._counted, self._count, mode="any"))
-        for layer in self.layers:
-            if layer.parameter is not None:
-                handles.append(layer.parameter.register_hook(partial(self._reached, layer)))
+        self._handles = [register_optimizer_step_pre_hook(self._compare)]
+        self._hook_parameters()
         self._open_or_close()
+
+    def _hook_parameters(self) -> None:
+        """Hook the parameters, the counting one first; PyTorch's own memory of passes begins anew."""
+        from torch.autograd.graph import register_multi_grad_hook
+
+        for handle in self._on_parameters:
+            handle.remove()
+        counting = [register_multi_grad_hook(self._counted, self._count, mode="any")] if self._counted else []
+        own = [(layer.parameter, partial(self._reached, layer)) for layer in self.layers if layer.parameter is not None]
+        self._on_parameters = counting + [parameter.register_hook(hook) for parameter, hook in own]
 
     def _open_or_close(self) -> None:
         """Have hooks on the modules while what runs forward is watched, and none between: they cost nothing there."""
         if self._schedule.watching and not self._forwards:
-            hooks = [(layer.module, untraced(partial(self._forward, layer))) for layer in self.layers]
+            hooks = [(layer.module, Looking(untraced(partial(self._forward, layer)))) for layer in self.layers]
             self._forwards = [module.register_forward_hook(hook, with_kwargs=True) for module, hook in hooks]
         elif not self._schedule.watching:
             for handle in self._forwards:
@@ -205,11 +225,11 @@ class Attachment:
 
     def detach(self) -> None:
         """Remove every hook, those on tensors of graphs that are still alive too."""
-        for handle in (*self._handles, *self._forwards, *self._on_inputs):
+        for handle in (*self._handles, *self._on_parameters, *self._forwards):
             handle.remove()
         for layer in self.layers:
             layer.clear()
-        self._handles, self._forwards, self._on_inputs = [], [], []
+        self._handles, self._on_parameters, self._forwards = [], [], []
 
     def _forward(
         self, layer: Layered, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
@@ -227,8 +247,9 @@ class Attachment:
         with self._going_on(layer):
             call = seen_call(layer.module, args, kwargs, result, self._schedule.count)
             if call is not None and layer.add(call) and layer.parameter is None:
-                given = first_with_gradient(args, kwargs)  # complete when all that arrives at the sequence has arrived
-                self._on_inputs.append(given.register_hook(partial(self._reached, layer, only=call.sequence)))
+                # The gradient of what it was given is complete when all that arrives at the sequence has arrived.
+                given = first_with_gradient(args, kwargs)
+                call.trigger(given, partial(self._reached, layer, only=call.sequence))
 
     def _count(self, grad: Tensor) -> None:
         self._step, self._watched = self._schedule.count, self._schedule.watching
@@ -274,6 +295,9 @@ class Attachment:
                 for facts, whole in layer.awaiting:
                     facts["kept"] = float(norm(given) / whole) * facts["loss_scale"]
             layer.awaiting = []
+        if self._schedule.count - self._renewed >= RENEW:
+            self._renewed = self._schedule.count
+            self._hook_parameters()
 
     @contextmanager
     def _going_on(self, layer: Layered) -> Iterator[None]:

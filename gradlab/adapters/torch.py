@@ -8,6 +8,7 @@ is hooked to, and goes with them.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -137,7 +138,9 @@ class Call:
         self.total_c = isinstance(module, nn.LSTMCell) and outputs[0].grad_fn is not outputs[1].grad_fn
         self.sequence = 0
         self.looked_at: int | None = None
-        self._versions = {id(tensor): tensor._version for tensor in (self.x, *self.given, *self.out)}
+        self._weights = list(module.parameters())
+        tensors = (self.x, *self.given, *self.out, *self._weights)
+        self._versions = {id(tensor): tensor._version for tensor in tensors}
         self.grads: list[Tensor | None] = [None] * len(outputs)
         self._handles = self._hooked(outputs)
 
@@ -151,6 +154,12 @@ class Call:
         live = [(place, tensor) for place, tensor in enumerate(outputs) if tensor.requires_grad]
         newest = register_multi_grad_hook([tensor for _, tensor in live], self._begin, mode="any")
         return [newest, *(tensor.register_hook(partial(self._arrive, place)) for place, tensor in live)]
+
+    def trigger(self, given: Tensor, hook: Callable[[Tensor], None]) -> None:
+        """Hook a tensor that the call was given for as long as the call lives."""
+        handle = given.register_hook(hook)
+        self._handles.append(handle)
+        weakref.finalize(self, handle.remove).atexit = False
 
     def _begin(self, grad: Tensor) -> None:
         self.grads = [None] * len(self.out)
@@ -210,10 +219,14 @@ class Call:
         Raises
         ------
         InputError
-            where something that the call was given has been changed in place since.
+            where its weights, or something that it was given, have been changed in place since.
         """
         if not self.unchanged([self.x, *self.given]):
             raise InputError("what it was given was changed in place between forward and backward")
+        if not self.unchanged(self._weights):
+            raise InputError(
+                "its weights were changed before all of its gradients had come, as by an optimiser in backward"
+            )
         fraction, shift = np.frexp(loss_scale)
         grads = [None if grad is None else _divided(grad, float(2 * fraction)) for grad in self.grads]
         output, states = self._sequence(self.out[0]), self.last

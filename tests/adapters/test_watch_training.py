@@ -260,6 +260,27 @@ def test_frozen_weights_are_watched_where_a_gradient_passes_through() -> None:
     assert hooks_on(below) == 0
 
 
+def test_an_input_that_is_given_again_and_again_to_frozen_weights_collects_no_hooks() -> None:
+    import torch
+
+    module, x = layer()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    given, head = x.clone().requires_grad_(), torch.nn.Linear(H, 1).double()
+    both = torch.nn.ModuleList([module, head])
+    with gl.watch(both, every=1) as w:
+        for _ in range(5):
+            loss = head(module(given)[0]).sum()
+            loss.backward()
+            del loss
+        for _ in range(5):
+            head(module(given)[0]).sum()
+        assert len(given._backward_hooks) == 0
+        assert w.frame("runs")["step"].tolist() == [0, 1, 2, 3, 4]
+        loss = head(module(given)[0]).sum()
+    assert len(given._backward_hooks) == 0, f"{loss} is alive, and the watch is over"
+
+
 def test_validation_is_not_recorded_and_leaves_nothing() -> None:
     import torch
 
@@ -313,6 +334,50 @@ def test_whoever_keeps_every_loss_keeps_the_graphs_and_no_more() -> None:
     assert all(reference() is None for reference in gone)
 
 
+def test_states_given_by_name_and_a_second_watch() -> None:
+    import torch
+
+    module, x = layer()
+    one, two = Keep(), Keep()
+    state = tuple(torch.ones(1, B, H, dtype=torch.float64) for _ in range(2))
+    with gl.watch(module, hooks=[one]), gl.watch(module, hooks=[two]):
+        module(input=x, hx=state)[0].sum().backward()
+    start = {name: np.ones((B, H)) for name in "hc"}
+    trace = gl.trace(gl.from_torch(module), x.numpy(), gl.projection(np.ones((T, B, H))), state=start)
+    expected = [float(np.linalg.norm(np.asarray(trace.grad["h"])))]
+    np.testing.assert_allclose(norms(one), expected, rtol=1e-12)
+    np.testing.assert_allclose(norms(two), expected, rtol=1e-12)
+
+
+def test_a_copy_of_a_watched_model_is_not_watched() -> None:
+    import copy
+    import io
+
+    import torch
+
+    made, x = layer()
+    keep = Keep()
+    with gl.watch(made, hooks=[keep]):
+        file = io.BytesIO()
+        torch.save(made, file)
+        file.seek(0)
+        for other in (copy.deepcopy(made), torch.load(file, weights_only=False)):
+            other(x)[0].sum().backward()
+        assert not keep.passes
+        made(x)[0].sum().backward()
+    assert len(keep.passes) == 1
+
+
+def test_hooks_are_made_anew_after_many_passes(monkeypatch: Any) -> None:
+    monkeypatch.setattr("gradlab.adapters.attachment.RENEW", 3)
+    made = model()
+    w = gl.watch(made, every=2)
+    trained(made, w, steps=9)
+    assert w.schedule.count == 9
+    assert w.frame("runs")["step"].tolist() == [0, 2, 4, 6, 8]
+    assert hooks_on(made) == 0
+
+
 # --- what took part unseen --------------------------------------------------------------------------
 
 
@@ -339,6 +404,18 @@ def test_an_input_overwritten_between_forward_and_backward_is_noticed() -> None:
     row = w.frame("runs").iloc[0]
     assert row["status"] == "failed"
     assert "something unseen took part" in row["error"]
+
+
+def test_a_subclass_that_returns_something_else_is_refused() -> None:
+    import torch
+
+    class Last(torch.nn.GRU):
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            return super().forward(x, hx)[0][-1]
+
+    with gl.watch(Last(D, H)) as w, pytest.warns(UserWarning, match=r"must return \(output, last state\), got Tensor"):
+        w.attachment.layers[0].module(next(data(1))).sum().backward()
+    assert list(w.refused) == ["Last"]
 
 
 def test_a_users_forward_hook_that_changes_the_output_is_noticed() -> None:
@@ -394,6 +471,23 @@ def test_a_hook_that_fails_breaks_neither_the_training_nor_the_others() -> None:
     assert watched == alone
     assert all((one == other).all() for one, other in zip(weights, others, strict=True))
     assert w.frame("runs")["rate"].notna().all()
+
+
+def test_an_optimiser_that_steps_in_the_middle_of_backward_is_noticed() -> None:
+    import torch
+
+    stack = torch.nn.GRU(D, H, 2).double()
+    x = layer()[1]
+
+    def step(parameter: Any) -> None:
+        with torch.no_grad():
+            parameter.sub_(1e-6 * parameter.grad)
+
+    for parameter in stack.parameters():
+        parameter.register_post_accumulate_grad_hook(step)
+    with gl.watch(stack) as w, pytest.warns(UserWarning, match="its weights were changed before all of its gradients"):
+        stack(x)[0].sum().backward()
+    assert w.frame("runs")["status"].tolist() == ["failed"]
 
 
 # --- kinds of models --------------------------------------------------------------------------------
