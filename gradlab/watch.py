@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -13,9 +14,12 @@ import numpy as np
 
 from gradlab import __version__, schema
 from gradlab.adapters.attachment import Attachment, Layered, Schedule
-from gradlab.adapters.records import Record, as_study, layer_row, noticed, place_name, said, table_of
+from gradlab.adapters.records import Record, as_study, layer_row, noticed, place_name, table_of
 from gradlab.adapters.replay import NotFinite, replay, replay_steps
 from gradlab.adapters.weights import torch_layers
+from gradlab.analysis.judge import Verdict, together
+from gradlab.analysis.over_training import training_verdict
+from gradlab.analysis.words import UNCERTAIN
 from gradlab.cells import Cell
 from gradlab.checks import number, positive
 from gradlab.errors import InputError, StoreError, unknown
@@ -229,14 +233,22 @@ class Watch:
         runs = self.frame("runs")
         return noticed(runs["kept"], runs["loss_scale"]) if "kept" in runs else {}
 
-    def verdict(self) -> str:
-        """Return what was noticed, and what each layer's gradient did at the last watched pass, a line each."""
+    def verdict(self) -> Verdict:
+        """Return what became of each layer's gradient, "starts to vanish at step 300", and what was noticed.
+
+        Of several calls in one pass the first one speaks. What is not watched, and that gradients are clipped or a loss
+        scale unsaid, stands in the evidence.
+        """
         runs = self.frame("runs")
-        lines = [f"{name} is not watched: {reason}" for name, reason in self.refused.items()]
-        lines += [f"{name}: {note}" for name, note in self.noticed.items()]
-        for row in runs.drop_duplicates(["module", "layer", "direction"], keep="last").to_dict("records"):
-            lines.append(f"{place_name(row)} at step {row['step']}: {said(row)}")
-        return "\n".join(lines)
+        notes = [f"{name} is not watched: {reason}" for name, reason in self.refused.items()]
+        notes += [f"{name}: {note}" for name, note in self.noticed.items()]
+        broken = runs[runs["status"] != "done"].drop_duplicates(["module", "layer", "direction"], keep="last")
+        notes += [
+            f"{place_name(row)} at step {row['step']}: {row['status']}, {row['error']}"
+            for row in broken.to_dict("records")
+        ]
+        found = _over_steps(runs[runs["call"] == 0] if len(runs) else runs)
+        return replace(found, evidence="; ".join(filter(None, [found.evidence, *notes])))
 
     def plot(self, quantity: str = "rate", *, x: str = "step") -> Figure:
         """Draw a number of ``runs`` over the steps of training, a line for each layer and direction.
@@ -316,3 +328,13 @@ def load_watch(path: str | Path) -> Watch:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise StoreError(f"{folder}: holds no watched training that can be read ({error})") from None
     return found
+
+
+def _over_steps(runs: pd.DataFrame) -> Verdict:
+    """Return the verdict on the rows of ``runs`` of every module, each one's layers as its parts."""
+    if "verdict" not in runs or not len(runs):
+        why = 'hooks=["gradients"] measures rates' if len(runs) else "no backward pass reached a layer while it looked"
+        return Verdict(UNCERTAIN, "no rate is known", why)
+    told = runs.assign(verdict=runs["verdict"].fillna(runs["status"].str.upper()))
+    parts = [(str(name), training_verdict(part)) for name, part in told.groupby("module", sort=False)]
+    return parts[0][1] if len(parts) == 1 else together(parts)

@@ -108,7 +108,7 @@ def test_a_watch_that_has_seen_nothing() -> None:
         assert w.frame(name).empty
         assert {"module", "step", "layer"} <= set(w.frame(name).columns)
     assert "nothing seen yet" in repr(w)
-    assert w.verdict() == ""
+    assert w.verdict().evidence == "no backward pass reached a layer while it looked"
     with pytest.raises(gl.InputError, match="nothing was watched to its end"):
         w.plot("rate")
 
@@ -147,7 +147,9 @@ def test_what_vanishes_is_said_and_drawn(tmp_path: Path) -> None:
     np.testing.assert_allclose(w.frame("runs")["rate"], np.log([0.5, 1.1]), rtol=1e-12)
     words = w.frame("runs")["verdict"].tolist()
     assert words[0] == "VANISHING"
-    assert w.verdict().startswith(f"RNN layer 0 at step 1: {words[1]}: +0.09531 nats/step")
+    found = w.verdict()
+    assert found.word == words[1]
+    assert found.finding.endswith("(0.0953 nats/step at step 1); VANISHING before, step 0")
     figure = w.plot("rate", x="step")
     figure.savefig(tmp_path / "rate.png")
     assert "rate" in figure.axes[0].get_ylabel()
@@ -214,7 +216,8 @@ def test_a_gradient_that_overflowed_is_a_finding() -> None:
     row = w.frame("runs").iloc[0]
     assert (row["status"], row["error"]) == ("diverged", "the gradient that arrives is not finite")
     assert not w.refused
-    assert "diverged: the gradient that arrives is not finite" in w.verdict()
+    assert w.verdict().word == "DIVERGED"
+    assert "at step 0: diverged, the gradient that arrives is not finite" in w.verdict().evidence
 
 
 @pytest.mark.torch_oracle

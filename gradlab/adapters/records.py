@@ -151,16 +151,6 @@ def place_name(row: Mapping[Any, Any]) -> str:
     return f"{row['module']} layer {row['layer']}{direction}"
 
 
-def said(row: Mapping[Any, Any]) -> str:
-    """Return in a few words what a row of ``runs`` says."""
-    if row["status"] != "done":
-        return f"{row['status']}: {row['error']}"
-    if not isinstance(row.get("verdict"), str):
-        return 'no rate; hooks=["gradients"] measures it'
-    rate, low, high = (float(row[name]) for name in ("rate", "rate_low", "rate_high"))
-    return f"{row['verdict']}: {rate:+.4g} nats/step (95 % interval {low:+.4g} to {high:+.4g})"
-
-
 def noticed(kept: pd.Series, loss_scale: pd.Series) -> dict[str, str]:
     """Return what the share of a gradient that the optimiser was given says of clipping and of a loss scale.
 

@@ -451,7 +451,7 @@ def test_dropout_between_layers_and_projections_are_refused_and_the_rest_is_watc
     assert "proj_size=2 is not supported" in w.refused["projected"]
     assert set(w.frame("runs")["module"]) == {"plain"}
     assert "dropped is not watched" in repr(w)
-    assert "dropped is not watched" in w.verdict()
+    assert "dropped is not watched" in str(w.verdict())
     stack.eval()
     with pytest.warns(UserWarning, match="projected"), gl.watch(stack) as w:
         loss(next(data(1))).backward()
