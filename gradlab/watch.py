@@ -332,9 +332,10 @@ def load_watch(path: str | Path) -> Watch:
 
 def _over_steps(runs: pd.DataFrame) -> Verdict:
     """Return the verdict on the rows of ``runs`` of every module, each one's layers as its parts."""
-    if "verdict" not in runs or not len(runs):
+    told = runs.reindex(columns=list(dict.fromkeys([*runs, "rate", "rate_low", "rate_high", "verdict"])))
+    told["verdict"] = told["verdict"].where(told["status"] == "done", told["status"].str.upper())
+    if told["verdict"].isna().all():
         why = 'hooks=["gradients"] measures rates' if len(runs) else "no backward pass reached a layer while it looked"
         return Verdict(UNCERTAIN, "no rate is known", why)
-    told = runs.assign(verdict=runs["verdict"].fillna(runs["status"].str.upper()))
     parts = [(str(name), training_verdict(part)) for name, part in told.groupby("module", sort=False)]
     return parts[0][1] if len(parts) == 1 else together(parts)

@@ -149,7 +149,7 @@ def test_what_vanishes_is_said_and_drawn(tmp_path: Path) -> None:
     assert words[0] == "VANISHING"
     found = w.verdict()
     assert found.word == words[1]
-    assert found.finding.endswith("(0.0953 nats/step at step 1); VANISHING before, step 0")
+    assert found.finding.endswith("(0.0953 [0.0953, 0.0953] nats/step at step 1); VANISHING before, step 0")
     figure = w.plot("rate", x="step")
     figure.savefig(tmp_path / "rate.png")
     assert "rate" in figure.axes[0].get_ylabel()
