@@ -103,7 +103,6 @@ DERIVED: dict[str, Column] = {
     ),
     "parameter": Column("string", "", "the parameter whose gradient it is a part of", "parameter"),
     "gate": Column("string", "", "the gate, or the gradient beside it", ""),
-    "step": Column("int64", "", "steps of training that the weights have seen", "training step"),
     "needed": Column("float64", "steps", "lag that the task needs: T − 1, the span to the first input", "lag needed"),
     "loss_t": Column("int64", "steps", "step at which the loss is read", "loss step t"),
     "s": Column("int64", "steps", "step of the state that it teaches", "state step s"),
@@ -132,7 +131,7 @@ SPECTRA: dict[str, Column] = {
 #: What a watched training's tables have beside a study's columns: ``WATCHED`` in each of them, the others in ``runs``.
 WATCHED: dict[str, Column] = {
     "module": Column("string", "", "name of the recurrent module in its model", "module"),
-    "step": Column("int64", "", "backward passes that reached the watched modules before this one", "step"),
+    "step": Column("int64", "", "backward passes that reached the watched modules before this one", "training step"),
     "call": Column("int64", "", "sequences of the module looked at before, in the same backward pass", "call"),
 }
 WATCHED_RUNS: dict[str, Column] = {

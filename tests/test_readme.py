@@ -50,6 +50,11 @@ def test_the_first_sentence_is_true(namespace):
     assert 0.45 < left["dL/dh"] < 0.6
 
 
+def test_the_verdict_is_the_one_that_is_printed(namespace):
+    shown = [code for language, code in BLOCKS if language == "text"]
+    assert shown == [str(namespace["verdict"]) + "\n"]
+
+
 def test_pictures_and_files_that_it_names_are_there():
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).is_file(), target
