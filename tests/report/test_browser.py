@@ -10,6 +10,7 @@ import pytest
 from analysis.synthetic import frames, make_frames
 from conftest import absent
 from report.browser import Browser, browser, missing
+from report.test_page import DRAWN
 
 from gradlab.report import Source, write_pair, write_report
 
@@ -71,7 +72,7 @@ def test_every_figure_is_seen_and_described(opened: Browser) -> None:
         """return [...document.images].map((image) => [image.complete, image.naturalWidth, image.alt,
         image.getBoundingClientRect().width, image.getBoundingClientRect().height])"""
     )
-    assert len(images) == (3 if "pair" not in opened.run("return location.href") else 6)
+    assert len(images) == len(DRAWN) * (2 if "pair" in opened.run("return location.href") else 1)
     for complete, natural, alt, width, height in images:
         assert complete
         assert natural > 100
