@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 from zlib import error as BadDeflate
 
@@ -90,12 +91,23 @@ class Tensors:
 
 def _npz(path: Path) -> dict[str, Callable[[], Array]]:
     try:
-        archive = np.load(path, allow_pickle=False)
+        with path.open("rb") as file, _archive(file) as archive:
+            names = list(archive.files)
     except UNREADABLE as broken:
         raise InputError(f"{path.name} is not a NumPy .npz archive: {_line(broken)}") from broken
+
+    def read(name: str) -> Array:
+        with path.open("rb") as file, _archive(file) as archive:
+            return np.asarray(archive[name])
+
+    return {name: partial(read, name) for name in names}
+
+
+def _archive(file: BinaryIO) -> np.lib.npyio.NpzFile:
+    archive = np.load(file, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(f"{path.name} is not a NumPy .npz archive, but a single array; write it with np.savez")
-    return {name: lambda name=name: np.asarray(archive[name]) for name in archive.files}  # type: ignore[misc]
+        raise ValueError("it holds a single array; write it with np.savez")
+    return archive
 
 
 def _safetensors(path: Path) -> dict[str, Callable[[], Array]]:
@@ -107,7 +119,7 @@ def _safetensors(path: Path) -> dict[str, Callable[[], Array]]:
         found = deserialize(path.read_bytes())
     except (SafetensorError, OSError) as broken:
         raise InputError(f"{path.name} is not a safetensors file: {_line(broken)}") from broken
-    return {name: lambda stored=stored: _stored(stored) for name, stored in found}  # type: ignore[misc]
+    return {name: partial(_stored, stored) for name, stored in found}
 
 
 def _stored(stored: dict[str, Any]) -> Array:

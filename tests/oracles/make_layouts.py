@@ -1,9 +1,9 @@
 """Writes ``layouts.json``: small recurrent layers as PyTorch, Keras and Flax name their weights, and what they compute.
 
 Needs the three libraries, which the tests do not: ``pip install torch keras jax flax``, then
-``python tests/oracles/make_layouts.py`` writes all cases anew, and ``… keras`` prints those of one library as JSON, which
-the tests compare with what is written where it is installed. Weights and inputs are drawn here, in two decimals, so that
-the file is short; all is computed in float64.
+``python tests/oracles/make_layouts.py`` writes all cases anew, and ``… keras`` prints those of one library as JSON,
+which the tests compare with what is written where it is installed. Weights and inputs are drawn here, in two decimals,
+so that the file is short. All is float64, but for Keras' products of matrices, which are float32 with this backend.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ T, B, D, H = 4, 2, 2, 3
 FILE = Path(__file__).with_name("layouts.json")
 Array = np.ndarray[Any, Any]
 Case = tuple[str, dict[str, Array], Array, Array]
+RNG = np.random.default_rng(0)
 
 
 def drawn(*shape: int) -> Array:
@@ -64,13 +65,11 @@ def torch_outputs(module: Any, x: Any) -> Any:
 
 def keras_cases() -> Iterator[Case]:
     """Yield those of Keras' layers, named by the variables' paths."""
-    os.environ["KERAS_BACKEND"] = "jax"
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
+    os.environ["KERAS_BACKEND"] = "torch"
     import keras
 
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     layers = {
         "simple-rnn": keras.layers.SimpleRNN(H, return_sequences=True),
         "lstm": keras.layers.LSTM(H, return_sequences=True),
@@ -84,7 +83,7 @@ def keras_cases() -> Iterator[Case]:
         tensors = {weight.path: drawn(*weight.shape) for weight in layer.weights}
         layer.set_weights(list(tensors.values()))
         x = drawn(T, B, D)
-        yield name, tensors, x, np.asarray(layer(keras.ops.convert_to_tensor(x.swapaxes(0, 1)))).swapaxes(0, 1)
+        yield name, tensors, x, keras.ops.convert_to_numpy(layer(x.swapaxes(0, 1))).swapaxes(0, 1)
 
 
 def flax_cases() -> Iterator[Case]:
@@ -114,7 +113,7 @@ def nnx_cases() -> Iterator[Case]:
     from flax import nnx
 
     for kind in (nnx.SimpleCell, nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell):
-        cell, x = kind(D, H, param_dtype=np.float64, rngs=nnx.Rngs(0)), drawn(T, B, D)
+        cell, x = kind(D, H, dtype=np.float64, param_dtype=np.float64, rngs=nnx.Rngs(0)), drawn(T, B, D)
         state = nnx.to_flat_state(nnx.state(cell, nnx.Param))
         tensors = {"/".join(path): drawn(*value.shape) for path, value in state}
         nnx.update(cell, nnx.from_flat_state([(path, tensors["/".join(path)]) for path, _ in state]))
