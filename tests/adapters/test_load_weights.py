@@ -3,7 +3,7 @@
 ``oracles/layouts.json`` holds what PyTorch, Keras and Flax computed (``oracles/make_layouts.py`` wrote it, with their
 versions); ``oracles/layout_loops.py`` computes the same from the tensors as their reference pages say. Tolerance,
 normwise relative: 1e-12 for 4 steps of float64 in another order; 1e-6 for Keras, which multiplies matrices in float32
-with every backend but TensorFlow (``keras.backend.result_type("float64")``): its last digits are the formulas' to check.
+with every backend but TensorFlow (``keras.backend.result_type("float64")``): the formulas check the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def test_outputs_are_those_of_the_library_and_of_its_formulas(name: str, suffix:
 
 @pytest.mark.parametrize("library", GOLDEN)
 def test_the_library_itself_still_computes_them(library: str) -> None:
-    oracle(library, required=library == "torch")
+    if find_spec(library) is None:  # not imported here: Keras asks for its backend first
+        oracle(library, required=library == "torch")
     done = subprocess.run(
         [sys.executable, ORACLES / "make_layouts.py", library], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""gradlab's cells as PyTorch's modules: there and back exactly, and the same outputs to 1e-12 (6 steps, rounding only)."""
+"""gradlab's cells as PyTorch's modules: there and back exactly, the same outputs to 1e-12 (6 steps, rounding)."""
 
 from __future__ import annotations
 
