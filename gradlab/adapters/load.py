@@ -58,12 +58,14 @@ def load_weights(
         choice("activation", activation, ACTIVATIONS)
     if reset is not None:
         choice("reset", reset, ("before", "after"))
+    if prefix is not None and not isinstance(prefix, str):
+        raise InputError(f'prefix must be a name such as "encoder.lstm", got {prefix!r}')
     tensors = Tensors(path)
     found = entry.prefixes(tensors.names)
     if not found:
         raise InputError(_nothing(tensors, layout))
     where = _chosen(tensors, found, prefix)
-    return entry.read(tensors, where, Unsaid(f'"{where}" of {tensors.path.name}', activation, reset))
+    return entry.read(tensors, where, Unsaid(f'"{printable(where, 200)}" of {tensors.path.name}', activation, reset))
 
 
 def _nothing(tensors: Tensors, layout: str) -> str:
@@ -86,8 +88,8 @@ def _chosen(tensors: Tensors, found: Sequence[str], prefix: str | None) -> str:
             name for name in found if name.startswith((f"{wanted}.", f"{wanted}/")) or not wanted
         ]
     if not below:
-        raise InputError(unknown("prefix", prefix, found))
+        raise InputError(unknown("prefix", prefix, [printable(name, 200) for name in found]))
     if len(below) > 1:
-        names = ", ".join(f'"{name}"' for name in below)
+        names = ", ".join(f'"{printable(name, 200)}"' for name in below)
         raise InputError(f"{tensors.path.name} holds {len(below)} recurrent layers; give prefix= one of {names}")
     return below[0]

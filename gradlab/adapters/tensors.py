@@ -69,7 +69,7 @@ class Tensors:
         """
         if name not in self._arrays:
             letters = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-            raise InputError(f'tensor "{name}" of shape {letters} is missing in {self.path.name}')
+            raise InputError(f'tensor "{printable(name, 200)}" of shape {letters} is missing in {self.path.name}')
         return float_array(self._label(name), self._widened(name), shape)
 
     def axes(self, name: str) -> int:

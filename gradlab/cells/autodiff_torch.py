@@ -52,7 +52,8 @@ def _functional(module: Any) -> Callable[..., Any]:
     """Return a module's ``forward(h, x)`` as a function of its parameters too, its buffers in float64."""
     from torch.func import functional_call
 
-    buffers = {name: t.double() if t.is_floating_point() else t for name, t in module.named_buffers()}
+    on_cpu = {name: tensor.cpu() for name, tensor in module.named_buffers()}
+    buffers = {name: t.double() if t.is_floating_point() else t for name, t in on_cpu.items()}
 
     def step(h: Any, x: Any, parameters: Any) -> Any:
         return functional_call(module, buffers | parameters, (h, x))

@@ -304,6 +304,23 @@ def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
     refused("flipped.npz", bytes(broken), 'tensor "weight_hh_l0" of flipped.npz cannot be read')
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_file_altered_anywhere_is_read_or_refused(suffix: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    path = written(tmp_path, case("torch/gru")[1], suffix)
+    whole, said = path.read_bytes(), []
+    for _ in range(300):
+        altered = bytearray(whole)
+        altered[rng.integers(len(whole) // 2)] = rng.integers(256)
+        path.write_bytes(altered[: len(whole) if rng.random() < 0.9 else rng.integers(len(whole))])
+        try:
+            gl.load_weights(path, layout="pytorch")
+        except gl.InputError as refused:
+            said.append(str(refused))
+    assert len(said) > 100
+    assert not any("\n" in line for line in said)
+
+
 class Dangerous:
     """Pickled, it would write a file when it is loaded."""
 
