@@ -22,6 +22,8 @@ _MAP = {
     "Cell": "gradlab.cells",
     "custom_cell": "gradlab.cells.custom",
     "from_torch": "gradlab.adapters.weights",
+    "to_torch": "gradlab.adapters.weights",
+    "load_weights": "gradlab.adapters.load",
     # networks of them
     "Network": "gradlab.network",
     "Bidirectional": "gradlab.network",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -113,7 +113,7 @@ def selfcheck(cell: Cell, *, rng: int = 0) -> SelfCheck:
 def _in_float64(cell: Cell) -> Cell:
     if cell.dtype == np.float64 or not is_dataclass(cell):
         return cell
-    return replace(cell, **{name: array.astype(np.float64) for name, array in cell.parameters.items()})
+    return cell.with_parameters({name: array.astype(np.float64) for name, array in cell.parameters.items()})
 
 
 class _Case:
@@ -298,7 +298,7 @@ def _parameter_error(case: _Case) -> float:
         direction = case.rng.standard_normal(mantissa.shape)
         ahead, behind = (
             case.loss(
-                replace(cell, **{name: cell.parameters[name] + sign * DIFFERENCE_STEP * direction}),
+                cell.with_parameters({name: cell.parameters[name] + sign * DIFFERENCE_STEP * direction}),
                 case.initial,
                 case.x,
             ).mean()

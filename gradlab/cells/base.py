@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +141,10 @@ class Cell(ABC):
     def parameters(self) -> dict[str, Array]:
         """The parameters by name."""
         return {name: getattr(self, name) for name in self.parameter_names}
+
+    def with_parameters(self, changed: Mapping[str, Array]) -> Self:
+        """Return the cell, a dataclass of its parameters, with some of them replaced."""
+        return replace(self, **changed)  # type: ignore[type-var]
 
     def split(self, joint: Array) -> State:
         """Return the states as views of a joint array ``(…, S, N)``."""

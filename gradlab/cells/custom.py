@@ -1,22 +1,25 @@
-"""Someone else's recurrence: a plain function becomes a cell, its Jacobians by complex step or differences."""
+"""Someone else's recurrence: a plain function becomes a cell, its Jacobians by differentiation that is not ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from gradlab.cells.autodiff_jax import Jax
+from gradlab.cells.autodiff_torch import Torch
 from gradlab.cells.base import Array, Cell, Pair, Record, State
-from gradlab.checks import choice, positive
+from gradlab.cells.derivatives import Derivatives, Shifted
+from gradlab.checks import choice, finite, positive
 from gradlab.errors import InputError
 
-#: Any number small enough that its square vanishes: the complex step has no subtraction to cancel.
-COMPLEX_STEP = 1e-30
-#: The step of central differences that balances truncation against rounding, ε^(1/3).
-DIFFERENCE_STEP = float(np.finfo(float).eps ** (1 / 3))
-DERIVATIVES = ("complex", "difference")
+#: How a step is differentiated.
+DERIVATIVES = ("complex", "difference", "torch", "jax")
+AUTODIFF = {"torch": Torch, "jax": Jax}
+#: Numbers that the parts of all steps in a parameter's gradient may take together, 1 GB.
+MOST_PARTS = 2**27
 
 
 class Local(NamedTuple):
@@ -30,10 +33,11 @@ class Local(NamedTuple):
 class CustomCell(Cell):
     """A recurrence ``h_t = function(h_{t−1}, x_t)``; made by :func:`custom_cell`."""
 
-    function: Callable[[Array, Array], Array]
+    function: Callable[..., Any]
     size: int
     inputs: int
-    derivative: str = "complex"
+    derivative: str
+    engine: Derivatives
 
     name: ClassVar[str] = "custom"
     parameter_names: ClassVar[tuple[str, ...]] = ()
@@ -48,64 +52,59 @@ class CustomCell(Cell):
 
     @property
     def derivative_error(self) -> float:  # type: ignore[override]
-        """What central differences leave after truncation and rounding, 100 ε^(2/3); nothing for the complex step."""
-        return 100.0 * DIFFERENCE_STEP**2 if self.derivative == "difference" else 0.0
+        """Relative error of the derivatives: that of central differences, or none."""
+        return self.engine.error
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype("float64")
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        return dict(self.engine.parameters)
+
+    def with_parameters(self, changed: Mapping[str, Array]) -> Self:
+        return replace(self, engine=self.engine.with_parameters(changed))
 
     def drive(self, x: Array) -> Array:
         """Return x itself: what the function does with it is its own affair."""
         return x
 
     def step(self, drive: Array, state: State) -> tuple[State, Record]:
-        return (self._call(state[0], drive),), {"x": drive}
-
-    def _call(self, h: Array, x: Array) -> Array:
-        after = np.asarray(self.function(np.swapaxes(h, -1, -2), np.swapaxes(x, -1, -2)))
-        want = (*h.shape[:-2], h.shape[-1], h.shape[-2])
-        if after.shape != want:
+        h, x = _turned(state[0]), _turned(drive)
+        after = self.engine.value(h, x)
+        if after.shape != h.shape:
             raise InputError(
-                f"step(h, x) must return h's shape (…, S) = {want} for x {np.swapaxes(x, -1, -2).shape}, "
-                f"got {after.shape}; it has to work on any leading axes"
+                f"step(h, x) must return h's shape, {h.shape} for x {x.shape}, got {after.shape}; {self.engine.given}"
             )
-        return np.swapaxes(after, -1, -2)
+        return (_turned(after),), {"x": drive}
 
     def linearise(self, record: Record, before: State, after: State) -> Local:
-        h, x = before[0], record["x"]
-        by_state = [self._slope(lambda e: self._call(h + e, x), unit) for unit in _units(self.size)]
-        by_input = [self._slope(lambda e: self._call(h, x + e), unit) for unit in _units(self.inputs)]
-        return Local(np.stack(by_state, axis=-2), np.stack(by_input, axis=-2))
-
-    def _slope(self, shifted: Callable[[Array], Array], unit: Array) -> Array:
-        if self.derivative == "difference":
-            ahead, behind = shifted(DIFFERENCE_STEP * unit), shifted(-DIFFERENCE_STEP * unit)
-            return (ahead - behind) / (2.0 * DIFFERENCE_STEP)
-        moved = shifted(1j * COMPLEX_STEP * unit)
-        if not np.iscomplexobj(moved):
-            raise InputError(
-                "step(h, x) returned real numbers for a complex h or x, so it is not analytic; "
-                'use derivative="difference"'
-            )
-        return moved.imag / COMPLEX_STEP
+        slopes = self.engine.slopes(_turned(before[0]), _turned(record["x"]))
+        return Local(*(np.moveaxis(one, -3, -1) for one in slopes))
 
     def jvp(self, local: Any, tangent: State) -> State:
         return (np.einsum("...ijn,...jn->...in", local.by_state, tangent[0]),)
 
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
-        """Return Jᵀ δ and, in place of pre-activation gradients, dL/dx."""
+        """Return Jᵀ δ and, in place of pre-activation gradients, dL/dx above δ itself, ``(…, D + S, N)``."""
         before, by_input = (np.einsum("...ijn,...in->...jn", part, adjoint[0]) for part in local)
-        return (before,), by_input
+        return (before,), np.concatenate([by_input, adjoint[0]], axis=-2)
 
     def input_vjp(self, pre_grad: Array) -> Array:
-        return pre_grad
+        return pre_grad[..., : self.inputs, :]
 
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
-        raise InputError(
-            "a custom cell has no parameter gradients: its parameters are inside a function that is only called; "
-            "write a gl.Cell of its equations to get them"
-        )
+        steps, _, batch = pre_grad.shape
+        parts = steps * batch * sum(array.size for array in self.parameters.values())
+        if parts > MOST_PARTS:
+            raise InputError(
+                f"a custom cell's parameter gradients take T·B·P = {parts} numbers, one for each step, sequence and "
+                f"parameter, and at most {MOST_PARTS} are allowed; use fewer steps, or write a gl.Cell of its equations"
+            )
+        adjoint = pre_grad[..., self.inputs :, :]
+        slopes = self.engine.parameter_slopes(*(_turned(array) for array in (before[0], record["x"], adjoint)))
+        return {name: _pairs(array) for name, array in slopes.items()}
 
     def __repr__(self) -> str:
         called = getattr(self.function, "__name__", type(self.function).__name__)
@@ -114,28 +113,51 @@ class CustomCell(Cell):
         )
 
 
-def _units(size: int) -> Iterator[Array]:
-    """Yield unit vectors as columns ``(size, 1)``."""
-    for row in np.eye(size):
-        yield row[:, None]
+def _turned(columns: Array) -> Array:
+    """Return columns ``(…, F, N)`` as rows ``(…, N, F)``, and rows as columns."""
+    return np.swapaxes(columns, -1, -2)
+
+
+def _pairs(slopes: Array) -> list[Pair]:
+    """Return the factors of a parameter's gradient, row by row, for each step's part of it ``(T, B, F[, G])``."""
+    if slopes.ndim == 3:
+        return [(_turned(slopes), None)]
+    one = np.ones((len(slopes), 1, slopes.shape[1]))
+    return [(one, _turned(slopes[:, :, row])) for row in range(slopes.shape[2])]
 
 
 def custom_cell(
-    step: Callable[[Array, Array], Array], *, state_size: int, input_size: int, derivative: str = "complex"
+    step: Callable[..., Any],
+    *,
+    state_size: int,
+    input_size: int,
+    derivative: str = "complex",
+    parameters: Mapping[str, Any] | None = None,
 ) -> CustomCell:
     """Return a cell of a plain function: state and input Jacobians, and all that follows from them.
 
+    Everything runs in float64, on the CPU. Of several states (h, c, …) make one vector, and slice it in the step.
+
     Parameters
     ----------
-    step : ``step(h, x) -> h`` with ``h (…, S)``, ``x (…, D)``, any leading axes, as in ``np.tanh(h @ W.T + x @ U.T)``
+    step : ``step(h, x) -> h``. With "complex" and "difference" of NumPy arrays ``h (…, S)``, ``x (…, D)``, any leading
+        axes, as in ``np.tanh(h @ W.T + x @ U.T)``. With "torch" and "jax" of that library's arrays of *one* sequence,
+        ``h (S,)``, ``x (D,)``; what works on any leading axes works too.
     state_size, input_size : S and D
-    derivative : "complex", exact for analytic functions (no ``abs``, ``maximum`` or comparison of h), or "difference",
-        central differences, about ten digits
+    derivative : "complex", exact for analytic functions (no ``abs``, ``maximum`` or comparison of h); "difference",
+        central differences, about ten digits; "torch" or "jax", exact, by ``torch.func`` or JAX with ``vmap``. Tensors
+        in a closure must be float64 in PyTorch; JAX widens them. Derivatives are the library's own: where a unit
+        saturates (|a| > 19), PyTorch's ``1 − tanh²`` is 0, which gradlab's own cells never are.
+    parameters : only with "torch" and "jax": arrays or tensors of one or two axes by name. The step is then
+        ``step(h, x, parameters)``, and their gradients are those of every cell. A ``torch.nn.Module`` whose ``forward``
+        takes h and x has its own.
 
     Raises
     ------
     InputError
-        for sizes below 1 or an unknown derivative; parameter gradients raise when asked for, with the reason.
+        for sizes below 1, an unknown derivative, a library that is missing, parameters of other axes or not finite.
+        Without ``parameters`` their gradients raise when asked for, with the reason; so does a step that fails, or
+        returns another shape or dtype, when it is first called.
 
     References
     ----------
@@ -148,4 +170,27 @@ def custom_cell(
     if not callable(step):
         raise InputError(f"step must be a function step(h, x) -> h, got {type(step).__name__}")
     choice("derivative", derivative, DERIVATIVES)
-    return CustomCell(step, positive("state_size", state_size), positive("input_size", input_size), derivative)
+    sizes = positive("state_size", state_size), positive("input_size", input_size)
+    return CustomCell(step, *sizes, derivative, _engine(step, derivative, parameters))
+
+
+def _engine(step: Callable[..., Any], derivative: str, parameters: Mapping[str, Any] | None) -> Derivatives:
+    if derivative not in AUTODIFF:
+        if parameters is not None:
+            raise InputError(f'parameters need derivative="torch" or "jax", got derivative="{derivative}"')
+        return Shifted(step, derivative)
+    plain = {name: _plain(one) for name, one in (parameters or {}).items()}
+    try:
+        engine = AUTODIFF[derivative](step, plain)
+    except ImportError as missing:
+        raise InputError(f'derivative="{derivative}" needs {derivative}, which is missing: {missing}') from missing
+    for name, array in engine.parameters.items():
+        if array.ndim not in (1, 2) or not array.size:
+            raise InputError(f'parameter "{name}" must have one axis or two, none empty, got shape {array.shape}')
+        finite(f'parameter "{name}"', array)
+    return engine
+
+
+def _plain(value: Any) -> Array:
+    """Return an array or a tensor as a copy in float64."""
+    return np.array(value.detach().cpu().double().numpy() if hasattr(value, "detach") else value, dtype=np.float64)
