@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from analysis.synthetic import frames, make_frames
-from report.test_page import PROVENANCE, Read
+from report.test_page import DRAWN, PROVENANCE, Read
 
 from gradlab.report import Source, pair, write_pair
 
@@ -113,7 +113,7 @@ def test_the_page(tmp_path: Path) -> None:
     ):
         assert expected in found.text, expected
     images = [attrs for tag, attrs in found.tags if tag == "img"]
-    assert len(images) == 6  # phase and rates too, which only the first study's own report shows
+    assert len(images) == 2 * len(DRAWN)  # those too that only the first study's own report shows
     assert all(str(attrs["src"]).startswith("data:image/svg+xml") and attrs["alt"] for attrs in images)
 
 

@@ -12,7 +12,7 @@ RUNS = make_frames({"cell": ["rnn", "lstm"], "scale": [0.5, 1.0], "init.forget_b
 def test_every_key_with_its_values() -> None:
     assert settings.varied(RUNS) == {"cell": "rnn, lstm", "scale": "0.5, 1", "seed": "3 (0 … 2)"}
     assert settings.kept(RUNS) == {
-        "init.forget_bias": "−1", "hidden": "64", "batch": "16", "at": "last", "precision": "float64",
+        "init.forget_bias": "−1", "hidden": "64", "length": "64", "batch": "16", "at": "last", "precision": "float64",
         "task.name": "sum", "init.recurrent": "gaussian",
     }  # fmt: skip
 
