@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -161,7 +162,7 @@ def report(
     single = other is None and out is None
     if format != "html" and not single:
         raise InputError(f"--format {format} prints the tables of one study; leave out the second folder and --out")
-    if format == "html" and single and (folder / FILE).is_file():
+    if format == "html" and single and os.path.isfile(folder / FILE):  # a path that cannot be is none
         typer.echo(str(load_watch(folder).report(folder)))
         return
     results = load_results(folder)

@@ -116,7 +116,7 @@ def _safetensors(path: Path) -> dict[str, Callable[[], Array]]:
     except ImportError as missing:
         raise InputError(f"reading {path.name} needs safetensors: pip install 'gradlab[weights]'") from missing
     try:
-        found = deserialize(path.read_bytes())
+        found: list[tuple[str, dict[str, Any]]] = deserialize(path.read_bytes())  # type: ignore[no-untyped-call,unused-ignore]
     except (SafetensorError, OSError) as broken:
         raise InputError(f"{path.name} is not a safetensors file: {_line(broken)}") from broken
     return {name: partial(_stored, stored) for name, stored in found}
