@@ -6,6 +6,7 @@ Tables come from the layer, a :class:`gradlab.layers.LayerTrace`, which stands a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def _frames(one: Any, figure: str) -> dict[str, pd.DataFrame]:
 
     if one.measure is None:
         raise InputError(f'"{figure}" is measured by hooks; ask a layer of gl.trace')
-    found: dict[str, pd.DataFrame] = one.measure(one, FIGURES[figure].hooks)
+    picture = FIGURES[figure]
+    found: dict[str, pd.DataFrame] = one.measure(replace(one, along=picture.along), picture.hooks)
     return found
 
 
