@@ -194,7 +194,7 @@ class LayerTrace:
         return {name: contribution_norms(factors, exponent) + times for name, factors in pairs.items()}
 
     def _by_t(self, of_steps: Array | None) -> Any:
-        """Return ``(T, …, B)`` in the order of the true t, of what the reverse direction ran from each one's own end."""
+        """Return ``(T, …, B)``, which the reverse direction ran from each one's own end, in the order of the true t."""
         if of_steps is None:
             return None
         index, ends = np.arange(self.tape.steps)[:, None], self.tape.ends

@@ -132,7 +132,7 @@ SPECTRA: dict[str, Column] = {
 #: What a watched training's tables have beside a study's columns: ``WATCHED`` in each of them, the others in ``runs``.
 WATCHED: dict[str, Column] = {
     "module": Column("string", "", "name of the recurrent module in its model", "module"),
-    "step": Column("int64", "", "backward passes that reached the watched modules before this one", "step"),
+    "step": Column("int64", "", "backward passes that reached the watched modules before this one", "training step"),
     "call": Column("int64", "", "sequences of the module looked at before, in the same backward pass", "call"),
 }
 WATCHED_RUNS: dict[str, Column] = {

@@ -151,7 +151,7 @@ def test_what_vanishes_is_said_and_drawn(tmp_path: Path) -> None:
     figure = w.plot("rate", x="step")
     figure.savefig(tmp_path / "rate.png")
     assert "rate" in figure.axes[0].get_ylabel()
-    assert figure.axes[0].get_xlabel() == "step"
+    assert figure.axes[0].get_xlabel() == "training step"
     with pytest.raises(gl.InputError, match='unknown column "rates"; did you mean "rate"'):
         w.plot("rates")
 

@@ -23,4 +23,6 @@ class ContributionsHook(TableHook):
         lag = t[::-1] - 1 if segment.direction == "forward" else t - 1
         where = {"layer": segment.layer, "direction": segment.direction}
         found = segment.param_contributions()
-        return [where | step_rows(f"contribution_{name}", logs[: len(t), None], t, lag) for name, logs in found.items()], {}
+        return [
+            where | step_rows(f"contribution_{name}", logs[: len(t), None], t, lag) for name, logs in found.items()
+        ], {}
