@@ -343,9 +343,8 @@ class LayerTrace:
         if not count or self.overflow_step.any():
             return {}
         S, T = self.tape.cell.state_size, int(self.tape.ends.max())
-        # A tenth aligns the tangents, as a rate leaves out a tenth; standard errors need 40 QRs.
         k = min(count, S) if 4 * count >= S else 1
-        found = self.spectrum(k, warmup=T // 10, every=min(max(T // 50, 1), 8) if T < 3000 else None)
+        found = self.spectrum(k, warmup=T // 10)  # a tenth aligns the tangents, as a rate leaves out a tenth
         return {"exponents": tuple(found.exponents.tolist()), "errors": tuple(found.stderr.tolist()), "size": S}
 
     def word(self, lag: int | None = None) -> str:

@@ -238,6 +238,10 @@ class Trace:
         with that one change, up to a dozen times; the layer's new rate stands in the line. Of several layers each has
         its own three lines, and ``.word`` is the gravest, or MIXED where some vanish and others explode.
 
+        Where the interval of the rate is too wide for a word, it may rest on λ₁, or on what is left of the gradients
+        that were measured over the whole span, where these leave no doubt. Then the lines say so: ``−0.3 ± 4.1
+        nats/step; measured: 1 % of the gradient is left after 14 of the 59 steps``, as does the title of :meth:`plot`.
+
         Parameters
         ----------
         lag : steps that the task needs the gradient to travel; those from the loss to the first input unless given.

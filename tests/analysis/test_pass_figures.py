@@ -348,3 +348,15 @@ def test_a_quantity_of_one_lag_is_a_point_that_is_seen() -> None:
     (drawn,) = ax.lines
     assert drawn.get_markevery() == (0, 1)
     assert ax.get_xlim()[1] > T
+
+
+def test_the_title_says_where_the_word_was_measured_and_not_the_rates() -> None:
+    """A slow wave in the input correlates the increments: the interval holds 0, though e^−13 is left of them all."""
+    rng = np.random.default_rng(0)
+    x = np.sin(0.2 * np.arange(60))[:, None] + 0.3 * rng.standard_normal((60, 8))
+    trace = gl.trace(gl.LSTM.init(1, 24, rng=0), x[..., None], gl.mse(np.zeros((8, 24))))
+    low, high = trace.rate().low, trace.rate().high
+    assert low * 59 < -np.log(100) < high * 59
+    assert max(trace.evidence().left) < -13
+    assert trace.plot().get_title() == f"VANISHING (measured): {trace.rate()}"
+    assert "too wide to say it; in all 8 sequences less than 1 % is left" in str(trace.verdict(rerun=False))
