@@ -93,6 +93,9 @@ def _frames(one: Any, figure: str) -> dict[str, pd.DataFrame]:
     """Return the tables that a figure of this one pass is drawn from."""
     from gradlab.analysis.figures import FIGURES
 
+    if figure == "paths" and one.cell.additive_state is None:
+        kind = "a vanilla RNN" if one.cell.name == "rnn" else f'the cell "{one.cell.name}"'
+        raise InputError(f"{kind} has no additive path to draw; an LSTM (∏f) and a GRU (∏(1 − z)) have one")
     if one.measure is None:
         raise InputError(f'"{figure}" is measured by hooks; ask a layer of gl.trace')
     picture = FIGURES[figure]

@@ -216,11 +216,26 @@ class Trace:
 
     def _only(self, name: str) -> LayerTrace:
         if len(self.passes) > 1:
-            raise InputError(
-                f"this trace has {len(self.layers)} layers and {len(self.passes)} directions in all; "
-                f"ask one of them: trace.layers[i].{name} or trace.layers[i].reverse.{name}"
-            )
+            raise InputError(f"this trace has {self._counted}; ask one of them: {self._where(name)}")
         return self.layers[0]
+
+    @property
+    def _counted(self) -> str:
+        count, passes = len(self.layers), len(self.passes)
+        layers = f"{count} layer" if count == 1 else f"{count} layers"
+        return layers if passes == count else f"{layers} and {passes} directions in all"
+
+    def _where(self, name: str) -> str:
+        """Return how a name is asked of a layer, and of the other direction of those that have one."""
+        last = len(self.layers) - 1
+        both = [one.layer for one in self.layers if one.reverse is not None]
+        forward = f"trace.layers[i].{name}, i 0 … {last}" if last else f"trace.layers[0].{name}"
+        if not both:
+            return forward
+        if len(both) == 1:
+            return f"{forward}, or trace.layers[{both[0]}].reverse.{name}"
+        which = "" if len(both) > last else f", i {' or '.join(map(str, both))}"
+        return f"{forward}, or trace.layers[i].reverse.{name}{which}"
 
     def log_norm(self, name: str) -> Any:
         """See :meth:`LayerTrace.log_norm`; ``"dL/dW_hy"`` and ``"dL/db_y"`` are the readout's."""
