@@ -22,7 +22,8 @@ from gradlab.analysis.judge import Verdict, judge
 from gradlab.analysis.rates import Rate, rate
 from gradlab.analysis.shapes import Shape, shape
 from gradlab.analysis.steps import step_rows
-from gradlab.analysis.words import word_of
+from gradlab.analysis.suggestions import Suggestion, proposed
+from gradlab.analysis.words import STABLE, UNCERTAIN, word_of
 from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
@@ -41,6 +42,8 @@ Array = NDArray[Any]
 #: Exponents that a verdict computes: a quarter of the directions of a state of up to 32, enough to call it MIXED. Of
 #: a wider one only the largest, since eight cost as much time as eight passes.
 EXPONENTS = 8
+#: What a layer alone says where a change may help.
+ELSEWHERE = Suggestion({}, "a layer has no model to change", "trace.verdict(), which tries changes on the same data")
 
 
 class _Names(dict[str, Any]):
@@ -364,11 +367,13 @@ class LayerTrace:
         return horizon(self.from_loss(), fraction)
 
     def verdict(self, lag: int | None = None) -> Verdict:
-        """Return the verdict on this layer and direction; what it suggests is not tried, as ``trace.verdict()`` does.
+        """Return the verdict on this layer and direction, by ``lag`` as in `evidence`.
 
-        ``lag`` is what the task needs, the span from the loss to the first input unless given.
+        A layer does not know its model, so it has no change to try: ``trace.verdict()`` tries changes, and says which.
         """
-        return judge(self.evidence(lag, exponents=EXPONENTS))
+        found = judge(self.evidence(lag, exponents=EXPONENTS))
+        changes = found.facts is not None and proposed(found.facts, found.word)
+        return replace(found, suggestion=ELSEWHERE) if changes and found.word not in (STABLE, UNCERTAIN) else found
 
     def rows(self, quantity: str, logs: NDArray[np.float64], indices: Array) -> dict[str, Any]:
         """Return columns of the ``steps`` table for ``logs (n, B)`` at the n positions ``indices`` (0 … T)."""
