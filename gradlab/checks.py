@@ -76,12 +76,14 @@ def positive(name: str, value: object) -> int:
     return int(value)
 
 
-def number(name: str, value: object) -> float:
-    """Return ``value`` after checking that it is a finite real number."""
+def number(name: str, value: object, *, least: float = -np.inf) -> float:
+    """Return ``value`` after checking that it is a finite real number, and no less than ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise InputError(f"{name} must be a number, got {value!r}")
     if not np.isfinite(value):
         raise InputError(f"{name} must be finite, got {value}")
+    if value < least:
+        raise InputError(f"{name} must be {least:g} or more, got {value}")
     return float(value)
 
 

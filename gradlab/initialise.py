@@ -89,10 +89,10 @@ def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.r
     Raises
     ------
     InputError
-        for an unknown name, a size below 1, a scale that is not finite.
+        for an unknown name, a size below 1, a scale that is negative or not finite.
     """
     draw, _ = RECURRENT[choice("recurrent init", name, RECURRENT)]
-    size, factor = positive("hidden_size", size), number("scale", scale)
+    size, factor = positive("hidden_size", size), number("scale", scale, least=0.0)
     return factor * np.concatenate([draw(size, rng) for _ in range(blocks)])
 
 
@@ -104,9 +104,9 @@ def input_weights(
     Raises
     ------
     InputError
-        for an unknown name, no column, a scale that is not finite.
+        for an unknown name, no column, a scale that is negative or not finite.
     """
-    columns, factor = positive("input_size", columns), number("input_scale", scale)
+    columns, factor = positive("input_size", columns), number("input_scale", scale, least=0.0)
     if choice("input init", name, INPUT) == "uniform":
         return np.asarray(factor * rng.uniform(-1.0, 1.0, (rows, columns)) / np.sqrt(size))
     return np.asarray(factor * rng.standard_normal((rows, columns)) / np.sqrt(columns))

@@ -22,7 +22,8 @@ from gradlab.analysis.judge import Verdict, judge
 from gradlab.analysis.rates import Rate, rate
 from gradlab.analysis.shapes import Shape, shape
 from gradlab.analysis.steps import step_rows
-from gradlab.analysis.words import word_of
+from gradlab.analysis.suggestions import Suggestion, proposed
+from gradlab.analysis.words import STABLE, UNCERTAIN, word_of
 from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
@@ -41,6 +42,8 @@ Array = NDArray[Any]
 #: Exponents that a verdict computes: a quarter of the directions of a state of up to 32, enough to call it MIXED. Of
 #: a wider one only the largest, since eight cost as much time as eight passes.
 EXPONENTS = 8
+#: What a layer alone says where a change may help.
+ELSEWHERE = Suggestion({}, "a layer has no model to change", "trace.verdict(), which tries changes on the same data")
 
 
 class _Names(dict[str, Any]):
@@ -63,6 +66,7 @@ class LayerTrace:
     above : how many layers lie above this one.
     costs : says whether the last loss step's gradients, and with them the rate, take another backward pass.
     batch_loss : whether the loss is one number of the whole batch, so that parameter gradients are its own and no mean.
+    along : what :meth:`rows` of unequal lengths run over: "lag", "t", or "" for a row a pair of both.
     """
 
     layer: int
@@ -75,6 +79,7 @@ class LayerTrace:
     above: int = 0
     costs: Callable[[], bool] | None = field(default=None, repr=False)
     batch_loss: bool = False
+    along: str = ""
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -180,10 +185,25 @@ class LayerTrace:
             return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self._param_gradients.items()}
 
     def param_contributions(self) -> dict[str, NDArray[np.float64]]:
-        """Return ln of the norm of each step's part of a parameter's gradient, ``(T,)`` by parameter, in nats."""
+        """Return ln of the norm of each true step's part of a parameter's gradient, ``(T,)`` by parameter, in nats.
+
+        Step t of all sequences together, as the gradient is the batch's; in the reverse direction too by the true t.
+        """
         pairs, exponent = self._backward.pairs, self._backward.exponent[1:]
+        if self.direction == "reverse":
+            pairs = {name: [(self._by_t(a), self._by_t(b)) for a, b in factors] for name, factors in pairs.items()}
+            exponent = self._by_t(exponent)
         times = np.log(self._of_the_mean)
         return {name: contribution_norms(factors, exponent) + times for name, factors in pairs.items()}
+
+    def _by_t(self, of_steps: Array | None) -> Any:
+        """Return ``(T, …, B)``, which the reverse direction ran from each one's own end, in the order of the true t."""
+        if of_steps is None:
+            return None
+        index, ends = np.arange(self.tape.steps)[:, None], self.tape.ends
+        order = np.where(index < ends, ends - 1 - index, index)
+        wide = order.reshape(len(order), *(1,) * (of_steps.ndim - 2), -1)
+        return np.take_along_axis(of_steps, wide, axis=0)
 
     # --- norms ------------------------------------------------------------------------------------
 
@@ -347,16 +367,18 @@ class LayerTrace:
         return horizon(self.from_loss(), fraction)
 
     def verdict(self, lag: int | None = None) -> Verdict:
-        """Return the verdict on this layer and direction; what it suggests is not tried, as ``trace.verdict()`` does.
+        """Return the verdict on this layer and direction, by ``lag`` as in `evidence`.
 
-        ``lag`` is what the task needs, the span from the loss to the first input unless given.
+        A layer does not know its model, so it has no change to try: ``trace.verdict()`` tries changes, and says which.
         """
-        return judge(self.evidence(lag, exponents=EXPONENTS))
+        found = judge(self.evidence(lag, exponents=EXPONENTS))
+        changes = found.facts is not None and proposed(found.facts, found.word)
+        return replace(found, suggestion=ELSEWHERE) if changes and found.word not in (STABLE, UNCERTAIN) else found
 
     def rows(self, quantity: str, logs: NDArray[np.float64], indices: Array) -> dict[str, Any]:
         """Return columns of the ``steps`` table for ``logs (n, B)`` at the n positions ``indices`` (0 … T)."""
         where = {"layer": self.layer, "direction": self.direction}
-        return where | step_rows(quantity, logs, self.t[indices], self.lag[indices])
+        return where | step_rows(quantity, logs, self.t[indices], self.lag[indices], self.along)
 
     def plot(self, *names: str, theory: bool = False, ax: Axes | None = None) -> Axes:
         """Draw the norms of some quantities over the lag, a band for the sequences.
@@ -375,11 +397,15 @@ class LayerTrace:
         return plots.plot(self, names, theory=theory, ax=ax)
 
     def profile(self, name: str) -> pd.DataFrame:
-        """Return a quantity of :meth:`log_norm` over t and lag, with the columns of ``steps``."""
+        """Return a quantity of :meth:`log_norm` by lag, each sequence from its own end, in the columns of ``steps``.
+
+        A row is of the sequences that reach its lag, t that of the longest.
+        """
         import pandas as pd
 
         logs = self.log_norm(name)
-        return pd.DataFrame(self.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :]))
+        over = replace(self, along="lag")
+        return pd.DataFrame(over.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :]))
 
     # --- how arrays are named ----------------------------------------------------------------------
 

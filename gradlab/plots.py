@@ -6,11 +6,13 @@ Tables come from the layer, a :class:`gradlab.layers.LayerTrace`, which stands a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradlab.analysis.increments import FIRST_LAG
+from gradlab.analysis.words import basis, word_of
 from gradlab.errors import InputError
 from gradlab.theory.driven import rate_of
 
@@ -41,18 +43,26 @@ def overview(passes: Sequence[Any], *, theory: bool = False, ax: Axes | None = N
     """Draw the gradient over the lag: of one layer total, direct and joint; of several the total of each."""
     total, line = f"dL/d{passes[0].cell.state_names[0]}", NO_LINE
     if len(passes) > 1:
-        tables = [one.profile(total).assign(quantity=f"{one.name}, {one.word()}") for one in passes]
+        tables = [one.profile(total).assign(quantity=f"{one.name}, {_worded(one)}") for one in passes]
         title = f"total {total} of each layer"
     else:
         (one,) = passes
         words = {total: f"total {total}", "direct": f"direct {total}", "adjoint": "joint δ"}
         names = list(words)[: 2 if len(one.cell.state_names) == 1 else 3]  # of one state δ is the total
         tables = [one.profile(name).assign(quantity=words[name]) for name in names]
-        title = f"{one.word()}: {one.rate()}"
+        title = f"{_worded(one)}: {one.rate()}"
         line = expected(one, total) if theory else NO_LINE
     drawn = _profiles(tables, line, ax)
     drawn.set_title(title, fontsize=TITLE)
     return drawn
+
+
+def _worded(one: Any) -> str:
+    """Return the word of a layer, and what it rests on where that is not the rate: ``VANISHING (measured)``."""
+    evidence = one.evidence(cell=False)
+    word = word_of(evidence)
+    said = basis(word, evidence)
+    return f"{word} ({said})" if said else word
 
 
 def expected(one: Any, quantity: str) -> Line:
@@ -83,9 +93,13 @@ def _frames(one: Any, figure: str) -> dict[str, pd.DataFrame]:
     """Return the tables that a figure of this one pass is drawn from."""
     from gradlab.analysis.figures import FIGURES
 
+    if figure == "paths" and one.cell.additive_state is None:
+        kind = "a vanilla RNN" if one.cell.name == "rnn" else f'the cell "{one.cell.name}"'
+        raise InputError(f"{kind} has no additive path to draw; an LSTM (∏f) and a GRU (∏(1 − z)) have one")
     if one.measure is None:
         raise InputError(f'"{figure}" is measured by hooks; ask a layer of gl.trace')
-    found: dict[str, pd.DataFrame] = one.measure(one, FIGURES[figure].hooks)
+    picture = FIGURES[figure]
+    found: dict[str, pd.DataFrame] = one.measure(replace(one, along=picture.along), picture.hooks)
     return found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.analysis import markup
+from gradlab.analysis.numerals import UNKNOWN, compact, plain, plus_minus
 from gradlab.bptt import Tape
 from gradlab.bptt.forward import STRETCH
 from gradlab.checks import positive
@@ -23,6 +25,8 @@ MOST_STEPS = 64
 #: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it; and
 #: the fewest QRs in each of them, which bound the interval between two.
 BLOCKS, QRS_A_BLOCK = 20, 2
+#: Exponents that a repr shows.
+SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,37 @@ class Spectrum:
     exponents: NDArray[np.float64]
     per_sequence: NDArray[np.float64]
     stderr: NDArray[np.float64]
-    history: NDArray[np.float64] = field(repr=False)
-    history_steps: NDArray[np.int64] = field(repr=False)
+    history: NDArray[np.float64]
+    history_steps: NDArray[np.int64]
     kaplan_yorke: float
     entropy: float
     intervals: tuple[int, int]
+
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        """Return a title, and up to `SHOWN` exponents with two standard errors."""
+        named = zip(self.exponents[:SHOWN], self.stderr[:SHOWN], strict=True)
+        rows: list[tuple[str, object]] = [
+            (f"λ{i}", plus_minus(value, value - 2 * error, value + 2 * error))
+            for i, (value, error) in enumerate(named, start=1)
+        ]
+        if len(self.exponents) > SHOWN:
+            rows.append(("…", f"λ{len(self.exponents)} {compact(self.exponents[-1])}"))
+        rows += [("dimension", f"{_known(self.kaplan_yorke)} (Kaplan–Yorke)"), ("entropy", _known(self.entropy))]
+        shortest, longest = self.intervals
+        between = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+        rows.append(("mean over", f"B {len(self.per_sequence)}; steps between QRs: {between}"))
+        count = len(self.exponents)
+        return f"Spectrum: {'λ1' if count == 1 else f'λ1 … λ{count}'} in nats/step, ± two standard errors", rows
+
+
+def _known(value: float) -> str:
+    return UNKNOWN if np.isnan(value) else plain(float(f"{value:.3g}"))
 
 
 def spectrum(

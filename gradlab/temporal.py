@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.analysis import markup
+from gradlab.analysis.numerals import UNKNOWN, compact, numeral, plain
 from gradlab.bptt import Columns, Tape, parameter_gradient
 from gradlab.cells.base import Pair
 from gradlab.checks import positive
@@ -21,6 +23,19 @@ from gradlab.scaled import LN2, common_exponent, ldexp, log_norm, normalise
 Array = NDArray[Any]
 #: Numbers that the directions of :func:`sensitivity` may hold, 256 MiB in float64; probes that are taken at least.
 ROOM, FEWEST_PROBES = 2**25, 32
+#: Rows of k that a repr shows.
+SHOWN = 8
+
+
+def _mean(logs: NDArray[np.float64]) -> str:
+    """Return the mean of the logarithms that are of no zero, as text."""
+    finite = logs[np.isfinite(logs)]
+    return compact(float(finite.mean()), 3) if finite.size else UNKNOWN
+
+
+def _two(value: float) -> str:
+    """Return a number with two digits, however small."""
+    return UNKNOWN if np.isnan(value) else plain(float(f"{value:.2g}"))
 
 
 def temporal(tape: Tape, direct: Columns) -> NDArray[np.float64]:
@@ -68,6 +83,20 @@ class Sensitivity(NamedTuple):
     log_norm: NDArray[np.float64]
     stderr: NDArray[np.float64]
     probes: int
+
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        steps, _, B = self.log_norm.shape
+        rows: list[tuple[str, object]] = [
+            ("from s = 0", f"to t = {steps - 1}: {_mean(self.log_norm[-1, 0])} nats, mean over the sequences"),
+            ("known", f"from {self.probes} random directions" if self.probes else "exactly, from all directions"),
+        ]
+        return f"Sensitivity: ln‖∂s_t/∂s_s‖_F in nats, T {steps - 1}, B {B}", rows
 
 
 def sensitivity(tape: Tape, probes: int | None = None, *, rng: int = 0) -> Sensitivity:
@@ -162,6 +191,19 @@ class Truncation(NamedTuple):
     error: NDArray[np.float64]
     cosine: NDArray[np.float64]
 
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        """Return a title and a row for each k, of more than `SHOWN` evenly many."""
+        rows: list[tuple[str, object]] = []
+        for i in np.unique(np.linspace(0, len(self.k) - 1, SHOWN).round().astype(int)).tolist():
+            rows.append((f"k {self.k[i]}", f"error {_two(self.error[i])}, cosine {numeral(self.cosine[i], 3)}"))
+        return "Truncation: the gradient of BPTT(k) against the full one", rows
+
 
 def truncation(tape: Tape, direct: Columns, lags: Sequence[int] | None = None) -> Truncation:
     """Return how far the gradient of truncated BPTT is from the full one.
@@ -232,6 +274,22 @@ class Paths(NamedTuple):
     additive: NDArray[np.float64]
     everything: NDArray[np.float64]
     gates: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        T, B = len(self.additive) - 1, self.additive.shape[1]
+        rows: list[tuple[str, object]] = [
+            ("all paths", f"{_mean(self.everything[0])} nats at t = 0, mean over the sequences"),
+            ("additive path alone", f"{_mean(self.additive[0])} nats"),
+            ("through a gate", f"{_mean(self.gates[0])} nats"),
+            ("additive share", f"{_two(float(self.share[0].mean()))} at t = 0"),
+        ]
+        return f"Paths: ln‖gradient‖ by path, T {T}, B {B}", rows
 
     @property
     def share(self) -> NDArray[np.float64]:

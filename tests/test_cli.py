@@ -273,6 +273,7 @@ def test_list_names_everything_a_study_may_name(command: Command) -> None:
         assert name in out
     assert command("list", "hooks")[1].splitlines()[0] == "hooks"
     assert "lstm" not in command("list", "hooks")[1]
+    assert "capped at the state's width" in command("list", "hooks")[1]
 
 
 def test_help_teaches_and_version_tells(command: Command) -> None:

@@ -49,6 +49,15 @@ def test_orthogonal_is_drawn_evenly() -> None:
     assert np.all(np.abs(drawn.mean(axis=0)) < 5 * np.sqrt(0.5) / 20)
 
 
+@pytest.mark.parametrize("key", ["scale", "input_scale"])
+@pytest.mark.parametrize("kind", [gl.RNN, gl.LSTM, gl.GRU])
+def test_a_scale_is_never_negative_as_in_a_study(kind: Any, key: str) -> None:
+    with pytest.raises(gl.InputError, match=rf"^{key} must be 0 or more, got -1$"):
+        kind.init(3, 16, **{key: -1})
+    weights = kind.init(3, 16, **{key: 0.0}, rng=0)
+    assert not (weights.W_hh if key == "scale" else weights.W_xh).any()
+
+
 @pytest.mark.parametrize("name", RECURRENT)
 def test_one_draw_for_every_scale(name: str) -> None:
     np.testing.assert_array_equal(draw(name, 3.0), 3.0 * draw(name, 1.0))

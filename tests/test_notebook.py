@@ -13,6 +13,7 @@ from study.tiny import run, tiny
 
 import gradlab as gl
 from gradlab.analysis.judge import judge
+from gradlab.analysis.numerals import compact
 from gradlab.layers import LayerTrace
 from gradlab.trace import Trace
 
@@ -62,6 +63,12 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "custom": gl.trace(stepless, X),
         "layer": trace.layers[0],
         "rate": trace.rate(),
+        "spectrum": trace.spectrum(9),
+        "horizon": trace.horizon(),
+        "shape": trace.shape(),
+        "paths": trace.paths(),
+        "truncation": trace.truncation(),
+        "sensitivity": trace.sensitivity(),
         "verdict": trace.verdict(),
         "selfcheck": gl.selfcheck(gl.RNN.init(2, 3, rng=0)),
         "study": tiny(question=QUESTION),
@@ -77,6 +84,12 @@ NAMES = [
     "custom",
     "layer",
     "rate",
+    "spectrum",
+    "horizon",
+    "shape",
+    "paths",
+    "truncation",
+    "sensitivity",
     "verdict",
     "selfcheck",
     "study",
@@ -109,6 +122,14 @@ def test_what_is_shown(things: dict[str, Any]) -> None:
             assert " ".join(line.split()) in Read(html(things[name])).text
     assert f"Rate: {things['rate']}" in Read(html(things["rate"])).text
     assert str(things["rate"]).endswith("] nats/step")
+    spectrum, paths = things["spectrum"], things["paths"]
+    assert repr(spectrum).startswith("Spectrum: λ1 … λ9 in nats/step, ± two standard errors\n  λ1         −")
+    assert f"λ9 {compact(spectrum.exponents[8])}" in Read(html(spectrum)).text
+    assert repr(things["horizon"]).startswith(f"Horizon: {things['horizon'].steps:g} steps\n")
+    assert repr(things["shape"]).startswith(f"Shape: {things['shape'].word}\n")
+    assert f"all paths            {compact(paths.everything[0].mean(), 3)} nats at t = 0" in repr(paths)
+    assert "  k 1   error 0." in repr(things["truncation"])
+    assert f"{compact(things['sensitivity'].log_norm[-1, 0].mean(), 3)} nats" in repr(things["sensitivity"])
     assert "layer 1, reverse GRU(input_size=5" in Read(html(things["deep"])).text
     assert Read(html(things["no loss"])).text == "Trace: T 30, B 4, O 5, no loss layer 0, forward " + repr(CELL)
     assert "complex step" in html(things["selfcheck"])

@@ -69,6 +69,15 @@ def test_a_low_forget_gate_is_opened() -> None:
     assert suggestion(trace).word == "STABLE"
 
 
+def test_a_layer_alone_sends_to_the_trace_that_can_try() -> None:
+    trace = gl.trace(gl.LSTM.init(1, 32, forget_bias=0.5, rng=0), inputs(), reads(32))
+    alone, whole = trace.layers[0].verdict(), trace.verdict()
+    assert (alone.word, alone.finding, alone.evidence) == (whole.word, whole.finding, whole.evidence)
+    assert str(alone).splitlines()[2] == "try         trace.verdict(), which tries changes on the same data"
+    still = gl.trace(gl.LSTM.init(1, 32, forget_bias=5.0, rng=0), inputs(), reads(32)).layers[0].verdict()
+    assert (still.word, still.suggestion) == ("STABLE", None)
+
+
 def test_the_numbers_of_the_evidence_are_those_of_the_gates() -> None:
     trace = gl.trace(gl.LSTM.init(1, 8, forget_bias=0.5, rng=0), inputs(), reads(8))
     kept = trace.verdict(rerun=False).facts.kept

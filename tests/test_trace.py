@@ -304,8 +304,20 @@ def test_names_of_one_layer_say_so_where_there_are_more() -> None:
 def test_one_bidirectional_layer_is_not_one_layer() -> None:
     cell = make("rnn-tanh", D, H)
     trace = gl.trace(gl.Network([gl.Bidirectional(cell, cell)]), inputs(), gl.mse(targets(2 * H)))
-    with pytest.raises(InputError, match=r"1 layers and 2 directions in all.*trace.layers\[i\].reverse.grad"):
+    ask = r"trace\.layers\[0\]\.grad, or trace\.layers\[0\]\.reverse\.grad$"
+    with pytest.raises(InputError, match=rf"this trace has 1 layer and 2 directions in all; ask one of them: {ask}"):
         _ = trace.grad
+
+
+def test_a_direction_that_is_not_there_is_not_named() -> None:
+    cells = [gl.RNN.init(D, H, rng=0), gl.RNN.init(H, H, rng=1)]
+    plain = gl.trace(gl.Network(cells), inputs(), gl.mse(targets(H)))
+    with pytest.raises(
+        InputError, match=r"^this trace has 2 layers; ask one of them: trace\.layers\[i\]\.rate, i 0 … 1$"
+    ):
+        plain.rate()
+    with pytest.raises(InputError, match=r"trace\.layers\[i\]\.rate, i 0 … 1, or trace\.layers\[0\]\.reverse\.rate$"):
+        deep().rate()
 
 
 # --- tables ---------------------------------------------------------------------------------------------------

@@ -22,8 +22,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from gradlab.analysis import markup
 from gradlab.analysis.factors import arranged, combinations
 from gradlab.analysis.increments import FIRST_LAG, checked, lengths
+from gradlab.analysis.numerals import compact, plain
 from gradlab.errors import InputError
 
 #: What the columns horizon_e and horizon_1pct of ``runs`` have left of the norm at lag 1.
@@ -59,6 +61,22 @@ class Horizon(NamedTuple):
     mean: float
     limit: float
     number: int
+
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        longer = f"longer than the {plain(self.limit)} steps that were seen"
+        ends = f" [{plain(self.low)}, {'∞' if np.isnan(self.high) else plain(self.high)}]"
+        told = longer if np.isnan(self.steps) else f"{plain(self.steps)}{'' if np.isnan(self.low) else ends} steps"
+        rows: list[tuple[str, object]] = [
+            ("watched", f"{self.number} sequences, {100 * self.censored:.0f} % of which ended before"),
+            ("mean", f"{compact(self.mean, 3)} steps, of the first {plain(self.limit)}"),
+        ]
+        return f"Horizon: {told}" if self.number else "Horizon: not known", rows if self.number else []
 
 
 def first_below(log_norm: ArrayLike, fraction: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -18,11 +18,13 @@ from gradlab.analysis.words import (
     EXPLODING,
     FLOAT32_MOST,
     FLOAT32_NATS,
+    MEASURED,
     MIXED,
     STABLE,
     UNCERTAIN,
     UNDERFLOWS,
     VANISHING,
+    basis,
     by_rate,
     gravest,
     shares,
@@ -87,7 +89,8 @@ def judge(evidence: Evidence, rerun: Rerun | None = None) -> Verdict:
         then one that was tried.
     """
     word = word_of(evidence)
-    return Verdict(word, finding(word, evidence), evidence.line, suggest(evidence, word, rerun), evidence)
+    because = "; ".join(told for told in (_doubt(word, evidence), evidence.line) if told)
+    return Verdict(word, finding(word, evidence), because, suggest(evidence, word, rerun), evidence)
 
 
 def together(parts: Sequence[tuple[str, Verdict]]) -> Verdict:
@@ -118,8 +121,23 @@ def finding(word: str, e: Evidence) -> str:
     if e.bends:
         return f"no constant rate, {e.bends}{_bent(word, e, needed)}"
     rated = f"{plus_minus(e.rate.rate, e.rate.low, e.rate.high)} nats/step"
+    if said := basis(word, e):
+        rated = f"{rated}; {'measured' if said == MEASURED else f'by {said}'}"
     tell = {VANISHING: _vanishing, UNDERFLOWS: _underflows, EXPLODING: _exploding, STABLE: _stable, MIXED: _mixed}
     return f"{rated}{tell.get(word, _uncertain)(e, needed)}"
+
+
+def _doubt(word: str, e: Evidence) -> str:
+    """Return what a word rests on that the rate's interval is too wide for; "" of every other one."""
+    if e.bends or not basis(word, e):
+        return ""
+    gone, stable, grown = shares(e)
+    part, said = {STABLE: (stable, "between 1 % and a hundredfold"), EXPLODING: (grown, "more than a hundredfold")}.get(
+        word, (gone, "less than 1 %")
+    )
+    count, number = round(part * len(e.left)), len(e.left)
+    where = f"all {number}" if count == number else f"{count} of {number}"
+    return f"the interval of the rate is too wide to say it; in {where} sequences {said} is left after {_steps(e.span)}"
 
 
 def _diverged(e: Evidence) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from gradlab.analysis import markup
 from gradlab.analysis.increments import (
     FIRST_LAG,
     Fit,
@@ -88,6 +89,23 @@ class Shape:
     of: str = ""
     turning_lag: float = np.nan
     evidence: str = ""
+
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        """Return the word, and what it has."""
+        known = (
+            ("rate", self.rate, " nats/step"),
+            ("half-life", self.half_life, " steps"),
+            ("exponent", self.exponent, f", of {self.of}"),
+            ("turns at", self.turning_lag, ", the lag"),
+        )
+        rows = [(name, f"{compact(value, 3)}{unit}") for name, value, unit in known if not np.isnan(value)]
+        return f"Shape: {self.word}", [*rows, ("because", self.evidence)]
 
 
 class _Profile(NamedTuple):

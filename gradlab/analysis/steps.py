@@ -22,16 +22,21 @@ def thinned(steps: pd.DataFrame) -> pd.DataFrame:
     return steps[steps["lag"].isin({0, last, *spaced.round().astype(int)})].reset_index(drop=True)
 
 
-def step_rows(quantity: str, logs: NDArray[np.float64], t: Array, lag: Array) -> dict[str, Any]:
+def step_rows(quantity: str, logs: NDArray[np.float64], t: Array, lag: Array, along: str = "") -> dict[str, Any]:
     """Return columns of ``steps``, one row a t (of unequal lengths one a pair of t and lag), last axis sequences.
 
     Parameters
     ----------
     logs : ``(n, B)`` natural logarithms; −inf is an exact zero, counted and left out; nan lies beyond an end.
     t, lag : ``(n, B)`` true steps and lags; a negative lag lies beyond a sequence's end.
+    along : "lag" or "t": of unequal lengths one row a lag, of the sequences that reach it, or one a t, of those that
+        run then, for pictures over it; the other column is that of the longest sequence.
     """
-    if (lag != lag[:, :1]).any():
-        t, lag, logs = _by_t_and_lag(t, lag, logs)
+    if (lag != lag[:, :1]).any() or (lag < 0).any():
+        inside = lag >= 0
+        if along:
+            t, lag = _of_the_longest(t, lag, along)
+        t, lag, logs = _by_t_and_lag(t, lag, np.where(inside, logs, np.nan), inside)
     low, middle, high = _quantiles(logs)
     finite = np.isfinite(logs)
     with np.errstate(all="ignore"):
@@ -48,12 +53,20 @@ def step_rows(quantity: str, logs: NDArray[np.float64], t: Array, lag: Array) ->
     }
 
 
-def _by_t_and_lag(t: Array, lag: Array, logs: Array) -> tuple[Array, Array, Array]:
-    """Return one row a pair (t, lag), nan for the sequences that are elsewhere; pairs beyond an end are dropped."""
+def _of_the_longest(t: Array, lag: Array, along: str) -> tuple[Array, Array]:
+    """Return t and lag with one of the two as in the longest sequence; backward in time (t = lag + 1) they stay."""
+    end = (t + lag).max()
+    if (t == lag + 1).all():
+        return t, lag
+    return (end - lag, lag) if along == "lag" else (t, end - t)
+
+
+def _by_t_and_lag(t: Array, lag: Array, logs: Array, inside: Array) -> tuple[Array, Array, Array]:
+    """Return one row a pair (t, lag), nan for the sequences that are elsewhere; pairs beyond all ends are dropped."""
     pairs, row = np.unique(np.stack([t.ravel(), lag.ravel()]), axis=1, return_inverse=True)
     spread = np.full((pairs.shape[1], logs.shape[1]), np.nan)
     spread[row.reshape(logs.shape), np.arange(logs.shape[1])] = logs
-    real = pairs[1] >= 0
+    real = np.bincount(row.ravel(), weights=inside.ravel()) > 0
     return pairs[0][real][:, None], pairs[1][real][:, None], spread[real]
 
 

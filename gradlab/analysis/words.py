@@ -28,6 +28,8 @@ FLOAT32_MOST = math.log(float(np.finfo(np.float32).max))
 AGREE, OPPOSED = 0.75, 0.25
 #: Three quarters of fewer than four sequences are all of them.
 FEWEST = 4
+#: What a word rests on where it is not the rate's interval.
+MEASURED, BY_EXPONENT = "measured", "λ₁"
 #: An exponent is known to twice its standard error.
 ERRORS = 2.0
 
@@ -59,6 +61,17 @@ def word_of(e: Evidence) -> str:
     if word == UNCERTAIN:
         return by_exponent(e) if by_exponent(e) != UNCERTAIN else by_measure(e)
     return UNCERTAIN if denied(word, e) else word
+
+
+def basis(word: str, e: Evidence) -> str:
+    """Return what ``word`` rests on where the rate's interval does not say it: "measured" or "λ₁"; else ""."""
+    if word not in (VANISHING, EXPLODING, STABLE, UNDERFLOWS):
+        return ""
+    if e.bends:
+        return MEASURED
+    if by_rate(e) != UNCERTAIN:
+        return ""
+    return BY_EXPONENT if by_exponent(e) == word else MEASURED
 
 
 def by_rate(e: Evidence) -> str:

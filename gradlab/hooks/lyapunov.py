@@ -17,10 +17,11 @@ WARMUP_SHARE = 0.1
 
 
 class LyapunovHook(TableHook):
-    """``lyapunov:k`` (k 1 unless given): rows of ``spectra``; of ``runs`` lyapunov_1 … k and what follows from them.
+    """``lyapunov:k`` (k 1 unless given, capped at the state's width): rows of ``spectra``; of ``runs`` lyapunov_1 … k.
 
-    That is kaplan_yorke, entropy, positive_exponents and mean_exponent. The mean of all exponents is also the mean of
-    ln|det J_t| over S (the sum rule), which an RNN has in closed form, so there it needs no more than k = 1.
+    And of ``runs`` what follows from them: kaplan_yorke, entropy, positive_exponents and mean_exponent. The mean of all
+    exponents is also the mean of ln|det J_t| over S (the sum rule), which an RNN has in closed form, so there it needs
+    no more than k = 1.
     """
 
     table: ClassVar[str] = "spectra"

@@ -236,3 +236,36 @@ def test_without_a_constant_rate_only_what_was_measured_counts(left: tuple[float
     assert turned.finding.startswith("no constant rate, one way until lag 40 and the other from there on: ")
     straight = judged(known(-0.2, 0.01), 100, shape=Shape("exponential", rate=-0.2))
     assert (straight.word, straight.finding[:6]) == ("VANISHING", "−0.200")
+
+
+@pytest.mark.parametrize(
+    ("left", "word", "where"),
+    [
+        ((-14.0,) * 8, "VANISHING", "all 8 sequences less than 1 %"),
+        ((-14.0,) * 7 + (-1.0,), "VANISHING", "7 of 8 sequences less than 1 %"),
+        ((14.0,) * 8, "EXPLODING", "all 8 sequences more than a hundredfold"),
+        ((1.0, -1.0) * 4, "STABLE", "all 8 sequences between 1 % and a hundredfold"),
+    ],
+)
+def test_a_word_that_was_measured_where_the_rate_is_too_wide_says_so(
+    left: tuple[float, ...], word: str, where: str
+) -> None:
+    found = judged(known(-0.3, 4.1), 59, left=left, horizon_1pct=14.0)
+    assert found.word == word
+    assert found.finding.startswith("−0.3 ± 4.1 nats/step; measured: ")
+    doubt = "the interval of the rate is too wide to say it; in "
+    assert found.evidence.startswith(f"{doubt}{where} is left after 59 steps; the mean of 80 increments")
+
+
+def test_a_word_that_rests_on_the_largest_exponent_says_so() -> None:
+    others = {"left": (-14.0,) * 8, "exponents": (-0.25,), "errors": (0.01,), "size": 8, "horizon_1pct": 14.0}
+    found = judged(known(-0.3, 4.1), 59, **others)
+    assert found.finding.startswith("−0.3 ± 4.1 nats/step; by λ₁: 1 % of the gradient is left after 14 of the 59 steps")
+    assert found.evidence.startswith("the interval of the rate is too wide to say it; in all 8 sequences less than 1 %")
+    assert "λ₁ −0.25" in found.evidence
+
+
+def test_a_word_that_the_rate_says_rests_on_nothing_else() -> None:
+    found = judged(known(-0.3, 0.01), 59, left=(-14.0,) * 8, horizon_1pct=14.0)
+    assert found.finding.startswith("−0.300 ± 0.010 nats/step: 1 %")
+    assert "too wide" not in found.evidence

@@ -18,7 +18,7 @@ PREFIX = "contribution_"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return ln of the norm of step t's part of each parameter's gradient over the lag, a line a parameter."""
+    """Return ln of the norm of step t's part of each parameter's gradient over t, a line a parameter."""
     runs, steps = frames["runs"], frames["steps"]
     found = joined(few(runs), steps[steps["quantity"].str.startswith(PREFIX)])
     if found.empty:
@@ -26,20 +26,20 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     found[SETTING] = settings(found, [name for name in combinations(runs) if name != "length"])
     names = found["quantity"].str.removeprefix(PREFIX)
     found["parameter"] = pd.Categorical(names, categories=names.unique())
-    table = averaged(found[drawn(found, [SETTING, "parameter"])], [SETTING, "parameter", "lag"], "part")
-    return table, Layout(SETTING, (), "lag", "part", "parameter")
+    table = averaged(found[drawn(found, [SETTING, "parameter"], "t")], [SETTING, "parameter", "t"], "part")
+    return table, Layout(SETTING, (), "t", "part", "parameter")
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the ln norm of every step's part over the lag, a line a parameter, its interval as a band."""
+    """Draw the ln norm of every step's part over t, a line a parameter, its interval as a band."""
     ax = ax if ax is not None else new_axes()
     bands(ax, table, layout, whole)
     return ax
 
 
 def says(table: pd.DataFrame, layout: Layout) -> str:
-    """Return by how much the parts of the furthest step lie below those of the nearest, at the two extremes."""
-    ordered = table[np.isfinite(table["part"])].sort_values("lag")
+    """Return by how much the parts of the first step lie below those of the last, at the two extremes."""
+    ordered = table[np.isfinite(table["part"])].sort_values("t", ascending=False)
     parts = ordered.groupby([layout.panel, layout.hue], observed=True)["part"]
     change = (parts.last() - parts.first()).sort_values()
     if change.empty:
@@ -53,8 +53,9 @@ PICTURE = Picture(
     draw,
     says,
     "What each step gives to the gradient of a parameter: logarithm of the norm of its part of the batch's mean "
-    "gradient, against the lag; bands: 95 % t-intervals over the seeds; of more than three values of what is turned, "
+    "gradient, against t; bands: 95 % t-intervals over the seeds; of more than three values of what is turned, "
     "the lowest, the middle and the highest",
     lambda table, layout: 1.6,
     hooks=("contributions",),
+    along="t",
 )

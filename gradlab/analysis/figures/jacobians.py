@@ -72,4 +72,5 @@ PICTURE = Picture(
     "below it shrinks; of more than three values of what is turned, the lowest, the middle and the highest",
     lambda table, layout: 1.6,
     hooks=("jacobians",),
+    along="t",
 )

@@ -28,7 +28,7 @@ class Picture(NamedTuple):
     """How a figure comes about: its table, the function that draws a panel of it, what it says and shows.
 
     ``height`` is that of one line of panels, in inches; ``hooks`` record of one pass what it shows; ``bar`` is what its
-    colours stand for, where they stand for numbers.
+    colours stand for, where they stand for numbers; ``along`` is what it runs over where sequences differ in length.
     """
 
     table: tables.Table
@@ -38,6 +38,7 @@ class Picture(NamedTuple):
     height: Callable[[pd.DataFrame, Layout], float]
     hooks: tuple[str, ...] = ()
     bar: str = ""
+    along: Literal["lag", "t"] = "lag"
 
 
 def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
