@@ -358,7 +358,9 @@ def test_comparison_draws_every_difference_with_its_interval() -> None:
     assert [point.get_markerfacecolor() != "white" for point in points] == apart.tolist()
     runs = FRAMES[0].query("length == 40 and scale == 1").pivot(index="seed", columns="cell", values="rate")
     assert points[1].get_xdata()[0] == pytest.approx((runs["lstm"] - runs["rnn"]).mean())
-    assert "differences are not around zero; the largest: LSTM" in figures.comparison.says(table, layout)
+    assert "differences have an interval that leaves out zero; the largest: LSTM" in figures.comparison.says(
+        table, layout
+    )
 
 
 def test_comparison_of_three_cells_has_a_panel_a_pair_and_hatches_what_was_lost() -> None:
