@@ -291,6 +291,17 @@ def test_phase_has_the_edge_of_theory_where_it_has_one() -> None:
     assert "of gated cells it knows no such line" in figures.FIGURES["phase"].shows
 
 
+def test_phase_draws_the_edge_of_theory_over_the_cells_and_the_numbers_beside_it() -> None:
+    frames = with_theory(*FRAMES)
+    frames["theory"] = frames["theory"].assign(theory=np.log(frames["theory"]["scale"]))  # through the row of scale 1
+    rnn, lstm = panels(figures.draw("phase", frames))
+    edge = [found for found in rnn.lines if found.get_label() == figures.phase.CRITICAL]
+    assert min(line.get_zorder() for line in edge) > max(text.get_zorder() for text in rnn.texts)
+    away = [abs(text.get_position()[1] - line.get_ydata()[0]) for text in rnn.texts for line in edge]
+    assert min(away) == pytest.approx(figures.phase.CLEAR)
+    assert {text.get_position()[1] % 1 for text in lstm.texts} == {0.5}
+
+
 def test_phase_has_no_edge_that_lies_beyond_what_was_studied() -> None:
     frames = with_theory(*FRAMES)
     above = frames | {"theory": frames["theory"].assign(theory=-1.0)}
