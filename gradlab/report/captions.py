@@ -34,6 +34,8 @@ def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, 
 def _compared(table: pd.DataFrame) -> str:
     apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
     known = table["difference_low"].notna().sum()
+    if not known:
+        return "No difference has an interval"
     count = f"{len(apart)} of {known} differ"
     count += f" ({len(table) - known} without an interval)" if known < len(table) else ""
     if apart.empty:

@@ -134,7 +134,7 @@ def test_phase_says_where_the_mean_is_zero_if_only_some_seeds_cross() -> None:
     start = "The rate turns positive (mean of the seeds' crossings): rnn "
     assert some == f"{start}in 1 of 3 seeds only, the mean's zero lies at scale 1.429."
     never = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=[*low, 0.5, -1, -1] * 2), steps)))
-    assert never == f"{start}in 1 of 3 seeds only, the mean rate does not."
+    assert never == f"{start}in 1 of 3 seeds only, not in the mean over all seeds."
     rates = [*low, *high, *low, 1.0, 1.0, 1.0]
     both = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=rates), steps)))
     assert both == (

@@ -48,6 +48,8 @@ def test_every_table_has_its_caption(runs: pd.DataFrame) -> None:
         "**comparisons.** Difference of rates at length 20, paired by seed and data, with intervals that hold" in text
     )
     assert "2 of 2 differ (1 without an interval); the largest difference: LSTM vanishes 0.356 [0.356, 0.356] " in text
+    lost = printed(runs.assign(status="failed", error="no"), STUDY, "markdown")
+    assert "No difference has an interval." in lost
     assert "**excluded.** Runs that are left out of every mean. 3 diverged and 3 failed." in text
     assert "It does in every seed in 1 of 4 rows." in text
     assert "1 of 1 lie within their tolerance." in text

@@ -60,6 +60,8 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
     """Return the widest difference whose interval leaves out zero, in its own sentence, and how many there are."""
     apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
     known = int(table["difference_low"].notna().sum())
+    if not known:
+        return "No difference has an interval."
     told = f"{len(apart)} of {known} differences have an interval that leaves out zero"
     told += f" ({len(table) - known} without an interval)" if known < len(table) else ""
     if apart.empty:

@@ -168,7 +168,7 @@ def _zero_of_mean(part: pd.DataFrame, some: pd.DataFrame, layout: Layout) -> str
     zeros = [tables.crossing(column[layout.y], column["rate"]) for _, column in columns]
     known = [zero for zero in zeros if not np.isnan(zero)]
     if not known:
-        return "the mean rate does not"
+        return "not in the mean over all seeds"
     return f"the mean's zero lies at {layout.y} {_span(min(known), max(known))}"
 
 
