@@ -309,6 +309,14 @@ def test_phase_has_no_edge_that_lies_beyond_what_was_studied() -> None:
     assert "Theory" not in figures.phase.says(*figures.phase.tabulate(above))
 
 
+def test_phase_draws_no_edge_outside_of_what_has_run() -> None:
+    runs, steps = FRAMES
+    begun = runs.assign(status=runs["status"].where(runs["scale"] <= 1.0, "planned"))
+    rnn, _ = panels(figures.draw("phase", with_theory(begun, steps)))  # the edge lies at 1.2
+    assert [label.get_text() for label in rnn.get_yticklabels()] == ["0.5", "1"]
+    assert not [found for found in rnn.lines if found.get_label() == figures.phase.CRITICAL]
+
+
 def test_theory_that_does_not_depend_on_a_panel_is_in_each() -> None:
     grid = {"cell": ["rnn", "lstm"], "hidden": [8, 16], "scale": [0.5, 1.0, 2.0]}
     figure = figures.draw("lyapunov", with_theory(*make_frames(grid, seeds=2)))

@@ -76,8 +76,11 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     _zero_line(ax, rate, joined=pd.api.types.is_numeric_dtype(table[layout.x]))
     edges: dict[int, float] = {}
     for column, part in table.dropna(subset="critical").groupby(layout.x, observed=True):
+        at = np.interp(part["critical"].iloc[0], y, np.arange(len(y)) + 0.5, left=np.nan, right=np.nan)
+        if np.isnan(at):  # beyond what has run
+            continue
         i = x.index(column)
-        edges[i] = at = float(np.interp(part["critical"].iloc[0], y, np.arange(len(y)) + 0.5))
+        edges[i] = float(at)
         ax.plot([i, i + 1], [at, at], color="black", ls=DASHES, path_effects=HALO, label=CRITICAL, zorder=5)
     for _, row in table.iterrows():
         i, j = x.index(row[layout.x]), y.index(row[layout.y])
