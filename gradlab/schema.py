@@ -88,6 +88,12 @@ DERIVED: dict[str, Column] = {
     "crossing": Column(
         "float64", "", "value of the control at which the rate turns positive, interpolated", "rate turns positive at"
     ),
+    "jac_norm2_geometric": Column(
+        "float64", "", "geometric mean of jac_norm2_median over the seeds", "geometric mean of median ‖J_t‖₂"
+    ),
+    "jac_cond_geometric": Column(
+        "float64", "", "geometric mean of jac_cond_median over the seeds", "geometric mean of median cond J_t"
+    ),
     "crossed": Column("int64", "", "seeds in which the rate turns positive", "seeds that cross"),
     "horizon_e_mean": Column("float64", "steps", "mean steps until ‖δ‖ is below 1/e, of the first `limit` ones"),
     "horizon_1pct_mean": Column("float64", "steps", "mean steps until ‖δ‖ is below 1 %, of the first `limit` ones"),

@@ -123,6 +123,33 @@ def test_report_of_what_cannot_be_is_refused(command: Command, words: tuple[str,
     assert not list(Path().rglob("*.html"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("report", "r"), ("report", "r", "s"), ("report", "s", "r"), ("report", "r", "--format", "csv"), ("export", "r")],
+)
+def test_a_folder_without_a_finished_run_keeps_its_published_tables(command: Command, words: tuple[str, ...]) -> None:
+    run(tiny(grid={"length": [6], "seeds": 1}), Path("s"), progress=False)
+    Path("r/tables").mkdir(parents=True)
+    Path("r/study.toml").write_text(TINY, encoding="utf-8")
+    for path in ("r/tables/rates.csv", "r/tables/published.md", "r/report.html"):
+        Path(path).write_text("published", encoding="utf-8")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    makes = "holds no finished run; `gradlab run` on its file makes some; nothing was written"
+    assert command(*words) == (2, "", f"gradlab: r: {makes}\n")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_run_of_which_all_failed_still_has_its_report(
+    command: Command, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(measuring, "trace", fails)
+    assert command("run", spec, "--workers", "0")[:2] == (1, "results/tiny/report.html\n")
+    assert "16 failed of 16 runs" in Path("results/tiny/report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("no_report")
 def test_a_second_run_skips_everything(command: Command, spec: str) -> None:
     command("run", spec, "--workers", "0", "--out", "r")

@@ -65,6 +65,24 @@ def combinations(runs: pd.DataFrame) -> list[str]:
     return names if "cell" in names else ["cell", *names]
 
 
+def ran(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that have run, however they ended; what is only planned has not been studied."""
+    found: pd.DataFrame = runs[runs["status"] != "planned"]
+    return found
+
+
+def seeds_told(runs: pd.DataFrame) -> str:
+    """Return how many seeds each combination has run in: ``one seed``, ``5 seeds``, ``8 to 20 seeds``."""
+    by = combinations(runs)
+    counts = ran(arranged(runs)).groupby(by, dropna=False, observed=True)[SEED].nunique()
+    if counts.empty:
+        return "no seed yet"
+    fewest, most = int(counts.min()), int(counts.max())
+    if most == 1:
+        return "one seed"
+    return f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
+
+
 def constants(runs: pd.DataFrame) -> dict[str, Any]:
     """Return the keys that take one value, and that value; not the hooks, which change no number."""
     names = [name for name in keys(runs) if name not in (SEED, "hooks") and _distinct(runs, name) == 1]

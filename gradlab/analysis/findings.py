@@ -6,21 +6,26 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from gradlab.analysis.factors import longest, named, numeric_control, others, placed
+from gradlab.analysis.factors import longest, named, numeric_control, others, placed, ran
 from gradlab.analysis.numerals import estimate
 from gradlab.analysis.tables import crossings, rates
 
+#: What is said of a setting that is only planned.
+NOT_RUN = "not run yet"
+
 
 def study_findings(runs: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return for each cell its name and what its rates at the longest length say."""
+    """Return for each cell its name and what its rates at the longest length say of what has run of it."""
     kept = longest(runs)
     along = numeric_control(kept)
     table, rows = rates(kept), others(kept, "cell", along)
     where = None if along is None else crossings(kept)
-    return [
-        (str(cell), "; ".join(_cell_finding(part, along, rows, where)))
-        for cell, part in table.groupby("cell", observed=True)
-    ]
+    found = []
+    for cell, planned in kept.groupby("cell", observed=True, sort=False):
+        left, part = len(planned) - len(ran(planned)), table[table["cell"] == cell]
+        told = "; ".join(_cell_finding(part, along, rows, where, finished=not left)) or NOT_RUN
+        found.append((str(cell), told + (f" ({left} of {len(planned)} runs {NOT_RUN})" if left and len(part) else "")))
+    return found
 
 
 def signs(table: pd.DataFrame, value: str, noun: str) -> str:
@@ -34,26 +39,26 @@ def signs(table: pd.DataFrame, value: str, noun: str) -> str:
 
 
 def _cell_finding(
-    table: pd.DataFrame, along: str | None, rows: tuple[str, ...], where: pd.DataFrame | None
+    table: pd.DataFrame, along: str | None, rows: tuple[str, ...], where: pd.DataFrame | None, *, finished: bool
 ) -> Iterator[str]:
     if along is None or where is None:
         for _, row in table.iterrows():
             yield _labelled(row, rows, f"{_rated(row)} nats/step{_left_out(row['diverged'], row['failed'])}")
         return
-    turns = where.merge(table[["cell", *rows]].drop_duplicates(), on=["cell", *rows])
-    for (_, turn), part in zip(turns.iterrows(), _parts(table, rows), strict=True):
-        yield _labelled(turn, rows, _along(part.sort_values(along), along, turn))
+    for part in _parts(table, rows):
+        turn = where.merge(part[["cell", *rows]].drop_duplicates(), on=["cell", *rows]).iloc[0]
+        yield _labelled(turn, rows, _along(part.sort_values(along), along, turn, finished=finished))
 
 
 def _parts(table: pd.DataFrame, rows: tuple[str, ...]) -> Iterator[pd.DataFrame]:
-    if not rows:
-        yield table
+    if not rows or table.empty:
+        yield from [table] * (not table.empty)
         return
     for _, part in table.groupby(list(rows), observed=True, dropna=False):
         yield part
 
 
-def _along(part: pd.DataFrame, along: str, turn: pd.Series) -> str:
+def _along(part: pd.DataFrame, along: str, turn: pd.Series, *, finished: bool) -> str:
     known, lost = part.dropna(subset="rate"), _left_out(part["diverged"].sum(), part["failed"].sum())
     if known.empty:
         return "no run has a rate" + lost
@@ -63,19 +68,20 @@ def _along(part: pd.DataFrame, along: str, turn: pd.Series) -> str:
     ends = f"{_rated(first)} nats/step at {named(along, first[along])}"
     if len(known) > 1:
         ends += f", {_rated(last)} at {named(along, last[along])}"
-    return f"{_sign(known, along, turn)}: {ends}{lost}"
+    return f"{_sign(known, along, turn, finished=finished)}: {ends}{lost}"
 
 
-def _sign(known: pd.DataFrame, along: str, turn: pd.Series) -> str:
+def _sign(known: pd.DataFrame, along: str, turn: pd.Series, *, finished: bool) -> str:
+    every = f"every {along} {'studied' if finished else 'run so far'}"
     if (known["rate"] < 0).all():
-        return f"the gradient decays at every {along} studied"
+        return f"the gradient decays at {every}"
     if (known["rate"] > 0).all():
-        return f"the gradient grows at every {along} studied"
+        return f"the gradient grows at {every}"
     if turn["crossed"] == turn["seeds"]:
         told = estimate(turn["crossing"], turn["crossing_low"], turn["crossing_high"])
         return f"the rate turns positive at {along} {told}"
     if not turn["crossed"]:
-        return f"the rate never turns positive as {along} grows"
+        return f"the rate never turns positive as {along} grows" + ("" if finished else ", as far as it has run")
     return f"the rate turns positive in {turn['crossed']} of {turn['seeds']} seeds"
 
 

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from gradlab.analysis import markup
-from gradlab.analysis.factors import arranged, combinations
+from gradlab.analysis.factors import arranged, combinations, ran
 from gradlab.analysis.increments import FIRST_LAG, checked, lengths
 from gradlab.analysis.numerals import compact, plain
 from gradlab.errors import InputError
@@ -149,7 +149,7 @@ def horizon_table(runs: pd.DataFrame, by: Sequence[str] | None = None, *, value:
     ----------
     runs : DataFrame
         With ``status``, ``length``, ``censored``, ``value`` and ``by``. Runs that are not done, or have no horizon
-        (all their gradients are zero at lag 1), are left out.
+        (all their gradients are zero at lag 1), are left out, and what has not run at all has no row.
     by : sequence of str, optional
         What a row of the answer is; all that varies, and the cell, unless given.
     value : str
@@ -174,7 +174,7 @@ def horizon_table(runs: pd.DataFrame, by: Sequence[str] | None = None, *, value:
     missing = [name for name in needed if name not in runs.columns]
     if missing:
         raise InputError(f'runs: missing {missing}; hooks = ["gradients"] records horizons')
-    known = arranged(runs).assign(known=(runs["status"] == "done") & runs["censored"].notna())
+    known = ran(arranged(runs).assign(known=(runs["status"] == "done") & runs["censored"].notna()))
     rows = [
         [*(name if isinstance(name, tuple) else (name,)), *_over_seeds(part[part["known"]], value)]
         for name, part in known.groupby(groups, dropna=False, observed=True)

@@ -8,6 +8,8 @@ import math
 UNKNOWN = "—"
 #: Digits beyond these say nothing in nats per step, however narrow the interval is.
 MOST_DECIMALS = 6
+#: An interval is uneven whose upper side is more than so many times its lower one.
+UNEVEN = 1.5
 
 
 def numeral(value: float, decimals: int) -> str:
@@ -35,7 +37,7 @@ def probability(p: float) -> str:
 
 
 def estimate(value: float, low: float, high: float) -> str:
-    """Return ``−0.412 [−0.431, −0.393]``; the interval's half width keeps two digits."""
+    """Return ``−0.412 [−0.431, −0.393]``; two digits of the interval's half width, of an uneven one its short side."""
     decimals = _supported(value, low, high)
     if math.isnan(low) or math.isnan(high):
         return numeral(value, decimals)
@@ -62,6 +64,8 @@ def factor(nats: float) -> str:
 
 def _supported(value: float, low: float, high: float) -> int:
     half = (high - low) / 2
+    if high - value > UNEVEN * (value - low) > 0:
+        half = min(value - low, low) if low > 0 else value - low
     return _decimals(half, 2) if half > 0 and math.isfinite(half) else _decimals(value, 3)
 
 

@@ -11,13 +11,24 @@ import numpy as np
 import pandas as pd
 
 from gradlab.analysis.evidence import Evidence, share
-from gradlab.analysis.factors import PLACES, arranged, control, longest, named, numeric_control, varying
+from gradlab.analysis.factors import (
+    PLACES,
+    arranged,
+    combinations,
+    control,
+    longest,
+    named,
+    numeric_control,
+    ran,
+    varying,
+)
+from gradlab.analysis.findings import NOT_RUN
 from gradlab.analysis.judge import Verdict
 from gradlab.analysis.numerals import compact, estimate, plain
 from gradlab.analysis.rates import Rate, across_seeds
 from gradlab.analysis.shapes import NON_MONOTONE, POWER_LAW
 from gradlab.analysis.suggestions import Suggestion, Try, spelled
-from gradlab.analysis.tables import has_rates
+from gradlab.analysis.tables import has_rates, measures
 from gradlab.analysis.words import DEAD, DIVERGED, MIXED, STABLE, UNCERTAIN, word_of
 
 
@@ -62,23 +73,40 @@ def study_verdict(runs: pd.DataFrame) -> Verdict:
     if not runs["status"].isin(["done", "diverged"]).any():
         return _nothing("no run is done", runs)
     kept = longest(runs)
-    found = settings(kept)
+    found, left = settings(kept), _not_run(kept)
+    if not found:
+        return _nothing(f"the longest length, {kept['length'].max():g}, is {NOT_RUN}", runs)
     words = {setting.word for setting in found}
     by_cell = {cell: list(ones) for cell, ones in groupby(found, key=lambda one: one.cell)}
-    told = [f"{cell}: {_along(ones, numeric_control(kept))}" for cell, ones in by_cell.items()]
+    of = {name: name.split()[0] for name in by_cell}  # a layer's settings are its cell's
+    told = [f"{name}: {_along(ones, numeric_control(kept), left.get(of[name], ''))}" for name, ones in by_cell.items()]
+    told += [f"{cell}: {NOT_RUN}" for cell in left if cell not in of.values()]
     word = words.pop() if len(words) == 1 else MIXED
-    return Verdict(word, "; ".join(told), _because(kept, found), _tried_here(by_cell))
+    return Verdict(word, "; ".join(told), _because(kept, found), _tried_here(by_cell, finished=not left))
 
 
 def settings(runs: pd.DataFrame) -> list[Setting]:
-    """Return the settings of ``runs``, by cell, in the order of the control."""
+    """Return the settings of ``runs`` that have run, by cell, in the order of the control."""
     names = [name for name in varying(runs) if name != "cell"]
     read = runs["at"] if "at" in runs else ["last"] * len(runs)
     placed = arranged(runs).assign(_span=[_span(*pair) for pair in zip(read, runs["length"], strict=True)])
     along = control(runs)
     order = ["cell", *(name for name in names if name != along), *([along] if along in names else [])]
-    groups = placed.groupby(order, dropna=False, observed=True, sort=True)
+    groups = ran(placed).groupby(order, dropna=False, observed=True, sort=True)
     return [_setting(dict(zip(order, key, strict=True)), part) for key, part in groups]
+
+
+def _not_run(runs: pd.DataFrame) -> dict[str, str]:
+    """Return of each cell how many of its settings have not run, if any: ``3 of 4 settings not run yet``."""
+    every = arranged(runs)
+    names = [name for name in combinations(runs) if name not in PLACES]
+    groups = every.assign(_ran=every["status"] != "planned").groupby(names, dropna=False, observed=True, sort=False)
+    counts = groups["_ran"].any().reset_index().groupby("cell", observed=True, sort=False)["_ran"].agg(["sum", "size"])
+    return {
+        str(cell): f"{row['size'] - row['sum']} of {row['size']} settings {NOT_RUN}"
+        for cell, row in counts.iterrows()
+        if row["sum"] < row["size"]
+    }
 
 
 def _setting(keys: dict[str, Any], part: pd.DataFrame) -> Setting:
@@ -116,10 +144,16 @@ def _span(at: Any, length: Any) -> float:
 # --- the first line -------------------------------------------------------------------------------
 
 
-def _along(ones: Sequence[Setting], along: str | None) -> str:
+def _along(ones: Sequence[Setting], along: str | None, left: str) -> str:
+    """Return one cell's words along the control, and what is ``left`` to run."""
+    return _words_along(ones, along, finished=not left) + (f", {left}" if left else "")
+
+
+def _words_along(ones: Sequence[Setting], along: str | None, *, finished: bool) -> str:
     """Return one cell's words along the control; where more than that varies, how many settings have which."""
     if len(ones) == 1:
-        return f"{ones[0].word}, {ones[0].told} nats/step"
+        where = f" at {_keys(ones[0].keys)}" if ones[0].keys else ""
+        return f"{ones[0].word}, {ones[0].told} nats/step{where}"
     if along is None or any(set(one.keys) != {along} for one in ones):
         counts = pd.Series([one.word for one in ones]).value_counts()
         best = min(ones, key=lambda one: one.distance)
@@ -127,8 +161,9 @@ def _along(ones: Sequence[Setting], along: str | None) -> str:
         return f"{words} of {len(ones)} settings; nearest to {STABLE} {best.told} nats/step at {_keys(best.keys)}"
     short = along.rpartition(".")[2]
     stretches = [list(group) for _, group in groupby(ones, key=lambda one: one.word)]
-    everywhere = f"at every {short} studied, " if len(stretches) == 1 else ""
-    return everywhere + ", ".join(_stretch(stretch, along, short) for stretch in stretches)
+    if len(stretches) == 1 and finished:
+        return _stretch(ones, along, f"every {short} studied,")
+    return ", ".join(_stretch(stretch, along, short) for stretch in stretches)
 
 
 def _stretch(stretch: Sequence[Setting], along: str, short: str) -> str:
@@ -147,15 +182,17 @@ def _keys(keys: dict[str, Any]) -> str:
 
 
 def _because(runs: pd.DataFrame, found: Sequence[Setting]) -> str:
-    seeds, span = max(one.evidence.rate.window for one in found), max(one.evidence.span for one in found)
-    interval = (
-        f"means over {seeds} seeds with 95 % t-intervals" if seeds > 1 else "one seed, the run's own 95 % interval"
-    )
+    seeds, span = [one.evidence.rate.window for one in found], max(one.evidence.span for one in found)
+    averaged = sorted({count for count in seeds if count > 1})
+    over = " to ".join(f"{count}" for count in averaged[:: max(len(averaged) - 1, 1)])
+    interval = f"means over {over} seeds with 95 % t-intervals" if averaged else "one seed, the run's own 95 % interval"
     told = [f"{interval}, judged over {span} steps"]
-    told += [f"{count} of {len(runs)} gradients {says}" for says, count in _bent(runs)]
-    told += [f"{cell}: {says}" for cell, part in runs.groupby("cell", sort=False) if (says := _measured(part))]
-    lost = runs["status"].value_counts()
-    told += [f"{lost[status]} of {len(runs)} runs {status}" for status in ("diverged", "failed") if status in lost]
+    told += [f"{count} of {len(ran(runs))} gradients {says}" for says, count in _bent(runs)]
+    measured = measures(runs).groupby("cell", sort=False, observed=True)
+    told += [f"{cell}{_of_means(part, seeds)}: {says}" for cell, part in measured if (says := _measured(part))]
+    lost = runs["status"].replace("planned", NOT_RUN).value_counts()
+    words = ("diverged", "failed", NOT_RUN)
+    told += [f"{lost[status]} of {len(runs)} runs {status}" for status in words if status in lost]
     return "; ".join(told)
 
 
@@ -166,7 +203,13 @@ def _bent(runs: pd.DataFrame) -> list[tuple[str, int]]:
     return [(told, int((shapes == word).sum())) for word, told in kinds.items() if (shapes == word).any()]
 
 
+def _of_means(part: pd.DataFrame, seeds: Sequence[int]) -> str:
+    """Return what the range over a cell's settings is of, where there are several."""
+    return (", each setting's mean over its seeds" if max(seeds) > 1 else ", each setting") if len(part) > 1 else ""
+
+
 def _measured(part: pd.DataFrame) -> str:
+    """Return the range over a cell's settings of what hooks recorded, as `gradlab.analysis.tables.measures` has it."""
     told = []
     for column, shown in (("lyapunov_1", "λ₁"), ("saturation", "saturated"), ("path_share", "additive path alone")):
         known = part[column].dropna() if column in part else pd.Series(dtype="float64")
@@ -177,7 +220,7 @@ def _measured(part: pd.DataFrame) -> str:
     return ", ".join(told)
 
 
-def _tried_here(by_cell: dict[str, list[Setting]]) -> Suggestion | None:
+def _tried_here(by_cell: dict[str, list[Setting]], *, finished: bool) -> Suggestion | None:
     """Return which setting of the study itself is STABLE, of each cell that is not so everywhere."""
     told, chosen = [], None
     for cell, ones in by_cell.items():
@@ -189,7 +232,7 @@ def _tried_here(by_cell: dict[str, list[Setting]]) -> Suggestion | None:
         told.append(_best(cell, best))
     if chosen is None:
         return None
-    text = "in this study " + "; ".join(told)
+    text = f"in this study {'' if finished else 'so far '}" + "; ".join(told)
     return Suggestion(chosen.keys, "it was measured", text, chosen.evidence.rate, chosen.word)
 
 

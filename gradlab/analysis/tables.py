@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from gradlab.analysis.factors import SEED, Layout, arranged, combinations, numeric_control
+from gradlab.analysis.factors import SEED, Layout, arranged, combinations, numeric_control, ran
 from gradlab.analysis.rates import across_seeds
 from gradlab.errors import InputError
 
@@ -24,12 +24,21 @@ MEASURES = (
 )
 
 
+#: Measures that are positive and spread over decades: their logarithms are averaged, under a name that says so.
+GEOMETRIC = {"jac_norm2_median": "jac_norm2_geometric", "jac_cond_median": "jac_cond_geometric"}
+#: Between which bounds a measure lies: an interval does not leave them.
+BOUNDS = {
+    **dict.fromkeys(("saturation", "path_share"), (0.0, 1.0)),
+    **dict.fromkeys(("kaplan_yorke", "entropy", "positive_exponents"), (0.0, np.inf)),
+}
+
+
 class NotRecorded(InputError):
     """What a figure shows was not measured, for want of a hook."""
 
 
 def rates(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rate of each combination of what varies, with its 95 % interval over the seeds.
+    """Return the rate of each combination of what varies and has run, with its 95 % interval over the seeds.
 
     Returns
     -------
@@ -38,7 +47,7 @@ def rates(runs: pd.DataFrame) -> pd.DataFrame:
         ``diverged`` and ``failed`` (runs).
     """
     by = combinations(runs)
-    placed = arranged(runs)
+    placed = ran(arranged(runs))
     counts = placed[by].assign(
         diverged=(placed["status"] == "diverged").astype("int64"),
         failed=(placed["status"] == "failed").astype("int64"),
@@ -51,14 +60,15 @@ def crossings(runs: pd.DataFrame) -> pd.DataFrame:
     """Return where the rate turns from negative to positive as the study's control grows.
 
     In each seed, the first change of sign between neighbouring values of the control, interpolated linearly.
-    Where some seeds do not cross there is no mean: that of the others would lie too low.
+    Where some seeds do not cross there is no mean: that of the others would lie too low. In a study that is not
+    finished, values that have not run are no neighbours, and a seed counts that has run at the most values.
 
     Returns
     -------
     DataFrame
         What varies beside the control, ``crossing``, ``crossing_low``, ``crossing_high`` (mean and 95 %
         t-interval over the seeds), ``crossed`` (how many seeds cross), ``seeds`` (of how many), ``along`` (the
-        control), ``lowest`` and ``highest`` (its first and last value).
+        control), ``lowest`` and ``highest`` (its first and last value that has run).
 
     Raises
     ------
@@ -70,6 +80,7 @@ def crossings(runs: pd.DataFrame) -> pd.DataFrame:
         raise InputError("runs: expected a number that varies, such as scale; there is none to cross along")
     by = [name for name in combinations(runs) if name != along]
     known = arranged(runs).assign(rate=runs["rate"].where(runs["status"] == "done")).sort_values(along)
+    known = _furthest(ran(known), by)
     groups = known.groupby([*by, SEED], dropna=False, observed=True, sort=False)
     each = [
         dict(zip([*by, SEED], name, strict=True)) | {"crossing": crossing(part[along], part["rate"])}
@@ -80,7 +91,15 @@ def crossings(runs: pd.DataFrame) -> pd.DataFrame:
     means = ["crossing", "crossing_low", "crossing_high"]
     table[means] = table[means].where(table["excluded"] == 0)
     table = table.rename(columns={"seeds": "crossed"}).assign(seeds=table["seeds"] + table["excluded"], along=along)
-    return table.drop(columns="excluded").assign(lowest=known[along].min(), highest=known[along].max())
+    ends = known.groupby(by, dropna=False, observed=True)[along].agg(lowest="min", highest="max").reset_index()
+    return table.drop(columns="excluded").merge(ends, on=by)
+
+
+def _furthest(known: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return the runs of those seeds that have run at the most values: all, where a study is finished."""
+    counts = known.assign(_values=known.groupby([*by, SEED], dropna=False, observed=True)["id"].transform("size"))
+    most = counts.groupby(by, dropna=False, observed=True)["_values"].transform("max")
+    return known[counts["_values"] == most]
 
 
 def measures(runs: pd.DataFrame) -> pd.DataFrame:
@@ -89,17 +108,30 @@ def measures(runs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``cell`` and the other varying keys, of each measure its mean and ``_low`` and ``_high``, and ``seeds`` (runs
-        averaged); without a column beyond the keys where no hook recorded any.
+        ``cell`` and the other varying keys, of each measure its mean (of `GEOMETRIC` the geometric one, under its name
+        there) and ``_low`` and ``_high`` (within `BOUNDS`), and ``seeds`` (runs averaged);
+        without a column beyond the keys where no hook recorded any.
     """
-    by, placed = combinations(runs), arranged(runs)
+    by, placed = combinations(runs), ran(arranged(runs))
     names = [name for name in MEASURES if name in runs and runs[name].notna().any()]
     table = placed[by].drop_duplicates()
     for name in names:
-        means = across_seeds(placed, by, name).drop(columns="excluded")
+        means = _mean(placed, by, name).drop(columns="excluded")
         table = table.merge(means.rename(columns={"seeds": f"{name}_seeds"}), on=by)
     counts = [f"{name}_seeds" for name in names]
     return table.drop(columns=counts).assign(seeds=table[counts].max(axis=1)) if names else table
+
+
+def _mean(placed: pd.DataFrame, by: list[str], name: str) -> pd.DataFrame:
+    """Return the mean of a measure over the seeds, of logarithms where it is one of `GEOMETRIC`, with its interval."""
+    if name in GEOMETRIC:
+        told = GEOMETRIC[name]
+        positive = placed[name].astype("float64").where(placed[name] > 0)
+        table = across_seeds(placed.assign(**{told: np.log(positive)}), by, told)
+        return table.assign(**{end: np.exp(table[end]) for end in (told, f"{told}_low", f"{told}_high")})
+    table = across_seeds(placed, by, name)
+    least, most = BOUNDS.get(name, (-np.inf, np.inf))
+    return table.assign(**table[[f"{name}_low", f"{name}_high"]].clip(least, most))
 
 
 def has_rates(runs: pd.DataFrame) -> bool:

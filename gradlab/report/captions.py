@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from gradlab.analysis.factors import SEED, longest, varying
+from gradlab.analysis.factors import longest, seeds_told, varying
 from gradlab.analysis.findings import study_findings
 from gradlab.analysis.numerals import compact
 from gradlab.schema import axis_label
@@ -15,8 +15,8 @@ from gradlab.schema import axis_label
 def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     """Return a caption for each of a study's tables, ``made`` of its ``runs``; the first sentence says what it is."""
     at = f" at length {longest(runs)['length'].max():g}" if "length" in varying(runs) else ""
-    seeds = runs[SEED].nunique()
-    over = f"with 95 % t-intervals over {seeds} seeds" if seeds > 1 else "of one seed"
+    seeds = seeds_told(runs)
+    over = f"with 95 % t-intervals over {seeds}" if seeds.endswith("seeds") else f"of {seeds}"
     told = {name: _SAYS[name](table) for name, table in made.items() if name in _SAYS}
     opening = {
         "rates": f"Rate of ln‖δ‖ in nats per step back in time{at}, {over}",
@@ -33,7 +33,11 @@ def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, 
 
 def _compared(table: pd.DataFrame) -> str:
     apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
-    count = f"{len(apart)} of {len(table)} differ"
+    known = table["difference_low"].notna().sum()
+    if not known:
+        return "No difference has an interval"
+    count = f"{len(apart)} of {known} differ"
+    count += f" ({len(table) - known} without an interval)" if known < len(table) else ""
     if apart.empty:
         return count
     largest = apart.sort_values("difference", key=abs)["sentence"].iloc[-1]

@@ -26,6 +26,9 @@ TABLES = ("rates", "comparisons", "crossings", "measures", "excluded", "publishe
 NOTES = {
     "crossings": "Where the rate turns from negative to positive: in each seed between neighbouring values, "
     "interpolated linearly; then the mean over the seeds with its 95 % t-interval, if every seed crosses.",
+    "measures": "Means over the seeds with 95 % t-intervals; of norms and condition numbers, which spread over "
+    "decades, geometric means: the mean and the t-interval are of their logarithms (runs where they are 0 or infinite "
+    "are left out), taken back. What lies between 0 and 1, or is never negative, has its interval cut there.",
     "comparisons": "Differences of rates at the longest length, paired by seed and data. With 95 % probability all "
     "intervals of the table hold together (Bonferroni, Dunn 1961); p is adjusted alike.",
 }

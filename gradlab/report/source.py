@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gradlab.analysis import findings, tables
-from gradlab.analysis.factors import SEED, longest, varying
+from gradlab.analysis.factors import longest, seeds_told, varying
 from gradlab.analysis.verdict import study_verdict
 from gradlab.report import origin, settings
 from gradlab.report.lost import left_out, lost
@@ -60,7 +60,7 @@ def told(source: Source, shown: list[Shown]) -> dict[str, Any]:
         "findings": findings.study_findings(runs) if has_rates else [],
         "at_length": f"at length {longest(runs)['length'].max():g}" if "length" in varying(runs) else "",
         "count": _count(runs),
-        "seeds": f"mean over {_count(runs)}, 95 % t-interval over them" if runs[SEED].nunique() > 1 else _count(runs),
+        "seeds": f"mean over {_count(runs)}, 95 % t-interval over them" if _several(runs) else _count(runs),
         "left_out": left_out(runs),
         "varied": settings.varied(runs),
         "kept": settings.kept(runs),
@@ -81,5 +81,8 @@ def recorded(source: Source) -> set[str]:
 
 
 def _count(runs: pd.DataFrame) -> str:
-    count = runs[SEED].nunique()
-    return f"{count} seeds" if count > 1 else "one seed, so no interval"
+    return seeds_told(runs) + ("" if _several(runs) else ", so no interval")
+
+
+def _several(runs: pd.DataFrame) -> bool:
+    return seeds_told(runs).endswith("seeds")

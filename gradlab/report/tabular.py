@@ -77,6 +77,8 @@ def _crossings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _crossing(row: pd.Series) -> str:
+    if not row["crossed"] and row["lowest"] == row["highest"]:
+        return f"only {plain(row['lowest'])} has run"
     if not row["crossed"]:
         return f"none from {plain(row['lowest'])} to {plain(row['highest'])}"
     if row["crossed"] < row["seeds"]:

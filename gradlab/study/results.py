@@ -147,12 +147,14 @@ class Results:
         InputError
             where ``beside`` is this study itself, or ``out`` one of their own reports or a folder.
         StoreError
-            where a part is damaged.
+            where a part is damaged, or no run of one of the studies is finished; nothing is written then.
         RunError
             where it fails for whatever other reason; what was measured is kept.
         """
         other = beside if isinstance(beside, Results) or beside is None else load_results(beside)
         path = self._page(other, out)
+        for results in (self, other) if other else (self,):
+            results._refuse_empty()
         try:
             return self._report(other, path)
         except StoreError:
@@ -197,9 +199,12 @@ class Results:
         ------
         InputError
             for another format.
+        StoreError
+            where no run is finished.
         """
         from gradlab.report import printed
 
+        self._refuse_empty()
         return printed(self.frame("runs"), self.plan.spec.tables(), format)
 
     def plot(self, figure: str | None = None) -> Any:
@@ -213,7 +218,13 @@ class Results:
         """Write each table that has rows as one CSV and one Parquet file, by default into ``export/``.
 
         Returns the paths. ``steps`` and ``spectra`` name configurations by id, under which ``runs`` has every key.
+
+        Raises
+        ------
+        StoreError
+            where no run is finished, or a file cannot be written.
         """
+        self._refuse_empty()
         target, written = Path(path or self.folder / "export"), list[Path]()
         for name in schema.TABLES:
             frame = self.frame(name)
@@ -242,6 +253,13 @@ class Results:
     def provenance(self) -> dict[str, Any]:
         """Versions, git, command line, machine and times of the last run; empty where nothing has run."""
         return provenance.read(self.folder)
+
+    def _refuse_empty(self) -> None:
+        """Refuse to make anything of no run, such as a published folder without its parts: it would replace tables."""
+        counts = self.status()
+        if counts["planned"] == sum(counts.values()):
+            makes = "`gradlab run` on its file makes some"
+            raise StoreError(f"{self.folder}: holds no finished run; {makes}; nothing was written")
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: self.frame(name) for name in schema.TABLES}

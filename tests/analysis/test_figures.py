@@ -291,11 +291,30 @@ def test_phase_has_the_edge_of_theory_where_it_has_one() -> None:
     assert "of gated cells it knows no such line" in figures.FIGURES["phase"].shows
 
 
+def test_phase_draws_the_edge_of_theory_over_the_cells_and_the_numbers_beside_it() -> None:
+    frames = with_theory(*FRAMES)
+    frames["theory"] = frames["theory"].assign(theory=np.log(frames["theory"]["scale"]))  # through the row of scale 1
+    rnn, lstm = panels(figures.draw("phase", frames))
+    edge = [found for found in rnn.lines if found.get_label() == figures.phase.CRITICAL]
+    assert min(line.get_zorder() for line in edge) > max(text.get_zorder() for text in rnn.texts)
+    away = [abs(text.get_position()[1] - line.get_ydata()[0]) for text in rnn.texts for line in edge]
+    assert min(away) == pytest.approx(figures.phase.CLEAR)
+    assert {text.get_position()[1] % 1 for text in lstm.texts} == {0.5}
+
+
 def test_phase_has_no_edge_that_lies_beyond_what_was_studied() -> None:
     frames = with_theory(*FRAMES)
     above = frames | {"theory": frames["theory"].assign(theory=-1.0)}
     assert not legend(figures.draw("phase", above))
     assert "Theory" not in figures.phase.says(*figures.phase.tabulate(above))
+
+
+def test_phase_draws_no_edge_outside_of_what_has_run() -> None:
+    runs, steps = FRAMES
+    begun = runs.assign(status=runs["status"].where(runs["scale"] <= 1.0, "planned"))
+    rnn, _ = panels(figures.draw("phase", with_theory(begun, steps)))  # the edge lies at 1.2
+    assert [label.get_text() for label in rnn.get_yticklabels()] == ["0.5", "1"]
+    assert not [found for found in rnn.lines if found.get_label() == figures.phase.CRITICAL]
 
 
 def test_theory_that_does_not_depend_on_a_panel_is_in_each() -> None:
@@ -358,7 +377,9 @@ def test_comparison_draws_every_difference_with_its_interval() -> None:
     assert [point.get_markerfacecolor() != "white" for point in points] == apart.tolist()
     runs = FRAMES[0].query("length == 40 and scale == 1").pivot(index="seed", columns="cell", values="rate")
     assert points[1].get_xdata()[0] == pytest.approx((runs["lstm"] - runs["rnn"]).mean())
-    assert "differences are not around zero; the largest: LSTM" in figures.comparison.says(table, layout)
+    assert "differences have an interval that leaves out zero; the largest: LSTM" in figures.comparison.says(
+        table, layout
+    )
 
 
 def test_comparison_of_three_cells_has_a_panel_a_pair_and_hatches_what_was_lost() -> None:

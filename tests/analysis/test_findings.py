@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from analysis.synthetic import frames, make_frames
 
 from gradlab.analysis import figures, findings
+from gradlab.errors import InputError
 
 SCALES = {"cell": ["rnn", "lstm"], "length": [10, 40], "scale": [1.0, 2.0]}
 
@@ -96,6 +98,48 @@ def test_phase_counts_columns_that_do_not_cross() -> None:
     text = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=[-1.0, 1.0, -2.0, -1.0]), steps)))
     assert text == (
         "The rate turns positive (mean of the seeds' crossings): rnn at scale 1.500, at 1 of 2 values of length."
+    )
+
+
+def unfinished(runs: pd.DataFrame, left: pd.Series) -> pd.DataFrame:
+    """Return the study with the runs of ``left`` only planned."""
+    gone = runs.assign(status=runs["status"].where(~left, "planned"))
+    return gone.assign(**{name: gone[name].where(~left) for name in ("rate", "rate_low", "rate_high")})
+
+
+def test_what_has_not_run_is_not_spoken_of() -> None:
+    grid = {"cell": ["rnn", "lstm"], "scale": [0.5, 1.0, 1.5, 2.0]}
+    runs, steps = make_frames(grid, seeds=3)
+    begun = unfinished(runs, (runs["cell"] == "lstm") | (runs["scale"] > 0.5))
+    found = dict(findings.study_findings(begun))
+    assert found["rnn"].startswith("the gradient decays at every scale run so far: −0.9")
+    assert found["rnn"].endswith(" nats/step at scale 0.5 (9 of 12 runs not run yet)")
+    assert found["lstm"] == "not run yet"
+    half = unfinished(runs, (runs["cell"] == "lstm") | (runs["scale"] > 1.0))
+    text = figures.phase.says(*figures.phase.tabulate(frames(half, steps)))
+    assert text == "The rate turns positive (mean of the seeds' crossings): rnn not from scale 0.5 to 1."
+    text = figures.phase.says(*figures.phase.tabulate(frames(begun, steps)))
+    assert text.endswith("rnn not at scale 0.5, the only one run.")
+    assert figures.rates.says(*figures.rates.tabulate(frames(half, steps))).startswith(
+        "Rates whose whole 95 % interval is negative: 2 of 2;"
+    )
+    with pytest.raises(InputError, match="nothing has run yet"):
+        figures.rates.tabulate(frames(unfinished(runs, runs["seed"] >= 0), steps))
+
+
+def test_phase_says_where_the_mean_is_zero_if_only_some_seeds_cross() -> None:
+    runs, steps = make_frames({"cell": ["rnn"], "length": [10, 40], "scale": [1.0, 2.0]}, seeds=3)
+    low, high = [-1.0] * 3, [5.0, -0.5, -0.5]
+    some = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=[*low, *high] * 2), steps)))
+    start = "The rate turns positive (mean of the seeds' crossings): rnn "
+    assert some == f"{start}in 1 of 3 seeds only, the mean's zero lies at scale 1.429."
+    never = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=[*low, 0.5, -1, -1] * 2), steps)))
+    assert never == f"{start}in 1 of 3 seeds only, not in the mean over all seeds."
+    rates = [*low, *high, *low, 1.0, 1.0, 1.0]
+    both = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=rates), steps)))
+    assert both == (
+        f"{start}at scale 1.500, at 1 of 2 values of length and in 1 of 3 seeds only, at 1 of 2 values of length, "
+        "the mean's zero lies at scale 1.429."
     )
 
 

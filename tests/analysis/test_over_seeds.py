@@ -49,7 +49,7 @@ def test_words_along_the_control() -> None:
 def test_neighbours_with_one_word_are_one_stretch() -> None:
     found = study_verdict(runs_of(dict.fromkeys(LINE, -0.3), scale=[0.5, 1.0, 1.5, 2.0]))
     assert found.word == "VANISHING"
-    assert found.finding.startswith("rnn: at every scale studied, VANISHING at scale 0.5 … 2 (−0.3000 [")
+    assert found.finding.startswith("rnn: VANISHING at every scale studied, 0.5 … 2 (−0.3000 [")
     assert str(found.suggestion).startswith("in this study no rnn is STABLE, nearest scale=0.5 (−0.3000 ")
 
 
@@ -60,7 +60,7 @@ def test_each_cell_has_its_own_words_at_the_longest_length() -> None:
     assert rnn.startswith("rnn: UNDERFLOWS IN float32 at scale 0.5 (−0.95")
     assert ", VANISHING at scale 1 (−0.2" in rnn
     assert ", EXPLODING at scale 1.5 … 2 (0.1" in rnn
-    assert lstm.startswith("lstm: at every scale studied, VANISHING at scale 0.5 … 2 (")
+    assert lstm.startswith("lstm: VANISHING at every scale studied, 0.5 … 2 (")
     assert "judged over 100 steps" in found.evidence
     assert {one.evidence.span for one in settings(runs[runs["length"] == 20])} == {19}
 
@@ -111,8 +111,38 @@ def test_a_loss_before_the_end_has_the_shorter_span() -> None:
 
 def test_exponents_and_saturation_are_told_where_they_were_recorded() -> None:
     runs = runs_of(LINE, scale=[0.5, 1.0, 1.5, 2.0])
-    runs = runs.assign(lyapunov_1=runs["rate"], saturation=0.1 * runs["scale"])
-    assert "rnn: λ₁ −1.5 … 0.30, saturated 5 % … 20 %" in study_verdict(runs).evidence
+    apart = 0.04 * (runs["seed"] - 1)  # single runs lie beyond the means
+    runs = runs.assign(lyapunov_1=runs["rate"], saturation=0.1 * runs["scale"] + apart)
+    told = "rnn, each setting's mean over its seeds: λ₁ −1.5 … 0.30, saturated 5 % … 20 %"
+    assert told in study_verdict(runs).evidence
+
+
+def test_what_has_not_run_is_no_part_of_the_verdict() -> None:
+    runs = runs_of(LINE | {("lstm", scale): -0.3 for _, scale in LINE}, scale=[0.5, 1.0, 1.5, 2.0])
+    left = (runs["cell"] == "lstm") | (runs["scale"] > 1.0) | ((runs["scale"] == 1.0) & (runs["seed"] == 2))
+    runs.loc[left, ["rate", "rate_low", "rate_high"]] = np.nan
+    runs.loc[left, "status"] = "planned"
+    found = study_verdict(runs)
+    rnn, lstm = found.finding.split("; ")
+    assert rnn.startswith("rnn: UNDERFLOWS IN float32 at scale 0.5 (−1.5000 [")
+    assert ", VANISHING at scale 1 (−0.30" in rnn
+    assert rnn.endswith("), 2 of 4 settings not run yet")
+    assert lstm == "lstm: not run yet"
+    assert found.evidence.startswith("means over 2 to 3 seeds with 95 % t-intervals")
+    assert found.evidence.endswith("19 of 24 runs not run yet")
+    assert "UNCERTAIN" not in str(found)
+    assert str(found.suggestion).startswith("in this study so far no rnn is STABLE")
+    only = runs.assign(status=runs["status"].where(runs["scale"] == 0.5, "planned"))
+    assert study_verdict(only).finding == (
+        "rnn: UNDERFLOWS IN float32, −1.5000 [−1.5050, −1.4950] nats/step at scale 0.5, 3 of 4 settings not run yet; "
+        "lstm: not run yet"
+    )
+
+
+def test_where_the_longest_has_not_run_it_says_so() -> None:
+    runs, _ = make_frames(SCALES, seeds=1)
+    found = study_verdict(runs.assign(status=runs["status"].where(runs["length"] == 20, "planned")))
+    assert found.finding == "the longest length, 101, is not run yet"
 
 
 def test_gradients_without_a_constant_rate_are_counted() -> None:

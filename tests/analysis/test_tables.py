@@ -8,7 +8,7 @@ import pytest
 from analysis.synthetic import frames, make_frames
 from scipy import stats
 
-from gradlab.analysis import figures, tables
+from gradlab.analysis import factors, figures, tables
 from gradlab.errors import InputError
 
 TINY = {"cell": ["rnn", "lstm"], "length": [10, 40], "scale": [0.5, 1.0, 2.0]}
@@ -156,3 +156,53 @@ def test_planned_runs_are_no_results() -> None:
     table = tables.rates(runs)
     assert isinstance(table, pd.DataFrame)
     assert table[["seeds", "diverged", "failed"]].to_numpy().sum() == 0
+
+
+def unfinished(seeds: int = 20) -> pd.DataFrame:
+    """Return a study of which the RNN's first two scales have run, the second in 16 seeds alone."""
+    runs, _ = make_frames({"cell": ["rnn", "lstm"], "scale": [0.5, 1.0, 2.0]}, seeds=seeds)
+    gone = (runs["cell"] == "lstm") | (runs["scale"] == 2.0) | ((runs["scale"] == 1.0) & (runs["seed"] > 15))
+    return runs.assign(status=runs["status"].where(~gone, "planned"), rate=runs["rate"].where(~gone))
+
+
+def test_what_has_not_run_is_in_no_table() -> None:
+    table = tables.rates(unfinished())
+    assert table[["cell", "scale", "seeds"]].to_numpy().tolist() == [["rnn", 0.5, 20], ["rnn", 1.0, 16]]
+    (row,) = tables.crossings(unfinished()).to_dict("records")
+    assert (row["cell"], row["crossed"], row["seeds"], row["lowest"], row["highest"]) == ("rnn", 0, 16, 0.5, 1.0)
+    measured = tables.measures(unfinished().assign(saturation=0.5))
+    assert measured[["cell", "scale"]].to_numpy().tolist() == [["rnn", 0.5], ["rnn", 1.0]]
+    assert factors.seeds_told(unfinished()) == "16 to 20 seeds"
+    assert factors.seeds_told(unfinished(16)) == "16 seeds"
+    assert factors.seeds_told(unfinished().assign(status="planned")) == "no seed yet"
+
+
+def test_norms_and_conditions_have_geometric_means() -> None:
+    runs, _ = make_frames({"cell": ["rnn"]}, seeds=4)
+    conditions = np.array([40.0, 90.0, 300.0, 5000.0])
+    (row,) = tables.measures(runs.assign(jac_cond_median=conditions)).to_dict("records")
+    logs = np.log(conditions)
+    low, high = np.exp(stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs)))
+    found = [row[f"jac_cond_geometric{end}"] for end in ("", "_low", "_high")]
+    np.testing.assert_allclose(found, [stats.gmean(conditions), low, high], rtol=1e-12)
+    (row,) = tables.measures(runs.assign(jac_cond_median=[0.0, np.inf, 4.0, 9.0])).to_dict("records")
+    assert row["jac_cond_geometric"] == pytest.approx(6.0)
+    assert "jac_cond_median" not in row
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "ends"),
+    [
+        ("saturation", [0.0, 0.0, 0.01], (0, None)),
+        ("path_share", [1.0, 1.0, 0.9], (None, 1)),
+        ("entropy", [0.0, 0.3, 0.0], (0, None)),
+    ],
+)
+def test_an_interval_does_not_leave_what_is_possible(
+    name: str, values: list[float], ends: tuple[float | None, float | None]
+) -> None:
+    runs, _ = make_frames({"cell": ["rnn"]}, seeds=3)
+    (row,) = tables.measures(runs.assign(**{name: values})).to_dict("records")
+    student = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    expected = [plain if bound is None else bound for plain, bound in zip(student, ends, strict=True)]
+    np.testing.assert_allclose([row[f"{name}_low"], row[f"{name}_high"]], expected, rtol=1e-12)

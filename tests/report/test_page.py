@@ -105,6 +105,23 @@ def test_every_place_that_it_points_to_is_there(read: Read) -> None:
     assert {str(attrs["href"])[1:] for tag, attrs in read.tags if tag == "a"} <= places
 
 
+def test_every_section_of_rates_is_in_the_navigation(read: Read) -> None:
+    there = {attrs["href"] for tag, attrs in read.tags if tag == "a"}
+    assert {"#rates", "#differences", "#crossings", "#lost"} <= there
+
+
+def test_what_has_not_run_is_not_counted_on_the_page(tmp_path: Path) -> None:
+    runs, steps = make_frames({"cell": ["rnn", "lstm"], "length": [10], "scale": [0.5, 1.0, 2.0]}, seeds=4)
+    left = (runs["cell"] == "lstm") | (runs["scale"] == 2.0) | (runs["seed"] == 3)
+    begun = runs.assign(status=runs["status"].where(~left, "planned"), rate=runs["rate"].where(~left))
+    text = written(tmp_path, begun, steps[steps["id"].isin(begun.loc[~left, "id"])]).text
+    assert "mean over 3 seeds, 95 % t-interval over them" in text
+    assert "over 4 seeds" not in text
+    assert "lstm not run yet" in text
+    assert "none from 0.5 to 1" in text
+    assert "0.5 to 2" not in text
+
+
 def test_allows_its_own_style_and_script_alone(folder: Path, read: Read) -> None:
     policy = next(str(attrs["content"]) for _, attrs in read.tags if attrs.get("http-equiv"))
     assert policy.startswith("default-src 'none'; img-src data:; ")
@@ -152,7 +169,7 @@ def test_every_picture_has_its_words(read: Read) -> None:
     assert "The rate turns positive" in alts[1]
     assert "whole 95 % interval" in alts[2]
     assert "keep 1 % of the gradient" in alts[3]
-    assert "differences are not around zero" in alts[4]
+    assert "differences have an interval that leaves out zero" in alts[4]
 
 
 def test_says_what_was_found(read: Read) -> None:

@@ -47,13 +47,15 @@ def test_every_table_has_its_caption(runs: pd.DataFrame) -> None:
     assert (
         "**comparisons.** Difference of rates at length 20, paired by seed and data, with intervals that hold" in text
     )
-    assert "2 of 3 differ; the largest difference: LSTM vanishes 0.356 [0.356, 0.356] nats/step slower than" in text
+    assert "2 of 2 differ (1 without an interval); the largest difference: LSTM vanishes 0.356 [0.356, 0.356] " in text
+    lost = printed(runs.assign(status="failed", error="no"), STUDY, "markdown")
+    assert "No difference has an interval." in lost
     assert "**excluded.** Runs that are left out of every mean. 3 diverged and 3 failed." in text
     assert "It does in every seed in 1 of 4 rows." in text
     assert "1 of 1 lie within their tolerance." in text
     ends = runs.query("length == 20").groupby(["cell", "scale"])["lyapunov_1"].mean().agg(["min", "max"])
     shown = f"λ₁ (nats/step) {compact(ends['min'])} to {compact(ends['max'])}"
-    assert f"Range of the means: median ‖J_t‖₂ 1.5 to 1.5; {shown}; λ₂" in text
+    assert f"Range of the means: geometric mean of median ‖J_t‖₂ 1.5 to 1.5; {shown}; λ₂" in text
 
 
 def test_rates_stand_side_by_side(runs: pd.DataFrame) -> None:

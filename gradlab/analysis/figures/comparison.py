@@ -57,9 +57,13 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def says(table: pd.DataFrame, layout: Layout) -> str:
-    """Return the widest difference that is not around zero, in its own sentence, and how many there are."""
+    """Return the widest difference whose interval leaves out zero, in its own sentence, and how many there are."""
     apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
-    told = f"{len(apart)} of {len(table)} differences are not around zero"
+    known = int(table["difference_low"].notna().sum())
+    if not known:
+        return "No difference has an interval."
+    told = f"{len(apart)} of {known} differences have an interval that leaves out zero"
+    told += f" ({len(table) - known} without an interval)" if known < len(table) else ""
     if apart.empty:
         return f"{told}."
     widest = apart.sort_values("difference", key=abs).iloc[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradlab.analysis.factors import Layout, arranged, combinations, control, longest, others, varying
+from gradlab.analysis.factors import Layout, arranged, combinations, control, longest, others, ran, varying
 from gradlab.analysis.figures import rates
 from gradlab.analysis.figures.laws import draw_laws, is_law, with_laws
 from gradlab.analysis.figures.panels import Picture
@@ -28,7 +28,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     sized = turned != "hidden" and "hidden" in varying(runs) and "cell" not in varying(runs)
     hue = "hidden" if sized else "cell"
     rest = others(runs, hue, "cell", "length", turned)
-    table = across_seeds(arranged(longest(runs)), combinations(runs), "lyapunov_1")
+    table = across_seeds(ran(arranged(longest(runs))), combinations(runs), "lyapunov_1")
     table = with_laws(table, frames, {"theory": MEAN_FIELD, "resting": ""}, turned, rest)
     return table, Layout(rest[0] if rest else "", rest[1:], turned or "cell", "lyapunov_1", hue)
 

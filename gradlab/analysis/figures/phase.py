@@ -23,7 +23,9 @@ from gradlab.errors import InputError
 from gradlab.schema import axis_label
 
 #: Lines that lie on dark and on light cells have a white edge.
-HALO = [withStroke(linewidth=2.4, foreground="white")]
+HALO = [withStroke(linewidth=2.0, foreground="white")]
+#: How far, in cells, a number keeps from a line of theory through its cell.
+CLEAR = 0.28
 DASHES = (0, (3, 1.5))
 #: What the legend calls the two lines.
 ZERO, CRITICAL = "rate 0, as measured", "theory's edge, χ = 1 (H → ∞)"
@@ -43,7 +45,7 @@ def tabulate(frames: tables.Frames) -> tuple[pd.DataFrame, Layout]:
     panel = "" if across == "cell" else "cell"
     table = tables.rates(runs).dropna(subset=[across, turned])  # a cell without the key has no place in the plane
     if numeric_control(runs) is not None:
-        where = tables.crossings(runs).drop(columns="seeds")
+        where = tables.crossings(runs).rename(columns={"seeds": "of"})
         table = table.merge(where, on=[name for name in where if name in combinations(runs)], how="left")
     table = _with_critical(table, theory_of(frames, table, turned, ()))
     return table, Layout(panel, tuple(name for name in rest if name != across), across, turned)
@@ -72,12 +74,17 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     norm = CenteredNorm(0, _limit(everything))
     mesh = ax.pcolormesh(np.ma.masked_invalid(rate), cmap="RdBu_r", norm=norm, ec="white", lw=0.5)
     _zero_line(ax, rate, joined=pd.api.types.is_numeric_dtype(table[layout.x]))
+    edges: dict[int, float] = {}
     for column, part in table.dropna(subset="critical").groupby(layout.x, observed=True):
-        at = np.interp(part["critical"].iloc[0], y, np.arange(len(y)) + 0.5)
+        at = np.interp(part["critical"].iloc[0], y, np.arange(len(y)) + 0.5, left=np.nan, right=np.nan)
+        if np.isnan(at):  # beyond what has run
+            continue
         i = x.index(column)
-        ax.plot([i, i + 1], [at, at], color="black", ls=DASHES, path_effects=HALO, label=CRITICAL)
+        edges[i] = float(at)
+        ax.plot([i, i + 1], [at, at], color="black", ls=DASHES, path_effects=HALO, label=CRITICAL, zorder=5)
     for _, row in table.iterrows():
-        _cell(ax, row, x.index(row[layout.x]), y.index(row[layout.y]), mesh)
+        i, j = x.index(row[layout.x]), y.index(row[layout.y])
+        _cell(ax, row, (i, j), mesh, beside=edges.get(i, np.inf))
     ax.set(xlabel=axis_label(layout.x), ylabel=axis_label(layout.y))
     ax.set_xticks(np.arange(len(x)) + 0.5, [text(level) for level in x])
     ax.set_yticks(np.arange(len(y)) + 0.5, [text(level) for level in y])
@@ -98,8 +105,9 @@ def _zero_line(ax: Axes, rate: np.ndarray[Any, np.dtype[np.float64]], *, joined:
         ax.plot([], [], color="black", lw=1.2, label=ZERO)
 
 
-def _cell(ax: Axes, row: pd.Series, i: int, j: int, colours: ScalarMappable) -> None:
-    """Write a rate into its cell; where runs diverged or failed, hatch it and say so."""
+def _cell(ax: Axes, row: pd.Series, place: tuple[int, int], colours: ScalarMappable, *, beside: float) -> None:
+    """Write a rate into its cell, ``beside`` theory's line; where runs diverged or failed, hatch it and say so."""
+    i, j = place
     lost = bool(row["diverged"] or row["failed"] or not row["seeds"])
     if lost:
         ground = "none" if row["seeds"] else "0.9"
@@ -108,8 +116,14 @@ def _cell(ax: Axes, row: pd.Series, i: int, j: int, colours: ScalarMappable) -> 
     face = "white" if lost else colours.to_rgba(row["rate"])
     signed = f"+{compact(row['rate'])}" if row["rate"] > 0 else compact(row["rate"])  # a line beside it is no minus
     told = signed if row["seeds"] else word
-    written = ax.text(i + 0.5, j + 0.5, told, ha="center", va="center", fontsize=6, color=legible(face))
+    written = ax.text(i + 0.5, _free(j + 0.5, beside), told, ha="center", va="center", fontsize=6, color=legible(face))
     written.set(bbox={"fc": face, "ec": "none", "pad": 1.2}, zorder=4)
+
+
+def _free(middle: float, line: float) -> float:
+    """Return the height at which a number stands clear of a line, as near to its cell's middle as may be."""
+    away = middle - line
+    return middle if abs(away) >= CLEAR else line + float(np.copysign(CLEAR, away))
 
 
 def _limit(table: pd.DataFrame) -> float:
@@ -129,14 +143,40 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 
 
 def _turns(part: pd.DataFrame, layout: Layout) -> str:
+    """Return where every seed crosses, where only some do and the mean's zero there, or that none does."""
     found = part.drop_duplicates(layout.x)
-    known = found["crossing"].dropna()
-    if known.empty:
-        some = ", in some seeds only" if found["crossed"].any() else ""
-        return f"not from {layout.y} {plain(part['lowest'].iloc[0])} to {plain(part['highest'].iloc[0])}{some}"
-    span = _span(known.min(), known.max())
-    some = "" if len(known) == len(found) else f", at {len(known)} of {len(found)} values of {layout.x}"
-    return f"at {layout.y} {span}{some}"
+    every = found[found["crossing"].notna()]
+    some = found[(found["crossed"] > 0) & found["crossing"].isna()]
+    told = []
+    if len(every):
+        span = _span(every["crossing"].min(), every["crossing"].max())
+        told.append(f"at {layout.y} {span}{_share(every, found, layout.x)}")
+    if len(some):
+        counts = sorted({(int(row["crossed"]), int(row["of"])) for _, row in some.iterrows()})
+        seeds = " to ".join(f"{crossed} of {of}" for crossed, of in dict.fromkeys([counts[0], counts[-1]]))
+        told.append(f"in {seeds} seeds only{_share(some, found, layout.x)}, {_zero_of_mean(part, some, layout)}")
+    return " and ".join(told) or f"not {_studied(part['lowest'].min(), part['highest'].max(), layout.y)}"
+
+
+def _studied(lowest: float, highest: float, name: str) -> str:
+    if lowest == highest:
+        return f"at {name} {plain(lowest)}, the only one run"
+    return f"from {name} {plain(lowest)} to {plain(highest)}"
+
+
+def _zero_of_mean(part: pd.DataFrame, some: pd.DataFrame, layout: Layout) -> str:
+    """Return where the mean rate turns positive, in the columns of ``some``."""
+    kept = part[part[layout.x].isin(some[layout.x])].sort_values(layout.y)
+    columns = kept.groupby(layout.x, observed=True)
+    zeros = [tables.crossing(column[layout.y], column["rate"]) for _, column in columns]
+    known = [zero for zero in zeros if not np.isnan(zero)]
+    if not known:
+        return "not in the mean over all seeds"
+    return f"the mean's zero lies at {layout.y} {_span(min(known), max(known))}"
+
+
+def _share(these: pd.DataFrame, found: pd.DataFrame, name: str) -> str:
+    return "" if len(these) == len(found) else f", at {len(these)} of {len(found)} values of {name}"
 
 
 def _span(low: float, high: float) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlab.analysis.factors import SEED, arranged, combinations, control, longest, named
+from gradlab.analysis.factors import SEED, arranged, combinations, control, longest, named, ran
 from gradlab.analysis.rates import across_seeds
 from gradlab.analysis.tables import Frames, NotRecorded, has_rates
+from gradlab.errors import InputError
 
 #: What a row of ``steps`` or ``spectra`` belongs to.
 OF = ["id", "layer", "direction"]
@@ -27,9 +28,13 @@ def with_rates(frames: Frames) -> pd.DataFrame:
     ------
     NotRecorded
         Where they do not.
+    InputError
+        Where nothing has run yet.
     """
     if not has_rates(frames["runs"]):
         raise NotRecorded('runs: no rates; hooks = ["gradients"] records them')
+    if ran(frames["runs"]).empty:
+        raise InputError("runs: nothing has run yet")
     return frames["runs"]
 
 
