@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -92,8 +92,12 @@ def settings(runs: pd.DataFrame) -> list[Setting]:
     placed = arranged(runs).assign(_span=[_span(*pair) for pair in zip(read, runs["length"], strict=True)])
     along = control(runs)
     order = ["cell", *(name for name in names if name != along), *([along] if along in names else [])]
-    groups = ran(placed).groupby(order, dropna=False, observed=True, sort=True)
-    return [_setting(dict(zip(order, key, strict=True)), part) for key, part in groups]
+    done = ran(placed)
+    groups = done.groupby(order, dropna=False, observed=True, sort=True)
+    means = across_seeds(done, order).to_dict("records")  # in the order of the groups
+    return [
+        _setting(dict(zip(order, key, strict=True)), part, row) for (key, part), row in zip(groups, means, strict=True)
+    ]
 
 
 def _not_run(runs: pd.DataFrame) -> dict[str, str]:
@@ -109,10 +113,10 @@ def _not_run(runs: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _setting(keys: dict[str, Any], part: pd.DataFrame) -> Setting:
+def _setting(keys: dict[str, Any], part: pd.DataFrame, row: Mapping[Any, Any]) -> Setting:
     ran = part[part["status"].isin(["done", "diverged"])]
     span = max(int(part["_span"].max()), 1)
-    rate = _seeds_rate(part)
+    rate = _seeds_rate(part, row)
     diverged, dead = ((ran["verdict"] == word).mean() > 0.5 for word in (DIVERGED, DEAD))
     places = [named(key, keys.pop(key)) for key in PLACES if key in keys]
     cell = " ".join([str(keys.pop("cell")), *places])
@@ -122,9 +126,8 @@ def _setting(keys: dict[str, Any], part: pd.DataFrame) -> Setting:
     return Setting(cell, {k: v for k, v in keys.items() if not pd.isna(v)}, word_of(found), found)
 
 
-def _seeds_rate(part: pd.DataFrame) -> Rate:
-    """Return the mean rate with its interval over the seeds, of one seed the run's own."""
-    row = across_seeds(part.assign(_all=0), ["_all"]).iloc[0]
+def _seeds_rate(part: pd.DataFrame, row: Mapping[Any, Any]) -> Rate:
+    """Return the mean rate of `across_seeds` with its interval over the seeds, of one seed the run's own."""
     low, high = row["rate_low"], row["rate_high"]
     if row["seeds"] == 1:
         own = part[part["rate"].notna() & (part["status"] == "done")].iloc[0]

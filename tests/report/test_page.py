@@ -306,8 +306,9 @@ def test_a_verdict_is_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "Verdict." in words
 
 
-def test_tables_of_a_huge_study_are_cut_but_not_what_was_lost(tmp_path: Path) -> None:
-    scales = [i / 10 for i in range(1, cells.MOST + 102)]
+def test_tables_of_a_huge_study_are_cut_but_not_what_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells.grid, "__defaults__", (200,))
+    scales = [i / 10 for i in range(1, 200 + 102)]
     runs, steps = make_frames({"cell": ["rnn"], "length": [2], "scale": scales[:2]}, seeds=1)
     many = pd.concat([runs.iloc[:1]] * len(scales), ignore_index=True).assign(
         scale=scales, id=[f"c{i}" for i in range(len(scales))], status="failed", error="too late", traceback="no"
