@@ -47,6 +47,12 @@ class Setting(NamedTuple):
         return self.word if math.isnan(rate.rate) else estimate(rate.rate, rate.low, rate.high)
 
     @property
+    def mean(self) -> str:
+        """Its rate alone."""
+        rate = self.evidence.rate
+        return self.word if math.isnan(rate.rate) else compact(rate.rate)
+
+    @property
     def distance(self) -> tuple[float, float]:
         """How far from STABLE it is, `gradlab.analysis.suggestions.Try`."""
         return Try({}, self.evidence, self.word).distance
@@ -174,7 +180,7 @@ def _stretch(stretch: Sequence[Setting], along: str, short: str) -> str:
     if first is last:
         return f"{first.word} at {short} {plain(first.keys[along])} ({first.told})"
     ends = f"{plain(first.keys[along])} … {plain(last.keys[along])}"
-    return f"{first.word} at {short} {ends} ({first.told} … {last.told})"
+    return f"{first.word} at {short} {ends} ({first.mean} … {last.mean})"
 
 
 def _keys(keys: dict[str, Any]) -> str:

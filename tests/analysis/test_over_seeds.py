@@ -49,7 +49,7 @@ def test_words_along_the_control() -> None:
 def test_neighbours_with_one_word_are_one_stretch() -> None:
     found = study_verdict(runs_of(dict.fromkeys(LINE, -0.3), scale=[0.5, 1.0, 1.5, 2.0]))
     assert found.word == "VANISHING"
-    assert found.finding.startswith("rnn: VANISHING at every scale studied, 0.5 … 2 (−0.3000 [")
+    assert found.finding.startswith("rnn: VANISHING at every scale studied, 0.5 … 2 (−0.30 … ")
     assert str(found.suggestion).startswith("in this study no rnn is STABLE, nearest scale=0.5 (−0.3000 ")
 
 
