@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from adapters.keep import Keep
 from oracles.compare import assert_normwise
 
 import gradlab as gl
@@ -19,19 +20,6 @@ pytestmark = pytest.mark.torch_oracle
 
 T, B, H = 6, 3, 4
 KINDS = {"tanh": ("RNN", {}), "relu": ("RNN", {"nonlinearity": "relu"}), "lstm": ("LSTM", {}), "gru": ("GRU", {})}
-
-
-class Keep(gl.Hook):
-    """Keeps the layers of every pass."""
-
-    def __init__(self) -> None:
-        self.passes: list[list[Any]] = []
-
-    def begin(self, info: Any) -> None:
-        self.passes.append([])
-
-    def forward(self, segment: Any) -> None:
-        self.passes[-1].append(segment)
 
 
 def module(kind: str, layers: int = 0, **options: Any) -> Any:

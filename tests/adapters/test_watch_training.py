@@ -10,25 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from adapters.keep import Keep
 
 import gradlab as gl
 
 pytestmark = pytest.mark.torch_oracle
 
 T, B, D, H = 5, 3, 2, 4
-
-
-class Keep(gl.Hook):
-    """Keeps the layers of every pass."""
-
-    def __init__(self) -> None:
-        self.passes: list[list[Any]] = []
-
-    def begin(self, info: Any) -> None:
-        self.passes.append([])
-
-    def forward(self, segment: Any) -> None:
-        self.passes[-1].append(segment)
 
 
 def model(kind: str = "LSTM", **options: Any) -> Any:
