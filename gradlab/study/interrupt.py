@@ -42,13 +42,26 @@ def heard() -> Iterator[Callable[[], None]]:
 def put_off() -> Iterator[None]:
     """Put Ctrl-C off to the end of the block, and keep it for good from threads and processes that start in it.
 
-    In other threads than the main one, which is never interrupted, and on Windows nothing is changed.
+    A blocked signal is enough for those; but another thread may take it, and Python would then tell the main one all
+    the same, so that the handler waits too. In other threads than the main one, which is never interrupted, nothing is
+    changed.
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came = threading.Event()
+    handler = signal.signal(signal.SIGINT, lambda *_: came.set())
+    mask = _blocked()
     try:
         yield
-    finally:  # a Ctrl-C that came meanwhile comes now
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if came.is_set():
+            signal.raise_signal(signal.SIGINT)
+
+
+def _blocked() -> set[Any] | None:
+    """Block Ctrl-C in this thread and return what was blocked before; None where there is no such thing (Windows)."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None

@@ -61,7 +61,9 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 def _line(ax: Axes, line: pd.DataFrame, at: pd.Series, value: str, look: dict[str, Any]) -> None:
     """Draw one line; a bar ends where its bound is not known, a horizon beyond the sequences stands at their end."""
     low, high = (line[f"{value}_{end}"].fillna(line[value]) for end in ("low", "high"))
-    ax.errorbar(at, line[value], yerr=[line[value] - low, high - line[value]], elinewidth=0.8, capsize=1.5, **look)
+    ax.errorbar(
+        at, line[value], yerr=np.stack([line[value] - low, high - line[value]]), elinewidth=0.8, capsize=1.5, **look
+    )
     for lost in at[line["seeds"] == 0]:
         ax.plot(lost, 1, transform=ax.get_xaxis_transform(), clip_on=False, marker="x", c=look["color"])
     beyond = line[value].isna() & (line["seeds"] > 0)
