@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.analysis.increments import FIRST_LAG
+from gradlab.analysis.increments import FIRST_LAG, window_end
 from gradlab.analysis.numerals import compact, estimate, factor, plain
 from gradlab.analysis.rates import Rate
 from gradlab.analysis.shapes import NON_MONOTONE, POWER_LAW, Shape
@@ -195,5 +195,5 @@ def left(logs: NDArray[np.float64], span: int) -> tuple[float, ...]:
 
 def dead_at(logs: NDArray[np.float64]) -> int | None:
     """Return the first lag at which more than half of the sequences that reach it are exactly zero."""
-    mostly = 2 * np.isneginf(logs).sum(axis=1) > (~np.isnan(logs)).sum(axis=1)
-    return int(mostly.argmax()) if mostly.any() else None
+    end = window_end(logs)
+    return end if end < len(logs) else None

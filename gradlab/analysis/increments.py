@@ -70,7 +70,7 @@ def window(logs: NDArray[np.float64], burn_in: int | None) -> NDArray[np.bool_]:
     burn-in at the start of each sequence is left out.
     """
     ahead = np.arange(len(logs))[:, None]
-    known = np.isfinite(logs) & (ahead >= FIRST_LAG) & (ahead < _window_end(logs)) & (ahead <= last_lags(logs, burn_in))
+    known = np.isfinite(logs) & (ahead >= FIRST_LAG) & (ahead < window_end(logs)) & (ahead <= last_lags(logs, burn_in))
     return known[1:] & known[:-1]
 
 
@@ -154,7 +154,7 @@ def _cosine_variance(noise: NDArray[np.float64], basis: NDArray[np.float64]) -> 
     return float((heights**2).sum() / left), left
 
 
-def _window_end(logs: NDArray[np.float64]) -> int:
+def window_end(logs: NDArray[np.float64]) -> int:
     """Return the first lag at which more than half of the sequences that reach it are zero, else K+1."""
     mostly_zero = 2 * np.isneginf(logs).sum(axis=1) > (~np.isnan(logs)).sum(axis=1)
     return int(mostly_zero.argmax()) if mostly_zero.any() else len(logs)
