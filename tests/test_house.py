@@ -16,7 +16,7 @@ FLOORS = [
     ("analysis", "theory", "lanczos", "jacobians", "spectra", "propagator", "temporal"),
     ("facts", "plots", "layers", "hooks"),
     ("trace", "selfcheck"),
-    ("report", "adapters", "watch"),
+    ("truths", "report", "adapters", "watch"),
     ("study",),
     ("cli", "__main__"),
 ]

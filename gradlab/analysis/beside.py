@@ -48,7 +48,7 @@ def beside(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]]) -> pd.DataF
 
 def row(entry: Mapping[str, Any], estimate: Estimate, *, setup: str, size: str, lacks: str = "") -> dict[str, Any]:
     """Return the row of one entry beside its estimate; ``lacks`` is why the two cannot be compared, if so."""
-    value, low, high = (float(f"{number:.{DIGITS}g}") for number in estimate[:3])
+    value, low, high, runs = estimate
     why = lacks or ("too few runs for a 95 % interval" if np.isnan([low, high]).any() else "")
     word = NOT_COMPARABLE if why else judged(entry, low, high)
     told = [] if word == REPRODUCED else [why, entry.get("explanation", "")]
@@ -62,7 +62,7 @@ def row(entry: Mapping[str, Any], estimate: Estimate, *, setup: str, size: str, 
         "measured_low": low,
         "measured_high": high,
         "size": size,
-        "runs": estimate.runs,
+        "runs": runs,
         "tolerance": tolerance_told(entry),
         "reason": entry["reason"],
         "word": word,
@@ -83,7 +83,8 @@ def tolerance_told(entry: Mapping[str, Any]) -> str:
     if "bound" in entry:
         return f"{entry['bound']} {plain(entry['value'])}"
     if "tolerance" in entry:
-        return f"± {plain(100 * entry['tolerance'])} %"
+        share = entry["tolerance"]
+        return f"± {plain(100 * share)} %" if share > 1e-6 else f"± {plain(share)} relative"
     return f"± {plain(entry['absolute'])}"
 
 
@@ -101,7 +102,9 @@ def _row(runs: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, Any]:
     statistic = STATISTICS[entry.get("statistic", "mean")]
     chosen = [_chosen(runs, entry[where]) for where in ("where", "over") if where in entry]
     reasons = [entry.get("not_comparable", ""), *(_lacks(part, entry) for part in chosen)]
-    estimate = statistic.of(_values(entry, *chosen))
+    value, low, high, count = statistic.of(_values(entry, *chosen))
+    value, low, high = (float(f"{number:.{DIGITS}g}") for number in (value, low, high))
+    estimate = Estimate(value, low, high, count)
     return row(
         entry,
         estimate,

@@ -1,8 +1,10 @@
 """The report of a study: frames and provenance in; one self-contained page, its figures and its tables out."""
 
+from gradlab.report.origin import made_with
 from gradlab.report.page import write_report
 from gradlab.report.pair import write_pair
 from gradlab.report.printed import printed
+from gradlab.report.published import Said, published_text
 from gradlab.report.source import Source
 
-__all__ = ["Source", "printed", "write_pair", "write_report"]
+__all__ = ["Said", "Source", "made_with", "printed", "published_text", "write_pair", "write_report"]

@@ -32,6 +32,12 @@ def code(provenance: Mapping[str, Any]) -> str:
     return found + (", which had uncommitted changes" if git.get("dirty") else "")
 
 
+def made_with(provenance: Mapping[str, Any]) -> str:
+    """Return what numbers were made with, in a line beside them: code and version of the numerics; "" if not known."""
+    numerics = (provenance.get("versions") or {}).get("numerics")
+    return "; ".join(filter(None, [code(provenance), f"numerics {numerics}" if numerics else ""]))
+
+
 def versions(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Return what a study was run with: versions, commit, machine."""
     git, machine = provenance.get("git") or {}, provenance.get("machine") or {}

@@ -15,7 +15,7 @@ from gradlab.analysis.factors import SEED, control, longest, numeric_control, va
 from gradlab.files import write_whole
 from gradlab.report import tabular
 from gradlab.report.cells import grid
-from gradlab.report.origin import code
+from gradlab.report.origin import made_with
 from gradlab.report.pictures import Shown, pictures
 from gradlab.report.render import rendered
 from gradlab.report.source import Source, told
@@ -62,7 +62,8 @@ def write_report(folder: Path, source: Source) -> Path:
     for path in _every_file() - set(files):
         (folder / path).unlink(missing_ok=True)  # what an earlier report showed and this one does not
     if "published" in made:
-        files["tables/published.csv"] = tabular.csv(_dated(made["published"], source), digits=DIGITS).encode()
+        dated = made["published"].assign(made_with=made_with(source.provenance))  # it is read without the runs too
+        files["tables/published.csv"] = tabular.csv(dated, digits=DIGITS).encode()
     for path, content in files.items():
         write_whole(folder / path, content)
     write_whole(folder / "report.html", page(source, made, shown).encode())
@@ -118,13 +119,6 @@ def _files(made: Mapping[str, pd.DataFrame], shown: list[Shown]) -> dict[str, by
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
         **{f"figures/{figure.name}.png": figure.png for figure in drawn},
     }
-
-
-def _dated(table: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """Return a table with what its study was run with: it may be read where the runs themselves are not kept."""
-    numerics = (source.provenance.get("versions") or {}).get("numerics")
-    known = [code(source.provenance), f"numerics {numerics}" if numerics else ""]
-    return table.assign(made_with="; ".join(filter(None, known)))
 
 
 def _noted(name: str, table: pd.DataFrame) -> str:

@@ -27,7 +27,7 @@ _PLACES = {
 _REQUIRED = ("claim", "source", "column", "where", "value", "reason")
 _TEXTS = ("claim", "source", "reason", "explanation", "not_comparable")
 _CHOICES = {
-    "kind": Option(str, "published", choices=("published", "exact")),
+    "kind": Option(str, "published", choices=("published", "derived", "exact")),
     "statistic": Option(str, "mean", choices=tuple(STATISTICS)),
     "bound": Option(str, "above", choices=("above", "below")),
 }
@@ -50,7 +50,8 @@ class Published(NamedTuple):
     statistic : what is made of the column (`gradlab.analysis.statistics.STATISTICS`).
     over : of a ratio or a difference, the runs that are divided by or taken away, as ``where``; paired by seed.
     against : of a slope or a rank correlation, the other column or key.
-    kind : "exact" for what algebra says, "published" for what a paper does.
+    kind : "exact" for what algebra says, "published" for what a paper does, "derived" for what was derived for gradlab
+        and checked by other means.
     explanation : shown where the word is not "reproduced": what was found of the reason.
     not_comparable : why the study's number cannot be held against it, such as another size; the word is then that.
     """

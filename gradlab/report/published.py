@@ -1,0 +1,88 @@
+"""The table of all published and exact numbers beside measured ones, as Markdown that reads as plain text too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from gradlab.analysis.numerals import estimate
+from gradlab.report import tabular
+
+HEAD = """# What is known, and what gradlab measures
+
+Written by `gradlab check --published`: published numbers beside what the studies under `results/` measured, and exact
+ground truths measured as this was written. "measured" has its 95 % interval, and "set-up" says of what; "size" is H
+units and T steps. What a row allows, and why, and what is known of those that are not reproduced, stands below its
+table under its number.
+"""
+
+
+#: The sections, by what a row's number is.
+SECTIONS = {
+    "published": "Published numbers",
+    "derived": "Numbers derived for gradlab, and checked by other means",
+    "exact": "Exact ground truths",
+}
+
+
+class Said(NamedTuple):
+    """What one study says: its name and question, its rows, and where they were read."""
+
+    name: str
+    question: str
+    table: pd.DataFrame
+    origin: str
+
+
+def published_text(studies: Iterable[Said], exact: pd.DataFrame, rules: Mapping[str, str]) -> str:
+    """Return the whole document; exact numbers of studies stand with the other exact ones."""
+    found = list(studies)
+    rows = pd.concat([*(study.table.assign(study=study.name) for study in found), exact.assign(study="—")])
+    ordered = rows.assign(rank=rows["kind"].map(list(SECTIONS).index)).sort_values("rank", kind="stable")
+    numbered = ordered.assign(no=[str(number) for number in range(1, len(rows) + 1)])
+    parts = {title: numbered[numbered["kind"] == kind] for kind, title in SECTIONS.items()}
+    text = [HEAD, "".join(_counted(title, part) for title, part in parts.items())]
+    for title, part in parts.items():
+        text += _section(title, part)
+    text += ["## Verdicts\n", "".join(f"- **{word}**: {rule}.\n" for word, rule in rules.items()), *_sources(found)]
+    return "\n".join(text)
+
+
+def _counted(title: str, rows: pd.DataFrame) -> str:
+    told = ", ".join(f"{count} {word}" for word, count in rows["word"].value_counts(sort=False).items())
+    return f"- {title}: {told or 'none'}\n"
+
+
+def _section(title: str, rows: pd.DataFrame) -> list[str]:
+    if rows.empty:
+        return []
+    words = tabular.readable(rows[["no", "claim", "source", "study", "setup"]])
+    words["published or known"] = [_number(row["published"], row) for row in rows.to_dict("records")]
+    words["measured, 95 % interval"] = [_measured(row) for row in rows.to_dict("records")]
+    words = pd.concat([words, tabular.readable(rows[["size", "runs", "tolerance", "word"]])], axis=1)
+    notes = [
+        f"{row['no']}. {row['claim']}: {row['tolerance']}, because: {row['reason']}."
+        + (f" **{row['word']}**: {row['explanation']}." if row["explanation"] else "")
+        for row in rows.to_dict("records")
+    ]
+    return [f"## {title}\n", tabular.pipes(words), "\n".join(notes) + "\n"]
+
+
+def _measured(row: Mapping[Any, Any]) -> str:
+    """Return the number with its interval; of what no chance enters with the digits that its tolerance asks for."""
+    value, low, high = row["measured"], row["measured_low"], row["measured_high"]
+    return _number(value, row) if low == high else estimate(value, low, high)
+
+
+def _number(value: float, row: Mapping[Any, Any]) -> str:
+    small = row["published"] == 0 or row["tolerance"].startswith(("above", "below"))
+    return f"{value:.{2 if small and value != row['published'] else 12}g}".replace("-", "−")
+
+
+def _sources(studies: list[Said]) -> list[str]:
+    if not studies:
+        return []
+    table = pd.DataFrame([(s.name, s.question, s.origin) for s in studies], columns=["study", "question", "read from"])
+    return ["## Studies\n", tabular.pipes(table)]

@@ -1,0 +1,46 @@
+"""Every exact ground truth is measured and holds, and a broken one is seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradlab import truths
+from gradlab.analysis.beside import RULES
+from gradlab.cells import RNN
+from gradlab.errors import InputError
+from gradlab.truths import TRUTHS
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_every_truth_holds(name: str) -> None:
+    found = truths._row(TRUTHS[name])
+    assert found["word"] == "reproduced", found
+
+
+@pytest.mark.parametrize("name", ["E01 state", "E03 early", "E05"])
+def test_a_wrong_derivative_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: a Jacobian that is a thousandth too large."""
+    true = RNN.linearise
+
+    def wrong(cell: RNN, *args: object, **keys: object) -> object:
+        local = true(cell, *args, **keys)  # type: ignore[arg-type]
+        return local._replace(slope=local.slope * 1.001)
+
+    monkeypatch.setattr(RNN, "linearise", wrong)
+    assert truths._row(TRUTHS[name])["word"] == "not reproduced"
+
+
+def test_the_table_has_the_columns_of_published_numbers() -> None:
+    for truth in TRUTHS.values():
+        assert len({*truth.allows} & {"tolerance", "absolute", "bound"}) == 1
+        assert truth.claim
+        assert truth.reason
+    assert len(TRUTHS) >= 25
+    assert set(RULES) == {"reproduced", "consistent", "not reproduced", "not comparable"}
+
+
+def test_an_unknown_cell_is_refused() -> None:
+    with pytest.raises(InputError, match='unknown cell "lsmt"; did you mean "lstm"'):
+        list(truths.variants("lsmt"))
+    assert [name for name, _ in truths.variants("lstm")] == ["lstm"]
+    assert len(list(truths.variants("gru"))) == 4
