@@ -1,4 +1,4 @@
-"""What `gradlab check` proves and collects: from runs, or from the tables that are kept without them if they are sound."""
+"""What `gradlab check` proves and collects: from runs, or from the tables kept without them if these are sound."""
 
 from __future__ import annotations
 
