@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from gradlab.analysis.beside import RULES
 from gradlab.analysis.factors import longest, seeds_told, varying
 from gradlab.analysis.findings import study_findings
 from gradlab.analysis.numerals import compact
@@ -24,7 +25,7 @@ def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, 
         "crossings": f"Where the rate turns from negative to positive, mean of the seeds' crossings, {over}",
         "measures": f"What the hooks recorded{at}, {over}",
         "excluded": "Runs that are left out of every mean",
-        "published": f"Published numbers beside measured ones, {over}",
+        "published": "Published numbers beside measured ones, with 95 % intervals",
     }
     if "rates" in made:
         told["rates"] = "; ".join(f"{cell}: {finding}" for cell, finding in study_findings(runs))
@@ -60,7 +61,9 @@ def _excluded(table: pd.DataFrame) -> str:
 
 
 def _published(table: pd.DataFrame) -> str:
-    return f"{(table['word'] == 'reproduced').sum()} of {len(table)} lie within their tolerance"
+    """Return how many rows have each word, and what the words that occur mean."""
+    counts = table["word"].value_counts()
+    return "; ".join(f"{counts[word]} {word} ({rule})" for word, rule in RULES.items() if word in counts)
 
 
 _SAYS = {

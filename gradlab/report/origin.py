@@ -20,12 +20,16 @@ def typed(provenance: Mapping[str, Any]) -> str:
 
 def again(study: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]:
     """Return the commands that run the study again, typed in the folder of its ``study.toml``."""
+    needed = [f"# with {code(provenance)}"] if code(provenance) else []
+    return [*needed, shlex.join(["gradlab", "run", "study.toml", "--out", f"../{study['name']}_again"])]
+
+
+def code(provenance: Mapping[str, Any]) -> str:
+    """Return the code that a study was run with, as far as it is known: its commit, or its version."""
     git = provenance.get("git") or {}
     version = (provenance.get("versions") or {}).get("gradlab")
-    code = f"gradlab at commit {git['commit']}" if git.get("commit") else f"gradlab {version}" if version else ""
-    changed = ", which had uncommitted changes" if git.get("dirty") else ""
-    needed = [f"# with {code}{changed}"] if code else []
-    return [*needed, shlex.join(["gradlab", "run", "study.toml", "--out", f"../{study['name']}_again"])]
+    found = f"gradlab at commit {git['commit']}" if git.get("commit") else f"gradlab {version}" if version else ""
+    return found + (", which had uncommitted changes" if git.get("dirty") else "")
 
 
 def versions(provenance: Mapping[str, Any]) -> dict[str, str]:

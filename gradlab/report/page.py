@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from gradlab.analysis import figures, rates, tables
-from gradlab.analysis.beside import beside
+from gradlab.analysis.beside import DIGITS, RULES, beside
 from gradlab.analysis.compare import comparisons
 from gradlab.analysis.factors import SEED, control, longest, numeric_control, varying
 from gradlab.files import write_whole
 from gradlab.report import tabular
 from gradlab.report.cells import grid
+from gradlab.report.origin import code
 from gradlab.report.pictures import Shown, pictures
 from gradlab.report.render import rendered
 from gradlab.report.source import Source, told
@@ -29,6 +30,9 @@ NOTES = {
     "measures": "Means over the seeds with 95 % t-intervals; of norms and condition numbers, which spread over "
     "decades, geometric means: the mean and the t-interval are of their logarithms (runs where they are 0 or infinite "
     "are left out), taken back. What lies between 0 and 1, or is never negative, has its interval cut there.",
+    "published": "By the 95 % interval of what was measured: "
+    + "; ".join(f"{word}: {rule}" for word, rule in RULES.items())
+    + ".",
     "comparisons": "Differences of rates at the longest length, paired by seed and data. With 95 % probability all "
     "intervals of the table hold together (Bonferroni, Dunn 1961); p is adjusted alike.",
 }
@@ -57,6 +61,8 @@ def write_report(folder: Path, source: Source) -> Path:
     files = _files(made, shown)
     for path in _every_file() - set(files):
         (folder / path).unlink(missing_ok=True)  # what an earlier report showed and this one does not
+    if "published" in made:
+        files["tables/published.csv"] = tabular.csv(_dated(made["published"], source), digits=DIGITS).encode()
     for path, content in files.items():
         write_whole(folder / path, content)
     write_whole(folder / "report.html", page(source, made, shown).encode())
@@ -112,6 +118,13 @@ def _files(made: Mapping[str, pd.DataFrame], shown: list[Shown]) -> dict[str, by
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
         **{f"figures/{figure.name}.png": figure.png for figure in drawn},
     }
+
+
+def _dated(table: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """Return a table with what its study was run with: it may be read where the runs themselves are not kept."""
+    numerics = (source.provenance.get("versions") or {}).get("numerics")
+    known = [code(source.provenance), f"numerics {numerics}" if numerics else ""]
+    return table.assign(made_with="; ".join(filter(None, known)))
 
 
 def _noted(name: str, table: pd.DataFrame) -> str:

@@ -13,13 +13,13 @@ from gradlab.analysis.numerals import UNKNOWN, estimate, plain, probability
 from gradlab.schema import axis_label, described
 
 #: Columns that are shown only where they have something to say.
-COUNTS = ("diverged", "failed")
+COUNTS = ("diverged", "failed", "explanation")
 
 
-def csv(table: pd.DataFrame) -> str:
-    """Return the table as CSV: its own column names with their units, 6 significant digits."""
+def csv(table: pd.DataFrame, *, digits: int = 6) -> str:
+    """Return the table as CSV: its own column names with their units, numbers with so many significant digits."""
     units = {name: _with_unit(name) for name in table.columns}
-    return table.rename(columns=units).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return table.rename(columns=units).to_csv(index=False, float_format=f"%.{digits}g", lineterminator="\n")
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -39,7 +39,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         return _crossings(table)
     columns = {}
     for name in table.columns:
-        if name.endswith(("_low", "_high")) or (name in COUNTS and not table[name].any()):
+        if name.endswith(("_low", "_high")) or (name in COUNTS and not table[name].astype(bool).any()):
             continue
         if f"{name}_low" in table.columns:
             header = f"{axis_label(name)}, 95 % interval"

@@ -123,7 +123,7 @@ def _canonical(path: str, value: Any) -> Any:
 
 
 def _complaint(path: str, option: Option, value: object) -> str:
-    leaf = path.split("[")[0].rsplit(".", maxsplit=1)[-1]
+    leaf = path.rsplit(".", maxsplit=1)[-1].split("[")[0]
     if option.choices and isinstance(value, str):
         return unknown(_KINDS.get(leaf, leaf), value, option.choices)
     if isinstance(value, list | tuple) and option.type is not object:

@@ -107,13 +107,24 @@ def make_plan(spec: Spec) -> Plan:
         for a combination that no run could have, such as a loss at a step beyond the last, and for a published number
         that no run, or no one set-up, stands beside.
     """
+    found = _configurations(spec)
+    refuse_unmatched(spec.published, (config.values for config in found.values()), lambda: _full(spec))
+    return Plan(spec, tuple(found.values()))
+
+
+def _full(spec: Spec) -> Iterator[Mapping[str, Any]]:
+    """Yield what the study's [full] table would run."""
+    if spec.full:
+        yield from (config.values for config in _configurations(Spec.from_tables(spec.tables(), full=True)).values())
+
+
+def _configurations(spec: Spec) -> dict[str, Configuration]:
     found: dict[str, Configuration] = {}
     for combination in itertools.product(*spec.grid.values()):
         values = resolve({**spec.fixed, **dict(zip(spec.grid, combination, strict=True))})
         for config in _with_seeds({**values, "seed": None, "hooks": list(spec.hooks)}, spec.seeds):
             found.setdefault(config.id, config)
-    refuse_unmatched(spec.published, (config.values for config in found.values()))
-    return Plan(spec, tuple(found.values()))
+    return found
 
 
 def resolve(given: Mapping[str, Any]) -> dict[str, Any]:

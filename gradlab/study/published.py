@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from gradlab import schema
+from gradlab.analysis.beside import ALLOWANCES
+from gradlab.analysis.statistics import STATISTICS
 from gradlab.errors import SpecError, unknown
 from gradlab.initialise import Option
 from gradlab.study.keys import checked, every_key, shown
@@ -14,8 +16,21 @@ from gradlab.study.keys import checked, every_key, shown
 _TEXT, _NUMBER = Option(str, ""), Option(float, 0.0)
 _SIZE = Option(float, 0.0, minimum=0.0)
 _EXPONENT = re.compile(r"lyapunov_[1-9][0-9]{0,8}")
-#: Columns of ``runs`` that hold a measured number.
-_MEASURED = [name for name, column in schema.RUNS.items() if column.dtype == "float64"]
+#: Columns of ``runs`` that hold a number, yes and no included.
+_MEASURED = [name for name, column in schema.RUNS.items() if column.dtype not in ("string", "object")]
+#: What may stand in ``where`` beside the study's keys, where a run has several rows.
+_PLACES = {
+    "layer": Option(int, 0, minimum=0),
+    "direction": Option(str, "forward", choices=schema.DIRECTIONS),
+    "step": Option(int, 0, minimum=0),
+}
+_REQUIRED = ("claim", "source", "column", "where", "value", "reason")
+_TEXTS = ("claim", "source", "reason", "explanation", "not_comparable")
+_CHOICES = {
+    "kind": Option(str, "published", choices=("published", "exact")),
+    "statistic": Option(str, "mean", choices=tuple(STATISTICS)),
+    "bound": Option(str, "above", choices=("above", "below")),
+}
 
 
 class Published(NamedTuple):
@@ -24,12 +39,20 @@ class Published(NamedTuple):
     Attributes
     ----------
     claim, source : in words: what is claimed, and where.
-    column : of ``runs``, whose mean over seeds is set beside it.
-    where : the keys that say which runs, ``{"scale": 3.0, "hidden": 256}``; all that vary must be among them.
+    column : of ``runs``, what is set beside it.
+    where : the keys that say which runs, ``{"scale": 3.0, "hidden": 256}``; all that vary must be among them, but for
+        the statistics that need ``against``. Of runs with several rows also ``layer``, ``direction``, ``step``.
     value : as published.
-    reason : why the two may differ by as much as the tolerance says.
+    reason : why the two may differ by as much as the tolerance says, or why the bound.
     per : a key that the column is divided by, such as ``hidden``; "" for none.
-    tolerance, absolute : the largest difference, relative to ``value`` or as it is; one of the two is given.
+    tolerance, absolute, bound : the largest difference, relative to ``value`` or as it is, or on which side of it the
+        number must lie, "above" or "below"; one of the three is given.
+    statistic : what is made of the column (`gradlab.analysis.statistics.STATISTICS`).
+    over : of a ratio or a difference, the runs that are divided by or taken away, as ``where``; paired by seed.
+    against : of a slope or a rank correlation, the other column or key.
+    kind : "exact" for what algebra says, "published" for what a paper does.
+    explanation : shown where the word is not "reproduced": what was found of the reason.
+    not_comparable : why the study's number cannot be held against it, such as another size; the word is then that.
     """
 
     claim: str
@@ -41,10 +64,17 @@ class Published(NamedTuple):
     per: str = ""
     tolerance: float | None = None
     absolute: float | None = None
+    bound: str = ""
+    statistic: str = "mean"
+    over: Mapping[str, Any] | None = None
+    against: str = ""
+    kind: str = "published"
+    explanation: str = ""
+    not_comparable: str = ""
 
     def table(self) -> dict[str, Any]:
         """Return the entry as it stands in a specification."""
-        return {name: value for name, value in self._asdict().items() if value not in ("", None)}
+        return {name: value for name, value in self._asdict().items() if value != self._field_defaults.get(name)}
 
 
 def published(entries: Sequence[Mapping[str, Any]], hooks: Iterable[str]) -> tuple[Published, ...]:
@@ -60,8 +90,12 @@ def published(entries: Sequence[Mapping[str, Any]], hooks: Iterable[str]) -> tup
     return tuple(_entry(f"published[{i}]", entry, recorded) for i, entry in enumerate(entries))
 
 
-def refuse_unmatched(entries: Sequence[Published], configurations: Iterable[Mapping[str, Any]]) -> None:
-    """Raise where the runs that an entry names are none, or differ in more than the seed.
+def refuse_unmatched(
+    entries: Sequence[Published],
+    configurations: Iterable[Mapping[str, Any]],
+    full: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
+) -> None:
+    """Raise where the runs that an entry names are none, of ``full`` either, or differ in more than the seed.
 
     Raises
     ------
@@ -70,47 +104,69 @@ def refuse_unmatched(entries: Sequence[Published], configurations: Iterable[Mapp
     """
     every = list(configurations)
     for i, entry in enumerate(entries):
-        path = f"published[{i}].where"
-        found = [values for values in every if all(values.get(k) == v for k, v in entry.where.items())]
-        if not found:
-            _refuse_none(path, entry, every)
-        for key in found[0]:
-            levels = list(dict.fromkeys(shown(values.get(key)) for values in found))
-            if key != "seed" and len(levels) > 1:
-                raise SpecError(f"{path}: these runs differ in {key}; say which: {', '.join(levels)}")
+        for key in ("where", "over"):
+            if (where := getattr(entry, key)) is not None:
+                path, keys = f"published[{i}].{key}", {k: v for k, v in where.items() if k not in _PLACES}
+                found = _matching(every, keys) or _matching(full(), keys) or _refuse_none(path, keys, every)
+                if STATISTICS[entry.statistic].needs != "against":
+                    _refuse_mixed(path, found)
 
 
-def _refuse_none(path: str, entry: Published, every: list[Mapping[str, Any]]) -> None:
-    for key, value in entry.where.items():
+def _matching(configurations: Iterable[Mapping[str, Any]], where: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [values for values in configurations if all(values.get(key) == level for key, level in where.items())]
+
+
+def _refuse_mixed(path: str, found: Sequence[Mapping[str, Any]]) -> None:
+    for key in found[0]:
+        levels = list(dict.fromkeys(shown(values.get(key)) for values in found))
+        if key != "seed" and len(levels) > 1:
+            raise SpecError(f"{path}: these runs differ in {key}; say which: {', '.join(levels)}")
+
+
+def _refuse_none(path: str, where: Mapping[str, Any], every: list[Mapping[str, Any]]) -> NoReturn:
+    for key, value in where.items():
         levels = list(dict.fromkeys(shown(values[key]) for values in every if key in values))
         if shown(value) not in levels:
             raise SpecError(
                 f"{path}.{key}: no run has {shown(value)}; the study has {', '.join(levels) or 'no such key'}"
             )
-    raise SpecError(f"{path}: no run of the study has all of {shown(dict(entry.where))}")
+    raise SpecError(f"{path}: no run of the study has all of {shown(dict(where))}")
 
 
 def _entry(path: str, given: Mapping[str, Any], recorded: int) -> Published:
     for key in given:
         if key not in Published._fields:
             raise SpecError(f"{path}.{key}: {unknown('key', key, Published._fields)}")
-    for key in ("claim", "source", "column", "where", "value", "reason"):
+    for key in _REQUIRED:
         if key not in given:
             raise SpecError(f"{path}.{key}: missing; an entry needs claim, source, column, where, value and reason")
-    numbers = {key: checked(f"{path}.{key}", _SIZE, given[key]) for key in ("tolerance", "absolute") if key in given}
-    if len(numbers) != 1:
-        raise SpecError(
-            f"{path}: give one of tolerance (relative) and absolute, got {'both' if numbers else 'neither'}"
-        )
-    texts = {key: checked(f"{path}.{key}", _TEXT, given[key]) for key in ("claim", "source", "reason")}
-    return Published(
-        **texts,
-        column=_column(f"{path}.column", given["column"], recorded),
-        where=_where(f"{path}.where", given["where"]),
-        value=checked(f"{path}.value", _NUMBER, given["value"]),
-        per=_per(f"{path}.per", given["per"]) if "per" in given else "",
-        **numbers,
-    )
+    found: dict[str, Any] = {key: checked(f"{path}.{key}", _TEXT, given[key]) for key in _TEXTS if key in given}
+    found |= {key: checked(f"{path}.{key}", option, given[key]) for key, option in _CHOICES.items() if key in given}
+    found |= {key: checked(f"{path}.{key}", _SIZE, given[key]) for key in ("tolerance", "absolute") if key in given}
+    found |= {key: _where(f"{path}.{key}", given[key]) for key in ("where", "over") if key in given}
+    found |= {"column": _column(f"{path}.column", given["column"], recorded)}
+    found |= {"value": checked(f"{path}.value", _NUMBER, given["value"])}
+    found |= {"per": _number_key(f"{path}.per", given["per"])} if "per" in given else {}
+    found |= {"against": _against(f"{path}.against", given["against"], recorded)} if "against" in given else {}
+    _refuse_allowance(path, given)
+    _refuse_needs(path, found)
+    return Published(**found)
+
+
+def _refuse_allowance(path: str, given: Mapping[str, Any]) -> None:
+    several = [key for key in ALLOWANCES if key in given]
+    if len(several) != 1:
+        came = " and ".join(several) or "none"
+        raise SpecError(f"{path}: give one of tolerance (relative), absolute and bound (above or below), got {came}")
+
+
+def _refuse_needs(path: str, found: Mapping[str, Any]) -> None:
+    """Raise where ``over`` or ``against`` is missing, or given to a statistic that takes none."""
+    name = found.get("statistic", "mean")
+    for key in ("over", "against"):
+        if (key in found) != (STATISTICS[name].needs == key):
+            why = f"the {name} takes none" if key in found else f"missing; the {name} needs it"
+            raise SpecError(f"{path}.{key}: {why}")
 
 
 def _column(path: str, name: object, recorded: int) -> str:
@@ -128,17 +184,25 @@ def _where(path: str, given: object) -> dict[str, Any]:
         raise SpecError(f"{path}: expected a table of keys and values, got {shown(given)}")
     found = {}
     for key, value in flat(path, given).items():
-        if key not in every_key() or key == "at":
-            raise SpecError(f"{path}.{key}: {unknown('key', key, every_key())}")
-        found[key] = checked(f"{path}.{key}", every_key()[key], value)
+        known = every_key() | {place: option for place, option in _PLACES.items() if place in schema.RUNS}
+        if key not in known or key == "at":
+            raise SpecError(f"{path}.{key}: {unknown('key', key, known)}")
+        found[key] = checked(f"{path}.{key}", known[key], value)
     return found
 
 
-def _per(path: str, name: object) -> str:
-    numbers = [key for key, option in every_key().items() if option.type in (int, float)]
-    if name not in numbers:
+def _number_key(path: str, name: object) -> str:
+    if name not in (numbers := _numbers()):
         raise SpecError(f"{path}: {unknown('key that is a number', name, numbers)}")
     return str(name)
+
+
+def _against(path: str, name: object, recorded: int) -> str:
+    return str(name) if name in _numbers() else _column(path, name, recorded)
+
+
+def _numbers() -> list[str]:
+    return [key for key, option in every_key().items() if option.type in (int, float)]
 
 
 def _exponents(hooks: Iterable[str]) -> int:

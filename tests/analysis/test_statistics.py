@@ -1,0 +1,96 @@
+"""Each statistic of runs, held against scipy's or the textbook's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from gradlab.analysis.statistics import STATISTICS, Estimate
+
+
+def rows(value: list[float], other: list[float] | None = None, seed: list[int] | None = None) -> pd.DataFrame:
+    seeds = range(len(value)) if seed is None else seed
+    return pd.DataFrame({"seed": seeds, "value": value, "other": np.nan if other is None else other})
+
+
+def of(name: str, table: pd.DataFrame) -> Estimate:
+    return STATISTICS[name].of(table)
+
+
+def t_interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    return float(low), float(high)
+
+
+def test_mean(rng: np.random.Generator) -> None:
+    x = rng.standard_normal(7)
+    np.testing.assert_allclose(of("mean", rows(list(x))), (x.mean(), *t_interval(x), 7))
+
+
+@pytest.mark.parametrize("n", [6, 7, 20, 21])
+def test_median(n: int, rng: np.random.Generator) -> None:
+    x = rng.standard_normal(n)
+    found = of("median", rows(list(x)))
+    low, high = (stats.quantile_test(x, p=0.5).confidence_interval(0.95)[i] for i in (0, 1))
+    np.testing.assert_allclose(found, (np.median(x), low, high, n))
+
+
+def test_median_has_no_interval_below_6_and_a_place_for_what_never_came() -> None:
+    assert np.isnan(of("median", rows([1.0, 2.0, 3.0, 4.0, 5.0]))[1:3]).all()
+    assert of("median", rows([3.0, 1.0, np.inf, 2.0, np.inf, np.inf, 4.0])) == (4.0, 1.0, np.inf, 7)
+    assert of("median", rows([np.inf] * 8)) == (np.inf, np.inf, np.inf, 8)
+    assert np.isnan(of("median", rows([])).value)
+
+
+def test_the_interval_of_the_median_holds_as_often_as_it_says(rng: np.random.Generator) -> None:
+    draws = rng.standard_exponential((2000, 9))
+    ends = np.array([of("median", rows(list(x)))[1:3] for x in draws[:300]])
+    assert np.mean((ends[:, 0] <= np.log(2)) & (np.log(2) <= ends[:, 1])) > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+@pytest.mark.parametrize(("ones", "n"), [(0, 5), (3, 5), (5, 5), (19, 20)])
+def test_share(ones: int, n: int) -> None:
+    found = of("share", rows([1.0] * ones + [0.0] * (n - ones)))
+    low, high = stats.binomtest(ones, n).proportion_ci(0.95, method="wilson")
+    np.testing.assert_allclose(found, (ones / n, low, high, n), atol=1e-15)
+    assert np.isnan(of("share", rows([])).value)
+
+
+def test_ratio_and_difference_are_paired(rng: np.random.Generator) -> None:
+    x, y = rng.uniform(1, 9, (2, 6))
+    logs = np.log(x / y)
+    np.testing.assert_allclose(of("ratio", rows(list(x), list(y))), (*np.exp([logs.mean(), *t_interval(logs)]), 6))
+    np.testing.assert_allclose(of("difference", rows(list(x), list(y)))[:3], ((x - y).mean(), *t_interval(x - y)))
+    low, high = stats.ttest_rel(x, y).confidence_interval(0.95)
+    np.testing.assert_allclose(of("difference", rows(list(x), list(y)))[1:3], (low, high))
+    assert np.isnan(of("ratio", rows([1.0, 2.0], [0.0, 3.0])).value)  # no logarithm
+    assert np.isnan(of("ratio", rows([], [])).value)
+
+
+def test_slope_is_each_seeds_own_least_squares(rng: np.random.Generator) -> None:
+    seed = np.repeat(np.arange(5), 8)
+    x = rng.standard_normal(40)
+    y = 3 * x + 100 * seed + rng.standard_normal(40)  # the seeds' own levels are not part of it
+    own = np.array([np.polyfit(x[seed == s], y[seed == s], 1)[0] for s in range(5)])
+    found = of("slope", rows(list(y), list(x), list(seed)))
+    np.testing.assert_allclose(found, (own.mean(), *t_interval(own), 40))
+    assert abs(found.value - 3) < 0.5 < abs(np.polyfit(x, y, 1)[0] - 3)
+    assert of("slope", rows([2.0] * 4, [0.0, 1.0, 0.0, 1.0], [0, 0, 1, 1])) == (0, 0, 0, 4)
+    assert np.isnan(of("slope", rows([1.0, 2.0], [1.0, 2.0])).value)  # one run a seed: no line
+
+
+def test_spearman_is_each_seeds_own_and_ranks_what_never_came(rng: np.random.Generator) -> None:
+    seed = np.repeat(np.arange(4), 9)
+    x, y = rng.standard_normal((2, 36))
+    y += x
+    own = np.array([stats.pearsonr(stats.rankdata(x[seed == s]), stats.rankdata(y[seed == s]))[0] for s in range(4)])
+    found = of("spearman", rows(list(y), list(x), list(seed)))
+    low, high = t_interval(own)
+    np.testing.assert_allclose(found, (own.mean(), low, min(high, 1.0), 36))
+    last = np.where(np.arange(36) % 9 == 8, np.inf, np.tile(np.arange(9.0), 4))
+    assert of("spearman", rows(list(last), list(np.tile(np.arange(9.0), 4)), list(seed))) == pytest.approx(
+        (1, 1, 1, 36)
+    )
+    assert np.isnan(of("spearman", rows([1.0] * 6, [0.0, 1.0, 2.0] * 2, [0, 0, 0, 1, 1, 1])).value)
