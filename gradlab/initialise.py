@@ -14,6 +14,10 @@ Array = NDArray[Any]
 Seed = int | np.random.Generator | np.random.SeedSequence | None
 
 
+#: Inputs that a unit of a ``sparse`` W_hh has from others and itself.
+CONNECTIONS = 15
+
+
 class Option(NamedTuple):
     """A key that a cell, an initialisation or a task declares for itself: its type, default, and what it may be."""
 
@@ -51,6 +55,13 @@ def _he(size: int, rng: np.random.Generator) -> Array:
     return np.asarray(rng.standard_normal((size, size)) * np.sqrt(2.0 / size))
 
 
+def _sparse(size: int, rng: np.random.Generator) -> Array:
+    """Return Gaussian weights of at most ``CONNECTIONS`` inputs a unit, divided by the spectral radius."""
+    places = rng.permuted(np.broadcast_to(np.arange(size), (size, size)), axis=1)
+    weights = np.where(places < CONNECTIONS, rng.standard_normal((size, size)), 0.0)
+    return np.asarray(weights / np.abs(np.linalg.eigvals(weights)).max())
+
+
 #: name → (draws one block ``(H, H)`` at scale 1, what it is)
 RECURRENT = {
     "gaussian": (_gaussian, "N(0, scale²/H)"),
@@ -59,6 +70,7 @@ RECURRENT = {
     "uniform": (_uniform, "U(±scale/√H), the common libraries' default at scale 1"),
     "glorot": (_glorot, "U(±scale·√(6/2H)) (Glorot & Bengio 2010)"),
     "he": (_he, "N(0, 2·scale²/H) (He et al. 2015)"),
+    "sparse": (_sparse, "15 Gaussian inputs a unit, spectral radius scale (Pascanu, Mikolov & Bengio 2013)"),
 }
 
 #: name → what W_xh is, and what the biases are.

@@ -22,7 +22,7 @@ def draw(name: str, scale: float = 1.0, blocks: int = 1, size: int = H) -> Any:
 
 
 def test_every_law_is_tested() -> None:
-    assert set(RECURRENT) == {*SPREAD, "identity"}
+    assert set(RECURRENT) == {*SPREAD, "identity", "sparse"}
 
 
 @pytest.mark.parametrize("name", SPREAD)
@@ -39,6 +39,16 @@ def test_orthogonal_and_identity() -> None:
     Q = draw("orthogonal", 1.5)
     np.testing.assert_allclose(Q.T @ Q, 2.25 * np.eye(H), atol=1e-12)
     np.testing.assert_array_equal(draw("identity", 0.9), 0.9 * np.eye(H))
+
+
+@pytest.mark.parametrize("size", [1, 10, 50])
+def test_sparse_has_15_inputs_a_unit_and_the_scale_as_its_spectral_radius(size: int) -> None:
+    """Pascanu, Mikolov & Bengio 2013, §4.1.1: the "smart tanh" has ρ = .95 at 50 units."""
+    W = draw("sparse", 0.95, size=size)
+    assert (np.count_nonzero(W, axis=1) == min(15, size)).all()
+    np.testing.assert_allclose(np.abs(np.linalg.eigvals(W)).max(), 0.95, rtol=1e-12)
+    if size == 50:  # each input is as likely as any other: 15 of 50, within 5 standard errors of a binomial
+        assert np.abs(np.count_nonzero(W, axis=0) - 15).max() < 5 * np.sqrt(50 * 0.3 * 0.7)
 
 
 def test_orthogonal_is_drawn_evenly() -> None:

@@ -1,6 +1,6 @@
 """How right `gradlab plan` is: the memory and the time that it expects of studies, and what running them takes.
 
-    python tests/benchmarks/budget.py studies/gates.toml studies/digits.toml studies/init_scale.toml
+    python tests/benchmarks/budget.py studies/forget_bias.toml studies/digits.toml studies/init_scale.toml
 
 Every study is run whole, into a folder that is thrown away, without its report. Memory is the peak of the largest
 worker, as Linux keeps it (VmHWM); ``core`` are processor seconds of all workers, ``wall`` those on the clock, which

@@ -12,6 +12,7 @@ from study.tiny import tables, tiny
 import gradlab as gl
 from gradlab.errors import SpecError
 from gradlab.study import Spec
+from gradlab.theory import mean_field
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown top-level key": ({"grit": {}}, r'^grit: unknown key "grit"; did you mean "grid"\?'),
@@ -223,3 +224,19 @@ def test_the_shipped_studies_are_valid_and_named_after_their_files(path: Path, f
     assert study.spec.name == path.stem
     assert study.spec.question.endswith("?")
     assert {len(group) for group in study.plan.groups()} <= set(range(1, 9))
+
+
+def test_edge_of_chaos_and_drive_name_what_mean_field_says() -> None:
+    """Without input the shifted value at 512 units; with input, and at its edge, that of infinite width."""
+    rows = {
+        name: Spec.from_toml(Path(__file__).parents[2] / f"studies/{name}.toml").published
+        for name in ("edge_of_chaos", "drive")
+    }
+    for one in rows["edge_of_chaos"]:
+        where = one.where
+        noise = 0.0 if where["task.kick"] else where["task.std"] ** 2
+        known = mean_field(scale=where["scale"], input_var=noise, size=512)
+        alone = noise == 0.0 and where["scale"] > 1.0
+        assert one.value == pytest.approx(known.rate + (known.shift if alone else 0.0), abs=2e-6)
+    for one in rows["drive"]:
+        assert one.value == pytest.approx(mean_field(scale=1.0, input_var=one.where["task.std"] ** 2).rate, abs=2e-6)
