@@ -97,8 +97,8 @@ DERIVED: dict[str, Column] = {
     "crossed": Column("int64", "", "seeds in which the rate turns positive", "seeds that cross"),
     "horizon_e_mean": Column("float64", "steps", "mean steps until ‖δ‖ is below 1/e, of the first `limit` ones"),
     "horizon_1pct_mean": Column("float64", "steps", "mean steps until ‖δ‖ is below 1 %, of the first `limit` ones"),
-    "limit": Column("float64", "steps", "the longest that a run was watched for its horizon", "limit"),
-    "censored_runs": Column("float64", "", "share of the runs whose horizon is longer than they are", "runs censored"),
+    "limit": Column("float64", "steps", "the longest that a run was watched", "limit"),
+    "censored_runs": Column("float64", "", "share of the runs that ended too soon to tell", "runs censored"),
     "index_share": Column("float64", "", "rank of an exponent over H, the units of a layer", "index i / H"),
     "travelled": Column("float64", "nats", "mean of a path's ln norm less that of all paths at lag 0", "ln‖path‖"),
     "activity": Column("float64", "", "mean of |gate| over units, sequences and seeds", "mean |gate|"),
@@ -153,6 +153,15 @@ WATCHED_RUNS: dict[str, Column] = {
     "lost_float16": Column("float64", "steps", "the same for float16, the loss scale counted in"),
 }
 
+#: Columns of ``runs`` of a study that trains, beside ``step``: one row a layer, direction and step that was measured.
+TRAINING: dict[str, Column] = {
+    "solved": Column("float64", "", "1 if training met its criterion, 0 if it ended before", "share solved"),
+    "steps_to_criterion": Column(
+        "float64", "training steps", "steps until the criterion was met; missing if it was not", "steps to criterion"
+    ),
+    "trained": Column("float64", "training steps", "steps that training took in all, solved or not", "steps trained"),
+}
+
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 TABLES = {"runs": RUNS, "steps": STEPS, "spectra": SPECTRA}
@@ -185,7 +194,7 @@ def described(column: str) -> Column | None:
     prefix, _, rank = column.partition("_")
     if prefix == "lyapunov" and rank.isdecimal():
         return Column("float64", "nats/step", f"Lyapunov exponent {rank}", "λ" + rank.translate(_SUBSCRIPTS))
-    return {**KEYS, **DERIVED, **WATCHED, **WATCHED_RUNS, **SPECTRA, **STEPS, **RUNS}.get(column)
+    return {**KEYS, **DERIVED, **WATCHED, **WATCHED_RUNS, **TRAINING, **SPECTRA, **STEPS, **RUNS}.get(column)
 
 
 def axis_label(column: str) -> str:

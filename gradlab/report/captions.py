@@ -24,6 +24,7 @@ def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, 
         "comparisons": f"Difference of rates{at}, paired by seed and data, with intervals that hold together at 95 %",
         "crossings": f"Where the rate turns from negative to positive, mean of the seeds' crossings, {over}",
         "measures": f"What the hooks recorded{at}, {over}",
+        "criterion": f"Trainings that met their criterion, and after how many steps, of {seeds}",
         "excluded": "Runs that are left out of every mean",
         "published": "Published numbers beside measured ones, with 95 % intervals",
     }
@@ -55,6 +56,11 @@ def _measured(table: pd.DataFrame) -> str:
     return "Range of the means: " + "; ".join(f"{label} {compact(low)} to {compact(high)}" for label, low, high in ends)
 
 
+def _criterion(table: pd.DataFrame) -> str:
+    runs = table["seeds"].sum()
+    return f"{(table['solved'] * table['seeds']).sum():.0f} of {runs} runs are solved; the others are censored"
+
+
 def _excluded(table: pd.DataFrame) -> str:
     runs = table["seeds"].str.count(",").add(1)
     return " and ".join(f"{runs[table['status'] == word].sum():.0f} {word}" for word in ("diverged", "failed"))
@@ -70,6 +76,7 @@ _SAYS = {
     "comparisons": _compared,
     "crossings": _crossed,
     "measures": _measured,
+    "criterion": _criterion,
     "excluded": _excluded,
     "published": _published,
 }

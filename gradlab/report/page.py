@@ -11,6 +11,7 @@ import pandas as pd
 from gradlab.analysis import figures, rates, tables
 from gradlab.analysis.beside import DIGITS, RULES, beside
 from gradlab.analysis.compare import comparisons
+from gradlab.analysis.criterion import criterion_table, has_criterion
 from gradlab.analysis.factors import SEED, control, longest, numeric_control, varying
 from gradlab.files import write_whole
 from gradlab.report import tabular
@@ -21,7 +22,7 @@ from gradlab.report.render import rendered
 from gradlab.report.source import Source, told
 
 #: Names of the tables that a report may write.
-TABLES = ("rates", "comparisons", "crossings", "measures", "excluded", "published")
+TABLES = ("rates", "comparisons", "crossings", "measures", "criterion", "excluded", "published")
 
 #: What stands above a table.
 NOTES = {
@@ -33,6 +34,9 @@ NOTES = {
     "published": "By the 95 % interval of what was measured: "
     + "; ".join(f"{word}: {rule}" for word, rule in RULES.items())
     + ".",
+    "criterion": "Share of the seeds whose training met its criterion, with Clopper and Pearson's 95 % interval, and "
+    "Kaplan and Meier's median of the steps until then, with its 95 % interval; a training that ended before is "
+    "censored at its last step, one that diverged at the last step of the longest.",
     "comparisons": "Differences of rates at the longest length, paired by seed and data. With 95 % probability all "
     "intervals of the table hold together (Bonferroni, Dunn 1961); p is adjusted alike.",
 }
@@ -75,7 +79,8 @@ def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -
 
     ``rates`` is there where the study's hooks record them, and then ``crossings`` where a number varies, and
     ``comparisons`` of several seeds where the cell or another key does; ``measures`` where other hooks recorded any;
-    ``published`` where the study has published numbers, ``entries``.
+    ``criterion`` where they were trained until one is met; ``published`` where the study has published
+    numbers, ``entries``.
     """
     found = {"excluded": tables.excluded(runs)}
     if tables.has_rates(runs):
@@ -86,6 +91,8 @@ def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -
     measured = tables.measures(runs)
     if "seeds" in measured:
         found["measures"] = measured
+    if has_criterion(runs):
+        found["criterion"] = criterion_table(runs)
     return found | {"published": beside(runs, entries)} if entries else found
 
 

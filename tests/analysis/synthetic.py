@@ -82,6 +82,12 @@ def trained(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return frames(runs, pd.concat([steps.assign(step=0), after], ignore_index=True))
 
 
+def in_training(runs: pd.DataFrame, steps: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return ``runs`` and ``steps`` at the training steps 0 and 100, at which every rate is halved."""
+    after = runs.assign(step=100, **{name: runs[name] / 2 for name in ("rate", "rate_low", "rate_high")})
+    return pd.concat([runs.assign(step=0), after], ignore_index=True), trained(runs, steps)["steps"]
+
+
 def _hooked(steps: pd.DataFrame) -> list[pd.DataFrame]:
     """Return what the hooks gates, jacobians and contributions would have measured of the same runs."""
     walks = steps[steps["quantity"] == "last_adjoint"]

@@ -1,0 +1,90 @@
+"""Shares solved and steps to a criterion, where what was ended before is censored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis.synthetic import in_training, make_frames
+from scipy import stats
+
+from gradlab.analysis.criterion import criterion_table, has_criterion
+from gradlab.errors import InputError
+from gradlab.report.page import made_tables
+from gradlab.report.printed import printed
+
+#: Steps to the criterion of the seeds of each cell; nan where the training ended at step 100 without it.
+STEPS = {"rnn": [20.0, 40.0, 60.0, np.nan, np.nan], "lstm": [np.nan] * 5}
+
+
+def studied() -> pd.DataFrame:
+    """Return the runs of two cells, measured at two steps, in five seeds."""
+    runs, _ = in_training(*make_frames({"cell": ["rnn", "lstm"], "length": [30]}, seeds=5))
+    steps = [STEPS[cell][seed] for cell, seed in zip(runs["cell"], runs["seed"], strict=True)]
+    runs = runs.assign(steps_to_criterion=steps)
+    met = runs["steps_to_criterion"].notna()
+    return runs.assign(solved=met.astype("float64"), trained=runs["steps_to_criterion"].fillna(100.0))
+
+
+def test_each_training_counts_once_whatever_was_measured_of_it() -> None:
+    table = criterion_table(studied()).set_index("cell")
+    assert table["seeds"].tolist() == [5, 5]
+    assert table.loc["rnn", "solved"] == pytest.approx(0.6, rel=1e-15)
+    assert table.loc["rnn", "censored_runs"] == pytest.approx(0.4, rel=1e-15)
+
+
+def test_the_share_has_the_interval_of_clopper_and_pearson() -> None:
+    """Its ends are quantiles of beta distributions; of none in five the upper one is 1 − 0.025^(1/5)."""
+    table = criterion_table(studied()).set_index("cell")
+    ends = stats.beta.ppf([0.025, 0.975], [3, 4], [3, 2])
+    np.testing.assert_allclose(table.loc["rnn", ["solved_low", "solved_high"]].astype(float), ends, rtol=1e-9)
+    assert table.loc["lstm", "solved_low"] == 0.0
+    assert table.loc["lstm", "solved_high"] == pytest.approx(1 - 0.025**0.2, rel=1e-9)
+
+
+def test_the_median_counts_censored_runs_as_longer() -> None:
+    """Of 20, 40, 60, >100, >100 the median is 60; the mean of the solved would be 40. Of none there is no median."""
+    table = criterion_table(studied()).set_index("cell")
+    assert table.loc["rnn", "steps_to_criterion"] == 60.0
+    assert np.isnan(table.loc["lstm", "steps_to_criterion"])
+    assert table.loc["lstm", "limit"] == 100.0
+
+
+def test_what_failed_has_no_part() -> None:
+    runs = studied()
+    runs.loc[(runs["cell"] == "rnn") & (runs["seed"] == 0), ["solved", "steps_to_criterion", "status"]] = (
+        np.nan,
+        np.nan,
+        "failed",
+    )
+    row = criterion_table(runs).set_index("cell").loc["rnn"]
+    assert row["seeds"] == 4
+    assert row["solved"] == 0.5
+
+
+def test_a_training_that_diverged_early_counts_as_never_and_not_as_unknown() -> None:
+    """Of 20, 40, 60, never, never the median is 60; censored at step 1, the two would leave 40."""
+    runs = studied()
+    lost = (runs["cell"] == "rnn") & (runs["seed"] >= 3)
+    runs.loc[lost, "trained"] = 1.0
+    runs.loc[lost & (runs["step"] == 100), "status"] = "diverged"
+    runs.loc[(runs["cell"] == "rnn") & (runs["seed"] == 2), "trained"] = 60.0
+    row = criterion_table(runs).set_index("cell").loc["rnn"]
+    assert row["steps_to_criterion"] == 60.0
+    assert row["solved"] == 0.6
+
+
+def test_without_a_criterion_there_is_no_table() -> None:
+    runs = studied().drop(columns="solved")
+    assert not has_criterion(runs)
+    assert "criterion" not in made_tables(runs)
+    with pytest.raises(InputError, match="no criterion was set"):
+        criterion_table(runs)
+
+
+@pytest.mark.parametrize("kind", ["markdown", "latex", "csv", "html"])
+def test_the_report_has_the_table_in_words(kind: str) -> None:
+    text = printed(studied(), {"name": "made_up"}, kind)
+    assert "criterion" in text
+    if kind == "markdown":
+        assert "3 of 10 runs are solved; the others are censored" in text
