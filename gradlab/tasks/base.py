@@ -15,14 +15,16 @@ from gradlab.initialise import Option
 from gradlab.losses import At, Loss, LossFunction, step_mask
 
 Array = NDArray[Any]
+#: The key of a task whose data a file or a user holds.
+CONTENT = Option(str, "", meaning="checksum of the data, filled in by a study; where given, the data must have it")
 
 
 class Task(ABC):
     """A source of batches. A frozen dataclass whose fields are the keys in ``KEYS``.
 
     A task says its sizes and :meth:`sample`, and as far as there is such a thing :meth:`constant_loss`, ``tolerance``
-    and :meth:`lag`. One whose data are finite says ``train`` and ``test``, one whose data a file or a user holds
-    :meth:`settled`.
+    and :meth:`lag`. One whose data end says ``train`` and ``test``; one whose data a file or a user holds is a
+    :class:`Held`.
 
     Attributes
     ----------
@@ -79,10 +81,6 @@ class Task(ABC):
         """The task on data kept from training: itself where data are drawn without end."""
         return self
 
-    def settled(self) -> Self:
-        """Return the task with all that its data depend on among its keys; a study's ids are made of these."""
-        return self
-
     def lag(self, length: int) -> int:
         """Return the steps from the earliest input that the last answer needs to that answer, at most."""
         return length - 1
@@ -120,3 +118,11 @@ class Task(ABC):
         if not isinstance(loss, Loss):
             raise InputError(f'task "{self.name}" has a loss of its own, which does not say what is right')
         return loss.right(outputs, self.tolerance)
+
+
+class Held(Task):
+    """A task whose data a file or a user holds; a study's ids depend on them by the key ``content``."""
+
+    @abstractmethod
+    def checksum(self) -> str:
+        """Return a text that is another one where the data are others, as they are now."""

@@ -78,7 +78,7 @@ class Copy(Task):
         share = np.zeros(length)
         for blanks in range(waits) if self.wait == "variable" else [waits - 1]:
             share[COPIED + blanks + 1 :][:COPIED] += 1.0 / waits if self.wait == "variable" else 1.0
-        return share * np.log(ALPHABET)
+        return np.asarray(share * np.log(ALPHABET))
 
     def lag(self, length: int) -> int:
         """Return T − 10, from a symbol to its copy."""
