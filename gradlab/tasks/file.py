@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -184,8 +185,10 @@ def _column(name: str, place: int, rows: list[list[str]], width: int) -> Array:
         try:
             found.append(float(row[place]))
         except ValueError:
+            found.append(math.nan)
+        if not math.isfinite(found[-1]):
             raise InputError(
                 f'row {line}, column "{name}": expected a number, got "{printable(row[place], 40)}"; mend it, or name '
                 "the columns to read, inputs = …"
-            ) from None
+            )
     return np.array(found)
