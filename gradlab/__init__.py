@@ -33,6 +33,8 @@ _MAP = {
     "cross_entropy": "gradlab.losses",
     "nll": "gradlab.losses",
     "projection": "gradlab.losses",
+    # what is to be learnt
+    "tasks": "gradlab.tasks",
     # one pass
     "trace": "gradlab.trace",
     "Trace": "gradlab.trace",

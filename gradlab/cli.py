@@ -268,7 +268,10 @@ def _first_line(thing: Any) -> str:
 def _keys(prefix: str, options: Any) -> Iterable[tuple[str, str]]:
     for key, option in options.items():
         choices = f" ({', '.join(option.choices)})" if option.choices else ""
-        yield f"  {prefix}.{key}", f"{option.meaning}{choices}; default {option.default}"
+        yield (
+            f"  {prefix}.{key}",
+            f"{option.meaning}{choices}" + (f"; default {option.default}" if option.default != "" else ""),
+        )
 
 
 def _cells() -> Iterable[tuple[str, str]]:

@@ -16,7 +16,8 @@ from gradlab.cells import CELLS
 from gradlab.checks import FLOATS
 from gradlab.errors import SpecError, printable, unknown
 from gradlab.initialise import INIT_KEYS, Option
-from gradlab.tasks import TASKS
+from gradlab.tasks import TASKS, Task
+from gradlab.tasks.registry import Given
 
 #: What every configuration has. ``at`` is of no plain type, so it says ``object``: see :func:`_adapter`.
 BASE: dict[str, Option] = {
@@ -41,20 +42,28 @@ _KINDS = {
 _NOUNS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
 
 
-@cache
 def keys_of(cell: str, task: str) -> dict[str, Option]:
     """Return every key that a configuration of ``cell`` on ``task`` has, in the order in which tables show them."""
-    keys = dict(BASE)
-    if TASKS[task]().fixed_length is not None:
+    return _keys_of(cell, TASKS[task], tuple(TASKS))
+
+
+@cache
+def _keys_of(cell: str, task: type[Task] | Given, tasks: tuple[str, ...]) -> dict[str, Option]:
+    keys = dict(BASE) | {"task.name": BASE["task.name"]._replace(choices=tasks)}
+    if task().fixed_length is not None:
         del keys["length"]
-    keys |= {f"task.{name}": option for name, option in TASKS[task].KEYS.items()}
+    keys |= {f"task.{name}": option for name, option in task.KEYS.items()}
     keys |= {f"init.{name}": option for name, option in CELLS[cell].INIT_KEYS.items() if name not in BASE}
     return keys | {f"{cell}.{name}": option for name, option in CELLS[cell].OPTION_KEYS.items()}
 
 
-@cache
 def every_key() -> dict[str, Option]:
     """Return the keys of all cells and all tasks together."""
+    return _every_key(*TASKS.values())
+
+
+@cache
+def _every_key(*_: type[Task] | Given) -> dict[str, Option]:
     return {key: option for cell in CELLS for task in TASKS for key, option in keys_of(cell, task).items()}
 
 

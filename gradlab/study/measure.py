@@ -14,13 +14,15 @@ from threadpoolctl import threadpool_limits
 from gradlab import schema
 from gradlab.analysis.steps import thinned
 from gradlab.cells import CELLS, Cell
+from gradlab.errors import InputError
 from gradlab.hooks import make_hook
 from gradlab.losses import Loss
 from gradlab.network import Network, Readout
 from gradlab.study.interrupt import put_off
 from gradlab.study.parts import Part, pack
 from gradlab.study.plan import Configuration, Group
-from gradlab.tasks import TASKS
+from gradlab.tasks import TASKS, Held
+from gradlab.tasks.registry import adopt
 from gradlab.trace import trace
 
 #: Purposes for which a seed is spawned; the numbers are part of the numerics.
@@ -74,6 +76,17 @@ def data(config: Configuration) -> tuple[np.ndarray[Any, np.dtype[Any]], Loss]:
     return x.astype(values["precision"]), loss
 
 
+def refuse_other_data(config: Configuration) -> None:
+    """Raise InputError where the data that a file or a user holds are not those of which the configuration is."""
+    options = config.section("task")
+    task = TASKS[options.pop("name")](**options)
+    if isinstance(task, Held) and task.checksum() != options["content"]:
+        raise InputError(
+            f"its data have changed: their content is {task.checksum()}, the study's is {options['content']}; "
+            "take content out, or write to another folder"
+        )
+
+
 def network(config: Configuration) -> Network:
     """Return the network of a configuration, its weights the same draw at every scale."""
     values, options = config.values, config.section("task")
@@ -86,12 +99,13 @@ def network(config: Configuration) -> Network:
     return Network(cells, readout=readout)
 
 
-def measure(group: Group, *, thin: bool = False) -> Part:
+def measure(group: Group, *, thin: bool = False, own: bytes = b"") -> Part:
     """Return the rows of a group, on one thread; a configuration that fails is a row and the others go on.
 
     An overflow is a finding and stands in the row; NumPy's word on it would only tear the progress bar. ``thin`` keeps
-    logarithmically spaced lags of ``steps``.
+    logarithmically spaced lags of ``steps``; ``own`` holds the user's own tasks, packed.
     """
+    adopt(own)
     with PIN, np.errstate(all="ignore"):
         return pack(group, [_rows(config, thin) for config in group])
 

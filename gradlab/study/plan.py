@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from gradlab.errors import InputError, SpecError
 from gradlab.study.keys import checked, every_key, keys_of
 from gradlab.study.published import refuse_unmatched
 from gradlab.study.spec import Spec
-from gradlab.tasks import TASKS
+from gradlab.tasks import TASKS, Held
 
 #: Version of the numerics: raise it when the same configuration would give other numbers than before.
 NUMERICS = 2
@@ -109,7 +109,7 @@ def make_plan(spec: Spec) -> Plan:
     """
     found = _configurations(spec)
     refuse_unmatched(spec.published, (config.values for config in found.values()), lambda: _full(spec))
-    return Plan(spec, tuple(found.values()))
+    return Plan(_with_content(spec, found.values()), tuple(found.values()))
 
 
 def _full(spec: Spec) -> Iterator[Mapping[str, Any]]:
@@ -127,6 +127,17 @@ def _configurations(spec: Spec) -> dict[str, Configuration]:
     return found
 
 
+def _with_content(spec: Spec, configurations: Iterable[Configuration]) -> Spec:
+    """Return ``spec`` with the checksum of the data that a file or a user holds, where all have one.
+
+    So a results folder says which data it is of, and is read where they are not.
+    """
+    contents = {c.values["task.content"] for c in configurations if "task.content" in c.values}
+    if len(contents) != 1:
+        return spec
+    return replace(spec, fixed={**spec.fixed, "task.content": contents.pop()})
+
+
 def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a value for every key that this cell and task know: the given one, or the default."""
     keys = keys_of(given["cell"], given["task.name"])
@@ -134,6 +145,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {key.partition(".")[2]: value for key, value in values.items() if key.startswith("task.")}
     try:
         task = TASKS[options.pop("name")](**options)
+        if isinstance(task, Held) and not options["content"]:
+            values["task.content"] = task.checksum()
     except InputError as error:
         raise SpecError(f"task: {error}") from None
     _refuse_init(values["cell"], tuple((key, v) for key, v in values.items() if key.startswith("init.")))

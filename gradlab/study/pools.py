@@ -21,11 +21,12 @@ from itertools import chain
 from multiprocessing import resource_tracker
 from typing import Any, Self
 
-from gradlab.errors import RunError
+from gradlab.errors import InputError, RunError
 from gradlab.study.interrupt import put_off
 from gradlab.study.measure import PIN, failed
 from gradlab.study.parts import Part
 from gradlab.study.plan import NUMERICS, Group
+from gradlab.tasks.registry import adopt
 
 #: Groups handed at a time to an executor that does not tell how many it runs at once.
 MANY = 1000
@@ -133,29 +134,35 @@ class Crew:
         self._executor = self._start()
 
 
-def crew(task: Task, workers: int, executor: Executor | None) -> Crew:
-    """Return the crew that does ``task`` in ``workers`` processes, 0 for none, or on a user's executor."""
+def crew(task: Task, workers: int, executor: Executor | None, own: bytes = b"") -> Crew:
+    """Return the crew that does ``task`` in ``workers`` processes, 0 for none, or on a user's executor.
+
+    ``own`` holds the user's own tasks, which the workers have to find.
+    """
     if executor is not None:
-        return Crew(lambda: _same(executor), task, width=lambda: _room(executor), own=False)
+        return Crew(lambda: _same(executor, own), task, width=lambda: _room(executor), own=False)
     if workers == 0:
         return Crew(Inline, task, width=lambda: 1, own=True)
-    return Crew(lambda: _processes(workers), task, width=lambda: 2 * workers, own=True)
+    return Crew(lambda: _processes(workers, own), task, width=lambda: 2 * workers, own=True)
 
 
-def numerics() -> int:
-    """Return the version of the numerics, of the worker that is asked."""
+def numerics(own: bytes = b"") -> int:
+    """Return the version of the numerics, of the worker that is asked, which has found the user's own tasks."""
+    adopt(own)
     return NUMERICS
 
 
-def _same(executor: Executor) -> Executor:
+def _same(executor: Executor, own: bytes) -> Executor:
     """Return a user's executor when it measures as we do; a cluster has a Python of its own."""
     try:
-        future = executor.submit(numerics)
+        future = executor.submit(numerics, own)
     except Exception:
         raise _lost() from None
     _wait([future], lambda: _room(executor))
     if isinstance(error := _error(future), BrokenExecutor):
         raise _lost()
+    if isinstance(error, InputError):
+        raise error
     theirs = future.result() if error is None else f"{type(error).__name__}: {error}".splitlines()[0]
     if theirs != NUMERICS:
         found = f"version {theirs} of its numerics" if isinstance(theirs, int) else theirs
@@ -211,13 +218,13 @@ def one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _processes(workers: int) -> Executor:
+def _processes(workers: int, own: bytes = b"") -> Executor:
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # fork would copy BLAS's threads and locks
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
         with deaf_to_ctrl_c():  # which the workers inherit: Ctrl-C is the parent's
-            ready = [pool.submit(os.getpid) for _ in range(workers)]
+            ready = [pool.submit(numerics, own) for _ in range(workers)]
         for future in ready:
             future.result()
     except BrokenExecutor:

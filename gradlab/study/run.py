@@ -18,12 +18,13 @@ from gradlab.study import provenance
 from gradlab.study.budget import affordable, refuse_too_many, work
 from gradlab.study.claim import claimed
 from gradlab.study.interrupt import heard
-from gradlab.study.measure import data, measure
+from gradlab.study.measure import data, measure, refuse_other_data
 from gradlab.study.parts import Shelf, remove_leftovers
 from gradlab.study.plan import MANY_STEPS, NUMERICS, THIN, Group, Plan
 from gradlab.study.pools import crew, one_thread
 from gradlab.study.progress import Talk, counted, duration
 from gradlab.study.results import Results
+from gradlab.tasks.registry import packed
 
 
 def run_plan(
@@ -58,13 +59,15 @@ def run_plan(
     folder, talk = Path(out or Path("results") / plan.spec.name), Talk(plan.spec.name, quiet=not progress)
     count = worker_count(plan, workers, executor)
     _check_data(plan)
+    travels = count > 0 or executor is not None
+    own = packed({c.values["task.name"] for c in plan.configurations}) if travels else b""
     with heard() as check, _writable(folder), claimed(folder, plan.spec.name):
         shelf = _opened(folder, talk)
         groups = _missing(shelf, plan, talk, retry_failed)
         write_whole(folder / "study.toml", plan.spec.toml().encode())
         shelf.tidy()
         if groups:
-            _Run(plan, shelf, talk, check).go(groups, count, executor)
+            _Run(plan, shelf, talk, check, own).go(groups, count, executor)
     return Results(folder, plan)
 
 
@@ -77,6 +80,7 @@ def _check_data(plan: Plan) -> None:
             continue
         seen.add(keys)
         try:
+            refuse_other_data(config)
             data(config)
         except InputError as error:
             raise SpecError(f"task {config.values['task.name']}: {error}") from None
@@ -147,9 +151,9 @@ def _so_far(done: int, failed: int, total: int, retry_failed: bool) -> str:
 class _Run:
     """One run of a plan's groups into a shelf."""
 
-    def __init__(self, plan: Plan, shelf: Shelf, talk: Talk, check: Callable[[], None]) -> None:
-        self.plan, self.shelf, self.talk, self.check = plan, shelf, talk, check
-        self.task = partial(measure, thin=plan.thin)
+    def __init__(self, plan: Plan, shelf: Shelf, talk: Talk, check: Callable[[], None], own: bytes = b"") -> None:
+        self.plan, self.shelf, self.talk, self.check, self.own = plan, shelf, talk, check, own
+        self.task = partial(measure, thin=plan.thin, own=own)
 
     def go(self, groups: list[Group], workers: int, executor: Executor | None) -> None:
         """Run ``groups``; say how it went, and after Ctrl-C what is kept."""
@@ -171,7 +175,7 @@ class _Run:
         known, total, pace = self._known(groups), sum(map(work, groups)), self._pace(max(workers, 1))
         with (
             one_thread(),
-            crew(self.task, workers, executor) as hands,
+            crew(self.task, workers, executor, self.own) as hands,
             self.talk.begin(known, total, pace),  # the clock runs from when the workers are there
         ):
             self.check()

@@ -16,7 +16,7 @@ from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError, unknown
 from gradlab.hooks import make_hook
 from gradlab.initialise import Option
-from gradlab.study.keys import BASE, checked, checked_list, every_key, keys_of, owners, shown
+from gradlab.study.keys import checked, checked_list, every_key, keys_of, owners, shown
 from gradlab.study.published import Published, flat, published
 from gradlab.study.toml import to_toml
 
@@ -273,7 +273,7 @@ def _check_owners(values: Mapping[str, tuple[Any, ...]], entries: Mapping[str, _
     """Raise where a key is missing, or where no cell and no task of the study knows it."""
     for key in ("cell", "task.name"):
         if key not in values:
-            raise SpecError(f"{key}: missing; choose from {', '.join(BASE[key].choices)}")
+            raise SpecError(f"{key}: missing; choose from {', '.join(every_key()[key].choices)}")
     pairs = [(cell, task) for cell in values["cell"] for task in values["task.name"]]
     known = {key for cell, task in pairs for key in keys_of(cell, task)}
     for key in values:

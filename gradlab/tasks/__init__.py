@@ -1,10 +1,38 @@
-"""The tasks. A new one is one file beside these, and one line in :data:`TASKS`."""
+"""The tasks, from which batches come. A new one is one file beside these, and one line in :data:`TASKS`."""
 
-from gradlab.tasks.base import Task
+from gradlab.tasks.adding import Adding
+from gradlab.tasks.arrays import Sequences, Windows, from_arrays, from_frame
+from gradlab.tasks.base import Held, Task
+from gradlab.tasks.copy import Copy
+from gradlab.tasks.delayed_xor import DelayedXor
 from gradlab.tasks.digits import Digits
+from gradlab.tasks.file import File
+from gradlab.tasks.function import FunctionTask
 from gradlab.tasks.noise import Noise
+from gradlab.tasks.registry import TASKS, register
 from gradlab.tasks.sum import Sum
+from gradlab.tasks.sunspots import Sunspots
+from gradlab.tasks.temporal_order import TemporalOrder
+from gradlab.tasks.two_sequence import TwoSequence
 
-TASKS: dict[str, type[Task]] = {"sum": Sum, "digits": Digits, "noise": Noise}
-
-__all__ = ["TASKS", "Digits", "Noise", "Sum", "Task"]
+__all__ = [
+    "TASKS",
+    "Adding",
+    "Copy",
+    "DelayedXor",
+    "Digits",
+    "File",
+    "FunctionTask",
+    "Held",
+    "Noise",
+    "Sequences",
+    "Sum",
+    "Sunspots",
+    "Task",
+    "TemporalOrder",
+    "TwoSequence",
+    "Windows",
+    "from_arrays",
+    "from_frame",
+    "register",
+]

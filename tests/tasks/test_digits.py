@@ -64,3 +64,31 @@ def test_bad_input() -> None:
         Digits().sample(8, 1798, rng=np.random.default_rng(0))
     with pytest.raises(InputError, match="batch must be at least 1, got 0"):
         Digits().sample(8, 0, rng=np.random.default_rng(0))
+
+
+def test_the_last_450_images_are_kept_from_training() -> None:
+    images, classes = load_digits()
+    for task, part in ((Digits("pixels").train, slice(1347)), (Digits("pixels").test, slice(1347, None))):
+        x, loss = task.sample(64, len(classes[part]), rng=np.random.default_rng(0))
+        np.testing.assert_array_equal(np.sort(x[:, :, 0].sum(axis=0)), np.sort(images[part].sum(axis=1)))
+        np.testing.assert_array_equal(np.bincount(loss.targets), np.bincount(classes[part]))
+
+
+def test_logistic_regression_as_scikit_learn_has_it() -> None:
+    """The share right written out from its coefficients; and near what such a model is known to reach here."""
+    from sklearn.linear_model import LogisticRegression
+
+    images, classes = load_digits()
+    model = LogisticRegression(max_iter=1000).fit(images[:1347], classes[:1347])
+    logits = images[1347:] @ model.coef_.T + model.intercept_
+    found = Digits().logistic_regression()
+    assert found == (model.classes_[logits.argmax(axis=1)] == classes[1347:]).mean()
+    assert 0.9 < found < 0.97
+    assert Digits("permuted").logistic_regression() == found  # no order of pixels in it
+
+
+def test_the_best_constant_is_the_classes_entropy() -> None:
+    counts = np.array([178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
+    entropy = -(counts / 1797 * np.log(counts / 1797)).sum()
+    assert Digits().baseline(8) == pytest.approx(entropy, rel=1e-14)
+    assert 0 < np.log(10) - Digits().baseline(8) < 2e-4

@@ -1,0 +1,45 @@
+"""Targets that are given as arrays: their loss, and what a constant costs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.losses import At, Loss, cross_entropy, mse
+
+Array = NDArray[Any]
+#: Of data that end, the share that comes first and is trained on; the rest is kept from training.
+TRAINED = 0.75
+
+
+def is_label(y: Array) -> bool:
+    """Return whether targets are classes: whole numbers by their dtype."""
+    return y.dtype.kind in "iu"
+
+
+def loss_of(y: Array, at: At) -> Loss:
+    """Return the cross-entropy of classes, the squared error of numbers."""
+    return cross_entropy(y, at=at) if is_label(y) else mse(y, at=at)
+
+
+def constant_cost(y: Array) -> float:
+    """Return the mean loss of the best constant over examples ``(N,)`` or ``(N, O)``.
+
+    Of classes the entropy of their frequencies, of numbers their variance, mean over the outputs.
+    """
+    if not is_label(y):
+        return float(y.var(axis=0).mean())
+    shares = np.unique(y, return_counts=True)[1] / y.size
+    return float(-(shares * np.log(shares)).sum())
+
+
+def checksum(*arrays: Array) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of arrays: dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

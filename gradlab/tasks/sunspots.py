@@ -1,0 +1,91 @@
+"""The yearly number of sunspots, one step ahead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.errors import InputError
+from gradlab.losses import At, Loss
+from gradlab.tasks.arrays import Windows
+from gradlab.tasks.base import Task
+
+#: The years that are trained on and by which all are standardised; those after it are kept from training.
+LAST_TRAINED = 1920
+
+
+@dataclass(frozen=True)
+class Sunspots(Task):
+    """The yearly sunspot numbers of 1700–2008, standardised; the target at each step is the next year's number.
+
+    A sequence is ``length`` years in a row, its first uniform over all that fit (:class:`~gradlab.tasks.Windows`, which
+    says why a shorter one is no prefix). Numbers have the mean and the deviation of 1700–1920 taken out; ``train`` is
+    those years, ``test`` 1921–2008, as has been usual since Weigend, Huberman & Rumelhart 1990 (whose test years ended
+    earlier). A constant costs the targets' variance, near 1 over 1700–1920; persistence, the next year as this one, is
+    the plain baseline (:meth:`persistence`). What has to be bridged is not known; the cycle is of about 11 years.
+
+    References
+    ----------
+    The series comes with statsmodels (``statsmodels.datasets.sunspots``).
+    """
+
+    part: str = "all"
+
+    name: ClassVar[str] = "sunspots"
+    input_size: int = 1
+    output_size: int = 1
+
+    @property
+    def train(self) -> Self:
+        """The years up to 1920."""
+        return replace(self, part="train")
+
+    @property
+    def test(self) -> Self:
+        """The years from 1921 on."""
+        return replace(self, part="test")
+
+    def sample(
+        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
+    ) -> tuple[NDArray[Any], Loss]:
+        """Return ``x (T, B, 1)`` and the squared error against each next year's number."""
+        return self._windows().sample(length, batch, at=at, rng=rng)
+
+    def constant_loss(self, length: int) -> NDArray[Any]:
+        """Return the variance of the next years' numbers at each step of the windows, ``(T,)``."""
+        return self._windows().constant_loss(length)
+
+    def persistence(self) -> float:
+        """Return the mean squared error of answering with this year's number, over the years of ``part``."""
+        data = self._windows()
+        return float(np.square(data.y - data.x).mean())
+
+    def _windows(self) -> Windows:
+        z, trained = standardised()
+        z = {"all": z, "train": z[:trained], "test": z[trained:]}[self.part]
+        return Windows(z[:-1], z[1:], 1)
+
+
+@cache
+def standardised() -> tuple[NDArray[np.float64], int]:
+    """Return the numbers ``(309, 1)`` by the mean and deviation of 1700–1920, and how many years these are.
+
+    Raises
+    ------
+    InputError
+        where statsmodels is not installed.
+    """
+    try:
+        from statsmodels.datasets import sunspots
+    except ImportError as missing:
+        raise InputError(
+            "the sunspots come with statsmodels, which is missing; install it with pip install statsmodels"
+        ) from missing
+    data = sunspots.load_pandas().data
+    numbers, trained = np.array(data["SUNACTIVITY"], np.float64), int((data["YEAR"] <= LAST_TRAINED).sum())
+    first = numbers[:trained]
+    return ((numbers - first.mean()) / first.std())[:, None], trained
