@@ -57,6 +57,27 @@ class Loss:
             grad = np.where(mask[..., None], grad * weight[..., None], 0)
             return loss.astype(y.dtype), grad.astype(y.dtype)
 
+    def right(self, y: Array, tolerance: float | None = None) -> NDArray[np.float64]:
+        """Return the share of the steps read at which y is right, ``(B,)``; what is not a number never is.
+
+        A label is right where its output is the largest; targets are where no output is off by ``tolerance`` or more.
+
+        Raises
+        ------
+        InputError
+            where targets are numbers and there is no tolerance.
+        """
+        mask = step_mask(self.at, *y.shape[:2])
+        targets = self._spread(y, mask)
+        if self.labels:
+            right = y.argmax(axis=-1) == targets
+        elif tolerance is not None:
+            right = (abs(y - targets) < tolerance).all(axis=-1)
+        else:
+            raise InputError(f"{self.kind} has answers near and far, none right or wrong; give a tolerance")
+        counted = mask & ~np.isnan(y).any(axis=-1)
+        return np.asarray((right & counted).sum(axis=0) / mask.sum(axis=0))
+
     def _spread(self, y: Array, mask: NDArray[np.bool_]) -> Array:
         """Return targets for every step, ``(T, B, O)`` (labels ``(T, B)``)."""
         T, B, O = y.shape

@@ -17,7 +17,7 @@ from gradlab.tasks.base import Task
 class Sum(Task):
     """Inputs i.i.d. U[−1, 1], target the sum so far, ``y_t = Σ_{s≤t} x_s``, under mean squared error.
 
-    Predicting the mean gives an error of ``T·Var(x) = T/3`` at step T. The lag that must be bridged is T − 1.
+    Always answering 0, the mean, costs ``t·Var(x) = t/3`` at step t. The lag that must be bridged is T − 1.
     """
 
     name: ClassVar[str] = "sum"
@@ -30,3 +30,7 @@ class Sum(Task):
         """Return ``x (T, B, 1)`` and the squared error against its running sum."""
         x = rng.uniform(-1.0, 1.0, (positive("length", length), positive("batch", batch), 1))
         return x, mse(np.cumsum(x, axis=0), at=at)
+
+    def constant_loss(self, length: int) -> NDArray[Any]:
+        """Return t/3, the variance of a sum of t numbers of variance 1/3, ``(T,)``."""
+        return np.arange(1, length + 1) / 3.0

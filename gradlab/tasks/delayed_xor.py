@@ -1,0 +1,59 @@
+"""Delayed exclusive or: two bits that lie one and two delays back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import positive
+from gradlab.initialise import Option
+from gradlab.losses import At, Loss, mse
+from gradlab.tasks.base import Task
+from gradlab.tasks.places import at_least
+
+
+@dataclass(frozen=True)
+class DelayedXor(Task):
+    """Random bits s₁, s₂ …, each 0 or 1 with probability ½; the target at step t is |s_{t−d} − s_{t−2d}|, d the delay.
+
+    Bits before the first step count as 0, so that the target is 0 up to step d and s_{t−d} up to step 2d. Under squared
+    error a constant costs nothing up to step d and ¼ after it, by answering ½; neither bit alone tells more. An answer
+    is right within ½. The lag is 2d, whatever the length, which has to be more than 2d.
+    """
+
+    delay: int = 10
+
+    name: ClassVar[str] = "delayed_xor"
+    input_size: int = 1
+    output_size: int = 1
+    tolerance: ClassVar[float] = 0.5
+    KEYS: ClassVar[Mapping[str, Option]] = {
+        "delay": Option(int, 10, minimum=1, meaning="d, in steps: bits d and 2d steps back are compared")
+    }
+
+    def __post_init__(self) -> None:
+        positive("delay", self.delay)
+
+    def sample(
+        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
+    ) -> tuple[NDArray[Any], Loss]:
+        """Return ``x (T, B, 1)`` and the squared error against the exclusive or."""
+        at_least("delayed_xor", positive("length", length), 2 * self.delay + 1, "more than twice the delay")
+        bits = rng.integers(2, size=(length, positive("batch", batch), 1)).astype(np.float64)
+        return bits, mse(np.abs(self._back(bits, 1) - self._back(bits, 2)), at=at)
+
+    def constant_loss(self, length: int) -> NDArray[Any]:
+        """Return ¼ at each step after the first d, ``(T,)``: the variance of a bit."""
+        return np.where(np.arange(length) < self.delay, 0.0, 0.25)
+
+    def lag(self, length: int) -> int:
+        """Return 2d."""
+        return 2 * self.delay
+
+    def _back(self, bits: NDArray[np.float64], delays: int) -> NDArray[np.float64]:
+        """Return the bits of so many delays ago, 0 before the first."""
+        return np.concatenate([np.zeros_like(bits[: delays * self.delay]), bits[: -delays * self.delay]])

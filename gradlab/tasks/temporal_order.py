@@ -1,0 +1,79 @@
+"""Temporal order: which symbols came, and in which order, among others that mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import positive
+from gradlab.errors import InputError
+from gradlab.initialise import Option
+from gradlab.losses import At, Loss, cross_entropy
+from gradlab.tasks.base import Task
+from gradlab.tasks.places import at_least, one_hot, places
+
+#: Symbols of which one says something at each of the places, and symbols that say nothing.
+TELLING, DISTRACTORS = 2, 4
+#: By how many symbols tell: the tenths of T at which each one's range begins; it is one tenth long.
+TENTHS = {2: (1, 5), 3: (1, 3, 6)}
+
+
+@dataclass(frozen=True)
+class TemporalOrder(Task):
+    """One of two symbols at each of two (three) places among four distractors; the class is which came in which order.
+
+    D = 6, one-hot: symbols 0 and 1 tell, 2 … 5 fill all other steps at random. The places are uniform in the ⌊T/10⌋
+    steps after the first ⌊T/10⌋ and ⌊5T/10⌋ (``symbols=3``: ⌊T/10⌋, ⌊3T/10⌋, ⌊6T/10⌋). The class Σ sᵢ 2ⁱ is asked
+    for by cross-entropy at the last step: O = 4 (8), all as likely, so that a constant costs ln 4 (ln 8). The lag is
+    T − 1 − ⌊T/10⌋ at most, from the first place.
+
+    This is the form of Pascanu, Mikolov & Bengio 2013 (their code). In Hochreiter & Schmidhuber 1997, experiments 6a
+    and 6b, there are two symbols more, at the start and the end, three symbols lie at 10–20, 33–43 and 66–76, and
+    lengths are drawn from 100 … 110.
+
+    A longer sequence has the same classes, its places stretched and other distractors: it is no prefix.
+    """
+
+    symbols: int = 2
+
+    name: ClassVar[str] = "temporal_order"
+    input_size: int = TELLING + DISTRACTORS
+    KEYS: ClassVar[Mapping[str, Option]] = {
+        "symbols": Option(int, 2, minimum=2, meaning="how many symbols tell: 2 (4 classes) or 3 (8 classes)")
+    }
+
+    def __post_init__(self) -> None:
+        if self.symbols not in TENTHS:
+            raise InputError(f"symbols must be 2 or 3, got {self.symbols!r}")
+
+    @property
+    def output_size(self) -> int:  # type: ignore[override]
+        """O: a class for each order, 4 or 8."""
+        return int(TELLING**self.symbols)
+
+    def sample(
+        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
+    ) -> tuple[NDArray[Any], Loss]:
+        """Return ``x (T, B, 6)`` and the cross-entropy of the class, the same at every step read."""
+        tenth = at_least("temporal_order", positive("length", length), 10, "each place is within a tenth of it") // 10
+        u, told = rng.random((self.symbols, positive("batch", batch))), rng.integers(2, size=(self.symbols, batch))
+        x = rng.integers(TELLING, self.input_size, size=(length, batch))
+        for i, start in enumerate(self._starts(length)):
+            x[places(u[i], start, start + tenth), np.arange(batch)] = told[i]
+        classes = (told << np.arange(self.symbols)[:, None]).sum(axis=0)
+        return one_hot(x, self.input_size), cross_entropy(classes, at=at)
+
+    def constant_loss(self, length: int) -> NDArray[Any]:
+        """Return the logarithm of the number of classes, ``(T,)``."""
+        return np.full(length, np.log(self.output_size))
+
+    def lag(self, length: int) -> int:
+        """Return the steps from the earliest first place to the last step."""
+        return length - 1 - self._starts(length)[0]
+
+    def _starts(self, length: int) -> list[int]:
+        return [length * tenths // 10 for tenths in TENTHS[self.symbols]]

@@ -1,0 +1,74 @@
+"""The two-sequence problem: the first step says the class, all after it is noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import number, positive
+from gradlab.errors import InputError
+from gradlab.initialise import Option
+from gradlab.losses import At, Loss, mse
+from gradlab.tasks.base import Task
+from gradlab.tasks.places import at_least
+
+#: Variance of the steps that say nothing.
+NOISE = 0.2
+
+
+@dataclass(frozen=True)
+class TwoSequence(Task):
+    """The first N steps are +1 of class 1 and −1 of class 2, each with probability ½; all after them is N(0, 0.2).
+
+    The target, at the last step, is 1 of class 1 and 0 of class 2, under squared error: answering ½ costs ¼. An answer
+    is right within 0.2. The lag is T − N, from the last step that tells. ``noise`` is the variance of what is added to
+    the steps that tell: 0 in experiment 3a of Hochreiter & Schmidhuber 1997, 0.1 in 3b. (0.2 and 0.1 are variances
+    there, as the paper has them.) There a sequence's length is drawn from T … T + T/10; here it is T. Experiment 3c, of
+    noisy targets, is not here, nor is Bengio, Simard & Frasconi's own form, whose lengths begin at T/2.
+
+    A shorter sequence is a prefix of a longer one.
+
+    References
+    ----------
+    Hochreiter & Schmidhuber 1997, experiment 3; after Bengio, Simard & Frasconi 1994.
+    """
+
+    telling: int = 1
+    noise: float = 0.0
+
+    name: ClassVar[str] = "two_sequence"
+    input_size: int = 1
+    output_size: int = 1
+    tolerance: ClassVar[float] = 0.2
+    KEYS: ClassVar[Mapping[str, Option]] = {
+        "telling": Option(int, 1, minimum=1, meaning="N, steps at the start that tell the class (1 or 3 as published)"),
+        "noise": Option(float, 0.0, minimum=0.0, meaning="variance added to these (3a: 0, 3b: 0.1)"),
+    }
+
+    def __post_init__(self) -> None:
+        positive("telling", self.telling)
+        if number("noise", self.noise) < 0.0:
+            raise InputError(f"noise is a variance and must be at least 0, got {self.noise}")
+
+    def sample(
+        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
+    ) -> tuple[NDArray[Any], Loss]:
+        """Return ``x (T, B, 1)`` and the squared error against the class, the same at every step read."""
+        at_least("two_sequence", positive("length", length), self.telling, "the steps that tell")
+        first = rng.integers(2, size=(positive("batch", batch), 1)).astype(np.float64)
+        x = rng.standard_normal((length, batch, 1))
+        x[self.telling :] *= np.sqrt(NOISE)
+        x[: self.telling] = 2.0 * first - 1.0 + np.sqrt(self.noise) * x[: self.telling]
+        return x, mse(first, at=at)
+
+    def constant_loss(self, length: int) -> NDArray[Any]:
+        """Return ¼, the variance of a fair coin, ``(T,)``."""
+        return np.full(length, 0.25)
+
+    def lag(self, length: int) -> int:
+        """Return T − N."""
+        return length - self.telling
