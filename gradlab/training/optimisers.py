@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,9 @@ class Optimiser(ABC):
 
     def __post_init__(self) -> None:
         number("lr", self.lr, least=0.0)
+        for option in fields(self):  # NumPy's float64 would widen float32
+            if not isinstance(getattr(self, option.name), bool):
+                object.__setattr__(self, option.name, number(option.name, getattr(self, option.name)))
 
     @abstractmethod
     def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:

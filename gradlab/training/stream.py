@@ -27,8 +27,9 @@ SCORED = 1
 class Stream:
     """Batches of a task, or of a function ``step -> (x, loss)``.
 
-    The batch of step n comes from ``SeedSequence(seed, spawn_key=(n,))``; the one on which the model is scored after
-    n steps from ``SeedSequence(seed, spawn_key=(1, n))``: never one that it was trained on.
+    The batch of step n is that of ``task.train.batches(…, seed=seed, start=n)``. The one on which the model is scored
+    after n steps is drawn from ``task.test``, by ``SeedSequence(seed, spawn_key=(1, n))``: no step is trained on it, and
+    where a task's data are finite not on any of its sequences.
     """
 
     task: Task | Callable[[int], Batch]
@@ -47,25 +48,17 @@ class Stream:
 
     def __call__(self, step: int) -> Batch:
         """Return ``x (T, B, D)`` and the loss of step 0, 1 …"""
-        return self._drawn(step) if isinstance(self.task, Task) else self._given(step)
-
-    def score(self, model: Cell | Network, step: int) -> float:
-        """Return the task's score of a model on the fresh batch after ``step`` steps."""
-        x, loss = self.fresh(step)
-        return float(self.task.score(trace(model, x).outputs, loss))  # type: ignore[union-attr]
-
-    def fresh(self, step: int) -> Batch:
-        """Return a batch that no step is trained on, for the score after ``step`` steps."""
-        return self._drawn(SCORED, step)
-
-    def _drawn(self, *key: int) -> Batch:
-        assert isinstance(self.task, Task)
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
-        return self.task.sample(self.length, self.batch, at=self.at, rng=rng)
-
-    def _given(self, step: int) -> Batch:
-        assert not isinstance(self.task, Task)
+        if isinstance(self.task, Task):
+            return next(self.task.train.batches(self.length, self.batch, at=self.at, seed=self.seed, start=step))
         answer = self.task(step)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise InputError(f"a task's function must return the pair (x, loss), got {type(answer).__name__}")
         return answer
+
+    def score(self, model: Cell | Network, step: int) -> float:
+        """Return the task's score of a model on the fresh batch after ``step`` steps, the mean over its sequences."""
+        if not isinstance(self.task, Task):
+            raise InputError('a score is what a gradlab task says; of a function of one\'s own take Until("loss", …)')
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(SCORED, step)))
+        x, loss = self.task.test.sample(self.length, self.batch, at=self.at, rng=rng)
+        return float(self.task.score(trace(model, x).outputs, loss).mean())

@@ -103,7 +103,7 @@ class Training:
         if not isinstance(model, Cell | Network):
             raise InputError(f"model must be a gradlab cell or Network, got {type(model).__name__}")
         fixed = task.fixed_length if isinstance(task, Task) else None
-        self.stream = Stream(task, length or fixed or LENGTH, batch, at, _seed(seed))
+        self.stream = Stream(task, (fixed or LENGTH) if length is None else length, batch, at, _seed(seed))
         self.optimiser = _one_of("optimiser", Adam() if optimiser is None else optimiser, Optimiser)  # type: ignore[type-abstract]
         self.schedule = _one_of("schedule", Schedule() if schedule is None else schedule, Schedule)
         self.clip = Clip(clip_norm, clip_value)
@@ -111,6 +111,8 @@ class Training:
         self.until = None if until is None else _one_of("until", until, Until)
         if self.omega:
             check_regularised(model)
+        if self.until is not None and self.until.of == "score":
+            self.stream.score(model, 0)  # a task that has no score says so now
         self.layout = Layout.of(model)
         vector = self.layout.pack(model.parameters)
         slots = tuple(np.zeros_like(vector) for _ in self.optimiser.slots)
@@ -132,7 +134,7 @@ class Training:
 
     @property
     def status(self) -> str:
-        """ "running", "solved" or "diverged"."""
+        """Which of "running", "solved" and "diverged" it is."""
         return self.standing.status
 
     @property
@@ -192,8 +194,8 @@ class Training:
         every = None if checkpoint_every is None else positive("checkpoint_every", checkpoint_every)
         if every and checkpoint is None:
             raise InputError("checkpoint_every needs checkpoint=, the path to write to")
-        if total < self.step:
-            raise InputError(f"run goes on to a total step, and {self.step} are done already, got {total}")
+        if isinstance(total, bool) or not isinstance(total, int | np.integer) or total < self.step:
+            raise InputError(f"run goes on to a total step, a whole number from {self.step} on, got {total!r}")
         with Talk(self.step, total, quiet=not progress) as talk:
             while self.status == RUNNING and self.step < total:
                 self._advance()
@@ -223,9 +225,8 @@ class Training:
         """Return the gradient of the mean loss and of Ω, clipped."""
         vector, exponent = self.layout.gradient(seen)
         if self.omega:
-            more = omega_gradients(seen)
-            rest = {name: np.zeros(shape) for name, shape in self.layout.shapes.items() if name not in more}
-            vector = vector + ldexp(self.omega * self.layout.pack(more | rest), np.asarray(-exponent))
+            more = self.layout.pack(omega_gradients(seen), rest=0.0).astype(vector.dtype)
+            vector = vector + ldexp(self.omega * more, np.asarray(-exponent))
         return self.clip(vector, exponent)
 
     def _updated(self, before: Standing, grad: Array) -> Standing:
@@ -234,8 +235,8 @@ class Training:
         with np.errstate(all="ignore"):
             change, slots = self.optimiser.change(grad, before.slots, before.step + 1, lr)
             vector = before.vector - change
-        if not np.isfinite(vector).all():
-            return diverged(before, "the parameters after it are not finite")
+        if not all(np.isfinite(array).all() for array in (vector, *slots)):
+            return diverged(before, "the parameters after it, or the optimiser's memory, are not finite")
         model = before.model.with_parameters(self.layout.unpack(vector))
         return replace(before, model=model, vector=vector, slots=slots, step=before.step + 1)
 

@@ -32,8 +32,10 @@ class Layout:
             raise InputError(f"there is nothing to train: {model!r} has no parameters")
         return cls(shapes)
 
-    def pack(self, arrays: Mapping[str, Array]) -> Array:
-        """Return the arrays as one new vector."""
+    def pack(self, arrays: Mapping[str, Array], *, rest: float | None = None) -> Array:
+        """Return the arrays as one new vector, those that are not there filled with ``rest`` if that is given."""
+        if rest is not None:
+            arrays = {name: np.full(shape, rest) for name, shape in self.shapes.items()} | dict(arrays)
         return np.concatenate([arrays[name].ravel() for name in self.shapes])
 
     def unpack(self, vector: Array) -> dict[str, Array]:
