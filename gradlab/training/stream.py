@@ -28,7 +28,7 @@ class Stream:
     """Batches of a task, or of a function ``step -> (x, loss)``.
 
     The batch of step n is that of ``task.train.batches(…, seed=seed, start=n)``. The one on which the model is scored
-    after n steps is drawn from ``task.test``, by ``SeedSequence(seed, spawn_key=(1, n))``: no step is trained on it, and
+    after n steps is drawn from ``task.test``, by ``SeedSequence(seed, spawn_key=(1, n))``: no step trains on it, and
     where a task's data are finite not on any of its sequences.
     """
 
