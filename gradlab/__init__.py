@@ -40,6 +40,15 @@ _MAP = {
     "Trace": "gradlab.trace",
     "Scaled": "gradlab.scaled",
     "selfcheck": "gradlab.selfcheck",
+    # training
+    "Training": "gradlab.training",
+    "load_training": "gradlab.training",
+    "SGD": "gradlab.training",
+    "Momentum": "gradlab.training",
+    "RMSprop": "gradlab.training",
+    "Adam": "gradlab.training",
+    "Schedule": "gradlab.training",
+    "Until": "gradlab.training",
     # many passes
     "watch": "gradlab.watch",
     "Watch": "gradlab.watch",

@@ -168,7 +168,8 @@ class LayerTrace:
         return reader(self._backward.input.mantissa, self._backward.input.exponent)
 
     @cached_property
-    def _param_gradients(self) -> dict[str, tuple[Array, int]]:
+    def scaled_param_grads(self) -> dict[str, tuple[Array, int]]:
+        """:attr:`param_grads` as ``(mantissa, exponent)``: mantissa · 2^exponent neither over- nor underflows."""
         pairs, exponent = self._backward.pairs, self._backward.exponent[1:]
         found = {name: parameter_gradient(factors, exponent) for name, factors in pairs.items()}
         return {name: (mantissa * self._of_the_mean, e) for name, (mantissa, e) in found.items()}
@@ -182,7 +183,7 @@ class LayerTrace:
     def param_grads(self) -> dict[str, Array]:
         """Gradients of the batch-mean loss (see ``batch_loss``) by parameter, plain arrays."""
         with np.errstate(all="ignore"):
-            return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self._param_gradients.items()}
+            return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self.scaled_param_grads.items()}
 
     def param_contributions(self) -> dict[str, NDArray[np.float64]]:
         """Return ln of the norm of each true step's part of a parameter's gradient, ``(T,)`` by parameter, in nats.
@@ -224,7 +225,7 @@ class LayerTrace:
         """
         parameters = {f"dL/d{key}": key for key in self.cell.parameters}
         if name in parameters:
-            mantissa, exponent = self._param_gradients[parameters[name]]
+            mantissa, exponent = self.scaled_param_grads[parameters[name]]
             return float(log_norm(mantissa.reshape(-1, 1), exponent)[0])
         if name not in self.quantities:
             raise InputError(unknown("quantity", name, (*self.quantities, *parameters)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,8 @@ from gradlab.errors import InputError
 from gradlab.initialise import Seed, input_weights, streams
 
 Array = NDArray[Any]
+#: With what the names of the readout's parameters begin.
+READOUT = "readout."
 READOUTS = ("identity", "tanh", "relu", "logistic", "softmax")
 
 
@@ -64,6 +66,10 @@ class Readout:
     def parameters(self) -> dict[str, Array]:
         """The parameters by name."""
         return {"W_hy": self.W_hy, "b_y": self.b_y}
+
+    def with_parameters(self, changed: Mapping[str, Array]) -> Self:
+        """Return the readout with some of its parameters replaced."""
+        return replace(self, **changed)  # type: ignore[arg-type]
 
     def forward(self, h: Array) -> tuple[Array, Array]:
         """Return pre-activations and outputs, ``(T, O, B)``, of all steps' ``h (T, H, B)``."""
@@ -152,10 +158,42 @@ class Network:
         """The floating-point type in which the network runs."""
         return cells_of(self.layers[0])[0].dtype
 
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The parameters by name: ``layers.0.W_hh``, ``layers.0.reverse.W_hh``, ``readout.W_hy``."""
+        return {f"{place}{name}": array for place, part in self._parts() for name, array in part.parameters.items()}
+
+    def with_parameters(self, changed: Mapping[str, Array]) -> Self:
+        """Return the network with some of its parameters replaced."""
+        parts = {place: _replaced(place, part, changed) for place, part in self._parts()}
+        layers = []
+        for index, layer in enumerate(self.layers):
+            pair = [parts[where] for where in places(index, layer)]
+            layers.append(Bidirectional(*pair) if isinstance(layer, Bidirectional) else pair[0])
+        return replace(self, layers=layers, readout=parts.get(READOUT))
+
+    def _parts(self) -> list[tuple[str, Cell | Readout]]:
+        cells: list[tuple[str, Cell | Readout]] = [
+            (place, cell)
+            for index, layer in enumerate(self.layers)
+            for place, cell in zip(places(index, layer), cells_of(layer), strict=True)
+        ]
+        return cells if self.readout is None else [*cells, (READOUT, self.readout)]
+
 
 def cells_of(layer: Layer) -> tuple[Cell, ...]:
     """Return the layer's cell, or its two, forward first."""
     return (layer.forward, layer.reverse) if isinstance(layer, Bidirectional) else (layer,)
+
+
+def places(index: int, layer: Layer) -> tuple[str, ...]:
+    """Return with what the names of the parameters of layer ``index`` begin, by direction."""
+    return tuple(f"layers.{index}.{way}" for way in ("", "reverse."))[: len(cells_of(layer))]
+
+
+def _replaced(place: str, part: Any, changed: Mapping[str, Array]) -> Any:
+    own = {name: changed[f"{place}{name}"] for name in part.parameters if f"{place}{name}" in changed}
+    return part.with_parameters(own) if own else part
 
 
 def output_size(layer: Layer) -> int:

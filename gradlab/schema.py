@@ -147,7 +147,10 @@ WATCHED_RUNS: dict[str, Column] = {
     "precision": Column("string", "", "precision of the module's output; float16 and bfloat16 are computed in float32"),
     "loss_scale": Column("float64", "", "scale of the loss that was divided out; 1 if none was told", "loss scale"),
     "kept": Column(
-        "float64", "", "norm of the first weight's gradient as the optimiser got it, over that of the pass", "kept"
+        "float64",
+        "",
+        "norm of a gradient as the optimiser got it, over that of the pass: in PyTorch the first weight's",
+        "kept",
     ),
     "lost_float32": Column("float64", "steps", "lag at which the gradient is below float32's normal numbers"),
     "lost_float16": Column("float64", "steps", "the same for float16, the loss scale counted in"),

@@ -22,8 +22,8 @@ from gradlab.errors import InputError
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.layers import EXPONENTS, LayerTrace
 from gradlab.losses import Loss, LossFunction, evaluate
-from gradlab.network import Layer, Network, cells_of
-from gradlab.scaled import log_norm, sequences_first
+from gradlab.network import READOUT, Layer, Network, cells_of
+from gradlab.scaled import ldexp, log_norm, sequences_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -288,20 +288,29 @@ class Trace:
 
     # --- parameters --------------------------------------------------------------------------------
 
-    def _prefix(self, one: LayerTrace) -> str:
+    def parameter_name(self, one: LayerTrace, key: str) -> str:
+        """Return how parameter ``key`` of a layer and direction is called: as it is in a bare cell."""
         if isinstance(self.model, Cell):
-            return ""
-        return f"layers.{one.layer}." + ("reverse." if one.direction == "reverse" else "")
+            return key
+        return f"layers.{one.layer}." + ("reverse." if one.direction == "reverse" else "") + key
+
+    @property
+    def scaled_param_grads(self) -> dict[str, tuple[Array, int]]:
+        """:attr:`param_grads` as ``(mantissa, exponent)``: mantissa · 2^exponent neither over- nor underflows."""
+        parts = ((one, one.scaled_param_grads.items()) for one in self.passes)
+        found = {self.parameter_name(one, key): pair for one, pairs in parts for key, pair in pairs}
+        return found | {f"{READOUT}{key}": (array, 0) for key, array in self._readout_grads().items()}
 
     @cached_property
     def param_grads(self) -> dict[str, Array]:
         """Gradients of the batch-mean loss: ``W_hh`` of a cell, ``layers.0.W_hh``, ``readout.W_hy`` of a network."""
-        found = {self._prefix(one) + key: g for one in self.passes for key, g in one.param_grads.items()}
-        return found | {f"readout.{key}": array for key, array in self._readout_grads().items()}
+        with np.errstate(all="ignore"):
+            return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self.scaled_param_grads.items()}
 
     def param_contributions(self) -> dict[str, NDArray[np.float64]]:
         """Return ln of the norm of each step's part of the recurrent parameters' gradients, ``(T,)``, in nats."""
-        return {self._prefix(one) + key: logs for one in self.passes for key, logs in one.param_contributions().items()}
+        parts = ((one, one.param_contributions().items()) for one in self.passes)
+        return {self.parameter_name(one, key): logs for one, pairs in parts for key, logs in pairs}
 
     def _readout_grads(self) -> dict[str, Array]:
         if self._readout_grad is None:

@@ -27,6 +27,8 @@ from gradlab.files import whole, write_whole
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.layers import LayerTrace
 from gradlab.network import Network
+from gradlab.training import Training
+from gradlab.training.standing import DIVERGED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +57,7 @@ class Log(Protocol):
 
 
 def watch(
-    model: nn.Module | Cell | Network,
+    model: nn.Module | Training | Cell | Network,
     *,
     every: int | None = None,
     overhead: float | None = None,
@@ -82,7 +84,9 @@ def watch(
 
     Parameters
     ----------
-    model : a ``torch.nn.Module``; or a gradlab cell or network, for whose passes see :meth:`Watch.record`.
+    model : a ``torch.nn.Module``; a :class:`gradlab.Training`, of which ``step`` is its own number, gradients are those
+        of each sequence's loss (ln B above those of their mean, at the same rates), and ``runs`` have ``loss`` and
+        ``kept``; or a gradlab cell or network that trains elsewhere, for whose passes see :meth:`Watch.record`.
     every : watch every so manieth pass, the first included; 50 unless ``overhead`` is given.
     overhead : instead of ``every``: watch as often as this share of the time of all other passes allows.
     hooks : names of built-in hooks, and :class:`~gradlab.hooks.Hook` objects.
@@ -109,7 +113,9 @@ def watch(
         raise InputError(f"overhead must be a share above 0, such as 0.05; got {overhead}")
     schedule = Schedule(EVERY if every is None else positive("every", every), overhead)
     found = Watch(schedule, make_hooks(hooks), log=log, scaler=scaler)
-    if not isinstance(model, Cell | Network):
+    if isinstance(model, Training):
+        found.attachment = Observation(model, found)
+    elif not isinstance(model, Cell | Network):
         found.attachment = Attachment(model, schedule, found.look, found.refuse)
     return found
 
@@ -134,7 +140,7 @@ class Watch:
         self.schedule, self.hooks, self._log, self._scaler, self._stored = schedule, hooks, log, scaler, stored
         self.refused: dict[str, str] = {}
         self.records: list[Record] = []
-        self.attachment: Attachment | None = None
+        self.attachment: Attachment | Observation | None = None
 
     def __enter__(self) -> Self:
         import pandas as pd  # noqa: F401  # its import is not the first watched pass's to pay
@@ -154,11 +160,22 @@ class Watch:
         """Whether the pass that is under way is to be watched."""
         return self.schedule.watching
 
-    def record(self, trace: Trace, *, module: str = "model") -> None:
-        """Take in one pass of a gradlab model that trains, and count it: where :attr:`watching`, it is measured."""
-        if self.watching:
+    def record(
+        self, trace: Trace, *, module: str = "model", facts: Mapping[str, float] | None = None, lost: str = ""
+    ) -> None:
+        """Take in one pass of a gradlab model that trains, and count it: where :attr:`watching`, it is measured.
+
+        Parameters
+        ----------
+        facts : what else is known of it, by columns of ``runs``: ``kept``, ``loss``.
+        lost : why the training diverges in this pass: a row in place of all that would be measured, watching or not.
+        """
+        known = {"precision": trace.passes[0].cell.dtype.name, "loss_scale": 1.0, **(facts or {})}
+        if lost:
+            self._lost(module, self.schedule.count, 0, known, "diverged", lost)
+        elif self.watching:
             start = time.perf_counter()
-            self._measure(trace.passes, module, self.schedule.count, 0, {"precision": trace.passes[0].cell.dtype.name})
+            self._measure(trace.passes, module, self.schedule.count, 0, known)
             self.schedule.spent += time.perf_counter() - start
         self.schedule.passed()
 
@@ -307,6 +324,27 @@ class Watch:
         lines = [f"Watch: {seen}, of {self.schedule.count} backward passes"]
         lines += [f"  {name} is not watched: {reason}" for name, reason in self.refused.items()]
         return "\n".join([*lines, *(f"  {key}: {note}" for key, note in (NOTES | self.noticed).items())])
+
+
+class Observation:
+    """A watch's eye on gradlab's own training, from :meth:`attach` to :meth:`detach`: it sees steps that are done."""
+
+    def __init__(self, training: Training, watch: Watch) -> None:
+        self._training, self._watch = training, watch
+
+    def attach(self) -> None:
+        """Look on from the step at which the training stands, the first that is watched."""
+        self._watch.schedule.count = self._watch.schedule.next = self._training.step
+        self._training.observers.append(self._seen)
+
+    def detach(self) -> None:
+        """Look away."""
+        self._training.observers.remove(self._seen)
+
+    def _seen(self, trace: Trace, step: int, facts: Mapping[str, float]) -> None:
+        self._watch.schedule.count = step
+        diverged = self._training.status == DIVERGED
+        self._watch.record(trace, facts=facts, lost=self._training.reason if diverged else "")
 
 
 def load_watch(path: str | Path) -> Watch:

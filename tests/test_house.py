@@ -16,7 +16,7 @@ FLOORS = [
     ("analysis", "theory", "lanczos", "jacobians", "spectra", "propagator", "temporal"),
     ("facts", "plots", "layers", "hooks"),
     ("trace", "selfcheck"),
-    ("truths", "report", "adapters", "watch"),
+    ("truths", "report", "adapters", "training", "watch"),
     ("study",),
     ("cli", "__main__"),
 ]

@@ -1,0 +1,9 @@
+"""Training: one honest loop over the passes that :func:`gradlab.trace` measures, and what it needs beside them."""
+
+from gradlab.training.loading import load_training
+from gradlab.training.optimisers import SGD, Adam, Momentum, Optimiser, RMSprop
+from gradlab.training.schedule import Schedule
+from gradlab.training.training import Training
+from gradlab.training.until import Until
+
+__all__ = ["SGD", "Adam", "Momentum", "Optimiser", "RMSprop", "Schedule", "Training", "Until", "load_training"]

@@ -1,0 +1,73 @@
+"""Clipping a gradient by its norm or by value, as ``torch.nn.utils`` does; norms are always those before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import number
+from gradlab.errors import InputError
+
+Array = NDArray[Any]
+#: What PyTorch adds to the norm by which it divides.
+EPS = 1e-6
+
+
+class Clipped(NamedTuple):
+    """What an optimiser is given, the gradient's norm before clipping, and the share of that norm that is left."""
+
+    grad: Array
+    norm: float
+    kept: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """No clipping; or by ``norm`` c: ``g · min(1, c/(‖g‖ + 1e-6))``, ‖·‖ over all parameters; or by ``value`` v.
+
+    References
+    ----------
+    Pascanu, Mikolov & Bengio 2013, algorithm 1 (norm); Mikolov 2012 (value: each component to [−v, v]).
+    """
+
+    norm: float | None = None
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.norm is not None and self.value is not None:
+            raise InputError(f"give clip_norm or clip_value, not both; got {self.norm} and {self.value}")
+        for name, limit in (("clip_norm", self.norm), ("clip_value", self.value)):
+            if limit is not None and number(name, limit) <= 0.0:
+                raise InputError(f"{name} must be above 0, got {limit}; None is no clipping")
+
+    def __call__(self, vector: Array, exponent: int = 0) -> Clipped:
+        """Clip ``vector · 2^exponent``, which may overflow: what is left is exact nevertheless."""
+        with np.errstate(all="ignore"):
+            size = norm(vector)
+            whole, unit = _power(exponent), _power(-exponent)
+            if self.norm is not None:
+                factor = min(whole, self.norm / (size + EPS * unit))
+                return Clipped(vector * factor if factor != 1.0 else vector, size * whole, factor * unit)
+            plain = vector * np.asarray(whole, vector.dtype) if exponent else vector
+            if self.value is None:
+                return Clipped(plain, size * whole, 1.0)
+            cut = np.clip(plain, -self.value, self.value)
+            return Clipped(cut, size * whole, norm(cut) / (size * whole) if size else 1.0)
+
+
+def norm(vector: Array) -> float:
+    """Return ‖vector‖₂ in float64, also where its squares over- or underflow."""
+    wide = vector.astype(np.float64, copy=False)
+    plain = float(np.linalg.norm(wide))
+    if 1e-150 < plain < 1e150:
+        return plain
+    peak = float(np.abs(wide).max())
+    return peak * float(np.linalg.norm(wide / peak)) if 0.0 < peak < np.inf else peak
+
+
+def _power(exponent: int) -> float:
+    """Return 2^exponent, inf or 0 where it does not fit."""
+    return float(np.ldexp(1.0, max(min(exponent, 5000), -5000)))

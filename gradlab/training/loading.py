@@ -1,0 +1,82 @@
+"""A training that was saved, opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import choice, positive
+from gradlab.errors import InputError, StoreError
+from gradlab.tasks import Task
+from gradlab.training import checkpoint
+from gradlab.training.optimisers import OPTIMISERS
+from gradlab.training.schedule import Schedule
+from gradlab.training.standing import STATUSES
+from gradlab.training.stream import Batch
+from gradlab.training.training import HISTORY, Training
+from gradlab.training.until import Until
+
+Array = NDArray[Any]
+
+
+def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None = None) -> Training:
+    """Open what :meth:`Training.save` wrote, to go on from there as if it had never stopped; nothing in it can run.
+
+    Parameters
+    ----------
+    task : needed where the training's was a function or a task of one's own, which no file can hold.
+
+    Raises
+    ------
+    StoreError
+        for a file that cannot be read, or is none of ours.
+    InputError
+        where the task is needed and not given.
+    """
+    try:
+        page, arrays = checkpoint.read(Path(path))
+        known = checkpoint.task_of(page["task"])
+        found = None if task is None and known is None else _loaded(page, arrays, known if task is None else task)
+    except Exception as error:
+        raise StoreError(f"{path}: holds no training that can be read ({error})") from None
+    if found is None:
+        raise InputError(f"{path}: the file cannot hold the task it was trained on; give task=")
+    return found
+
+
+def _loaded(page: Mapping[str, Any], arrays: Mapping[str, Array], task: Any) -> Training:
+    stream, optimiser, until, standing = (page[key] for key in ("stream", "optimiser", "until", "standing"))
+    made = Training(
+        checkpoint.rebuilt(page["model"], _under("parameters/", arrays)),
+        task,
+        **stream,
+        optimiser=OPTIMISERS[optimiser["name"]](**optimiser["options"]),
+        schedule=Schedule(**page["schedule"]),
+        clip_norm=page["clip"]["norm"],
+        clip_value=page["clip"]["value"],
+        omega=page["omega"],
+        until=None if until is None else Until(**until),
+    )
+    step, old = positive("step", standing["step"] + 1) - 1, made.standing
+    slots = tuple(_like(old.vector, arrays[f"slots/{name}"]) for name in made.optimiser.slots)
+    made.history = _like(np.empty((len(HISTORY), step)), arrays["history"])
+    scores = tuple((int(at), float(score)) for at, score in standing["scores"])
+    status, reason = choice("status", standing["status"], STATUSES), str(standing["reason"])
+    made.standing = replace(old, slots=slots, step=step, status=status, reason=reason, scores=scores)
+    return made
+
+
+def _under(place: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(place): array for name, array in arrays.items() if name.startswith(place)}
+
+
+def _like(expected: Array, array: Array) -> Array:
+    """Return ``array`` if it has the shape and dtype that is expected."""
+    if array.shape != expected.shape or array.dtype != expected.dtype:
+        raise ValueError(f"expected {expected.dtype} {expected.shape}, got {array.dtype} {array.shape}")
+    return array

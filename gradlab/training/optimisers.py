@@ -1,0 +1,148 @@
+"""Optimisers, to PyTorch's formulas: all parameters as one vector, options in a frozen dataclass, state in slots."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.checks import number
+from gradlab.errors import InputError
+
+Array = NDArray[Any]
+Slots = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Optimiser(ABC):
+    """A rule from a gradient to a change of the parameters, pure: its options are its fields, its memory is handed on.
+
+    Attributes
+    ----------
+    lr : learning rate η; a :class:`~gradlab.training.Schedule` multiplies it.
+    slots : what is remembered from step to step, a vector ``(P,)`` each, zeros at first.
+    """
+
+    lr: float
+
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        number("lr", self.lr, least=0.0)
+        for option in fields(self):  # NumPy's float64 would widen float32
+            if not isinstance(getattr(self, option.name), bool):
+                object.__setattr__(self, option.name, number(option.name, getattr(self, option.name)))
+
+    @abstractmethod
+    def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
+        """Return what is subtracted from the parameters ``(P,)`` in step n = 1, 2 … at learning rate lr; and slots."""
+
+
+@dataclass(frozen=True)
+class SGD(Optimiser):
+    """Gradient descent, ``θ ← θ − η g``.
+
+    Examples
+    --------
+    >>> SGD(0.1)
+    SGD(lr=0.1)
+    """
+
+    def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
+        return lr * grad, ()
+
+
+@dataclass(frozen=True)
+class Momentum(Optimiser):
+    """Gradient descent with momentum, ``b ← μ b + g``, ``θ ← θ − η b``; Nesterov's ``θ ← θ − η (g + μ b)``.
+
+    No dampening: the first b is g. η is outside b, as in PyTorch: a smaller η acts on old gradients, too.
+
+    References
+    ----------
+    Polyak 1964; Sutskever, Martens, Dahl & Hinton 2013 (Nesterov's, with η inside b).
+    """
+
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    slots: ClassVar[tuple[str, ...]] = ("buffer",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share("momentum", self.momentum)
+
+    def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
+        buffer = self.momentum * slots[0] + grad
+        return lr * (grad + self.momentum * buffer if self.nesterov else buffer), (buffer,)
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimiser):
+    """``v ← α v + (1 − α) g²``, ``b ← μ b + g/(√v + ε)``, ``θ ← θ − η b``; ε outside the root, v from 0, uncorrected.
+
+    References
+    ----------
+    Tieleman & Hinton 2012, lecture 6.5 (without momentum, no ε given); PyTorch's ``RMSprop`` (ε, momentum).
+    """
+
+    lr: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+
+    slots: ClassVar[tuple[str, ...]] = ("square", "buffer")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share("alpha", self.alpha)
+        _share("momentum", self.momentum)
+        number("eps", self.eps, least=0.0)
+
+    def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
+        square = self.alpha * slots[0] + (1.0 - self.alpha) * grad * grad
+        buffer = self.momentum * slots[1] + grad / (np.sqrt(square) + self.eps)
+        return lr * buffer, (square, buffer)
+
+
+@dataclass(frozen=True)
+class Adam(Optimiser):
+    """``m ← β₁ m + (1 − β₁) g``, ``v ← β₂ v + (1 − β₂) g²``, ``θ ← θ − η m̂/(√v̂ + ε)``.
+
+    ``m̂ = m/(1 − β₁ⁿ)`` and ``v̂ = v/(1 − β₂ⁿ)`` in step n = 1, 2 …: ε is added to the corrected root.
+
+    References
+    ----------
+    Kingma & Ba 2015, algorithm 1.
+    """
+
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    slots: ClassVar[tuple[str, ...]] = ("mean", "square")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share("beta1", self.beta1)
+        _share("beta2", self.beta2)
+        number("eps", self.eps, least=0.0)
+
+    def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
+        mean = self.beta1 * slots[0] + (1.0 - self.beta1) * grad
+        square = self.beta2 * slots[1] + (1.0 - self.beta2) * grad * grad
+        root = np.sqrt(square) / float(np.sqrt(1.0 - self.beta2**n)) + self.eps
+        return lr / (1.0 - self.beta1**n) * mean / root, (mean, square)
+
+
+def _share(name: str, value: float) -> None:
+    if number(name, value, least=0.0) >= 1.0:
+        raise InputError(f"{name} must be at least 0 and below 1, got {value}")
+
+
+#: The optimisers by name.
+OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": SGD, "momentum": Momentum, "rmsprop": RMSprop, "adam": Adam}
