@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from gradlab.analysis.factors import PLACES, SEED, arranged, keys, named, varying
+from gradlab.analysis.factors import SEED, arranged, keys, named, places, varying
 from gradlab.analysis.numerals import estimate, numeral
 from gradlab.errors import InputError, unknown
 
@@ -87,7 +87,7 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def _placed(runs: pd.DataFrame, along: str) -> pd.DataFrame:
     """Return the runs with keys that hold no numbers as categories, after checking ``along``."""
-    known = [name for name in ("study", *keys(runs), *PLACES) if name not in (SEED, "hooks")]
+    known = [name for name in ("study", *keys(runs), *places(runs)) if name not in (SEED, "hooks")]
     if along not in known:
         raise InputError(unknown("key", along, known))
     placed = arranged(runs)

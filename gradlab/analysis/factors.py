@@ -11,8 +11,10 @@ import pandas as pd
 from gradlab.analysis.numerals import plain
 from gradlab.errors import InputError
 
+#: The column that says how many steps of training a row's weights have seen; runs that are not trained lack it.
+TRAINED = "step"
 #: Keys of a run that are not its study's choice but its rows'.
-PLACES = ("layer", "direction")
+PLACES = (TRAINED, "layer", "direction")
 #: A column that says in words all that varies, for figures that give each combination its panel.
 SETTING = "setting"
 #: Runs that differ in nothing else are repetitions.
@@ -46,12 +48,17 @@ def keys(runs: pd.DataFrame) -> list[str]:
     return names[names.index("study") + 1 : names.index("layer")]
 
 
+def places(runs: pd.DataFrame) -> list[str]:
+    """Return which of `PLACES` the runs have."""
+    return [name for name in PLACES if name in runs]
+
+
 def varying(runs: pd.DataFrame) -> list[str]:
-    """Return the keys, layer and direction included, that take more than one value; never the seed.
+    """Return the keys, training step, layer and direction included, that take more than one value; never the seed.
 
     Neither is a length that follows from the others, as where each order of an image has its own.
     """
-    names = [name for name in (*keys(runs), *PLACES) if name != SEED and _distinct(runs, name) > 1]
+    names = [name for name in (*keys(runs), *places(runs)) if name != SEED and _distinct(runs, name) > 1]
     rest = [name for name in names if name != "length"]
     if "length" in names and rest:
         free = runs.groupby(rest, dropna=False, observed=True)["length"].nunique().gt(1).any()
@@ -96,10 +103,11 @@ def arranged(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def control(runs: pd.DataFrame) -> str | None:
-    """Return the key that the study turns: the scale, else the first number that varies, else any key."""
+    """Return the key that the study turns: the scale, else a number that varies, else any key, else training."""
     names = [name for name in varying(runs) if name not in ("cell", "length", *PLACES)]
     numbers = [name for name in names if _numeric(runs[name])]
-    return "scale" if "scale" in names else next(iter([*numbers, *names]), None)
+    trained = [name for name in varying(runs) if name == TRAINED]
+    return "scale" if "scale" in names else next(iter([*numbers, *names, *trained]), None)
 
 
 def numeric_control(runs: pd.DataFrame) -> str | None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from gradlab.analysis.factors import Layout, combinations, control, others, placed
 from gradlab.analysis.figures.look import bands, new_axes, zero
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import OF, averaged, drawn, joined, with_rates
+from gradlab.analysis.figures.rows import averaged, drawn, joined, of, with_rates
 from gradlab.analysis.numerals import compact
 from gradlab.analysis.rates import FIRST_LAG
 from gradlab.analysis.tables import Frames
@@ -25,12 +25,12 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     panel = "cell" if "cell" in rest else next(iter(rest), "cell")
     layout = Layout(panel, tuple(name for name in rest if name != panel), "lag", "change", control(runs))
     walks = steps.loc[
-        (steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*OF, "lag", "mean_log", "q05", "q95"]
+        (steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*of(steps), "lag", "mean_log", "q05", "q95"]
     ]
     found = joined(runs, walks)
     if found.empty:
         raise InputError(f'steps: no rows of the quantity "{QUANTITY}"; hooks = ["gradients"] records them')
-    start = found.sort_values("lag").groupby(OF)["mean_log"].transform("first")
+    start = found.sort_values("lag").groupby(of(found))["mean_log"].transform("first")
     by = combinations(runs)
     return averaged(found[drawn(found, by)], [*by, "lag"], "change", lambda logs: logs - start), layout
 

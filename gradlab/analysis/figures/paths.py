@@ -9,7 +9,7 @@ from gradlab.analysis.factors import SETTING, Layout, combinations
 from gradlab.analysis.figures.laws import draw_laws, is_law, with_laws
 from gradlab.analysis.figures.look import bands, new_axes
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import OF, averaged, drawn, joined, settings
+from gradlab.analysis.figures.rows import averaged, drawn, joined, of, settings
 from gradlab.analysis.numerals import compact
 from gradlab.analysis.tables import Frames, NotRecorded
 
@@ -23,8 +23,8 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     found = joined(runs, steps[steps["quantity"].isin(PATHS)])
     if found.empty:
         raise NotRecorded('steps: no rows of "path_all"; hooks = ["paths"] records them, of cells with gates')
-    whole = found[found["quantity"] == "path_all"].sort_values("lag").groupby(OF)["mean_log"].first()
-    start = found[OF].merge(whole.rename("whole"), on=OF, how="left")["whole"]
+    whole = found[found["quantity"] == "path_all"].sort_values("lag").groupby(of(found))["mean_log"].first()
+    start = found[of(found)].merge(whole.rename("whole"), on=of(found), how="left")["whole"]
     found["path"] = found["quantity"].map(PATHS).astype(pd.CategoricalDtype(list(PATHS.values())))
     found[SETTING] = settings(found, [name for name in combinations(runs) if name != "length"])
     found = found[drawn(found, [SETTING, "path"])]

@@ -8,17 +8,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlab.analysis.factors import SEED, arranged, combinations, control, longest, named, ran
+from gradlab.analysis.factors import SEED, SETTING, TRAINED, arranged, combinations, control, longest, named, ran
 from gradlab.analysis.rates import across_seeds
 from gradlab.analysis.tables import Frames, NotRecorded, has_rates
 from gradlab.errors import InputError
 
-#: What a row of ``steps`` or ``spectra`` belongs to.
-OF = ["id", "layer", "direction"]
 #: What a picture makes of logarithms, element by element.
 Shown = Callable[[pd.Series], pd.Series]
 #: Points that all lines of a picture share, and the fewest for one line: smooth at print size, and small.
 POINTS, FEWEST_POINTS = 1000, 20
+
+
+def of(rows: pd.DataFrame) -> list[str]:
+    """Return the columns that say to which pass a row of ``runs``, ``steps`` or ``spectra`` belongs."""
+    return [name for name in ("id", TRAINED, "layer", "direction") if name in rows]
 
 
 def with_rates(frames: Frames) -> pd.DataFrame:
@@ -40,9 +43,10 @@ def with_rates(frames: Frames) -> pd.DataFrame:
 
 def joined(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of ``steps`` or ``spectra`` with what varies and the status of their runs, the longest ones."""
-    names = list(dict.fromkeys([*OF, "status", "hidden", *combinations(runs), SEED]))
+    own = [name for name in of(runs) if name in rows]
+    names = list(dict.fromkeys([*own, "status", "hidden", *combinations(runs), SEED]))
     kept = arranged(longest(runs))
-    return rows.merge(kept[[name for name in names if name in kept]].drop_duplicates(OF), on=OF)
+    return rows.merge(kept[[name for name in names if name in kept]].drop_duplicates(own), on=own)
 
 
 def theory_of(
@@ -89,11 +93,14 @@ def few(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings(table: pd.DataFrame, by: list[str]) -> pd.Series:
-    """Return what varies in words, ``lstm, forget_bias 1``, as categories in the order in which they come."""
-    words = {}
-    for key, *values in table.drop_duplicates("id")[["id", *by]].itertuples(index=False):
-        words[key] = ", ".join(named(*pair) for pair in zip(by, values, strict=True) if not pd.isna(pair[1]))
-    return table["id"].map(words).astype(pd.CategoricalDtype(list(dict.fromkeys(words.values()))))
+    """Return what varies in words, ``lstm, forget_bias 1``, as categories in the order of what varies."""
+    passes = table.drop_duplicates(of(table)).sort_values(by, kind="stable")
+    words = [
+        ", ".join(named(*pair) for pair in zip(by, values, strict=True) if not pd.isna(pair[1]))
+        for _, *values in passes[["id", *by]].itertuples(index=False)
+    ]
+    found = table[of(table)].merge(passes[of(table)].assign(**{SETTING: words}), on=of(table), how="left")[SETTING]
+    return found.set_axis(table.index).astype(pd.CategoricalDtype(list(dict.fromkeys(words))))
 
 
 def drawn(walks: pd.DataFrame, by: list[str], along: str = "lag") -> pd.Series:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradlab.analysis.factors import SETTING, Layout, combinations
+from gradlab.analysis.factors import SETTING, TRAINED, Layout, combinations
 from gradlab.analysis.figures import decay
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import OF, averaged, drawn, few, joined, settings
+from gradlab.analysis.figures.rows import averaged, drawn, few, joined, of, settings
 from gradlab.analysis.numerals import compact, plain
 from gradlab.analysis.rates import FIRST_LAG
 from gradlab.analysis.tables import Frames, NotRecorded
-
-#: The column of ``steps`` that says how many steps of training the weights have seen.
-TRAINED = "step"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
@@ -23,13 +20,14 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     if TRAINED not in steps or steps[TRAINED].nunique() < 2:
         raise NotRecorded('steps: no column "step" with several steps of training; a study at initialisation has one')
     walks = steps[(steps["quantity"] == decay.QUANTITY) & (steps["lag"] >= FIRST_LAG)]
-    found = joined(few(runs.drop(columns=TRAINED, errors="ignore")), walks)
+    shown = few(runs.drop(columns=TRAINED, errors="ignore"))["id"]
+    found = joined(runs[runs["id"].isin(shown)], walks)
     if found.empty:
         raise NotRecorded(f'steps: no rows of "{decay.QUANTITY}"; hooks = ["gradients"] records them')
     by = [name for name in combinations(runs) if name not in ("length", TRAINED)]
     found[SETTING] = settings(found, by)
     found = found[drawn(found, [SETTING, TRAINED])]
-    start = found.sort_values("lag").groupby([*OF, TRAINED])["mean_log"].transform("first")
+    start = found.sort_values("lag").groupby(of(found))["mean_log"].transform("first")
     table = averaged(found, [SETTING, TRAINED, "lag"], "change", lambda logs: logs - start)
     return table, Layout(SETTING, (), "lag", "change", TRAINED)
 
