@@ -125,14 +125,14 @@ def table_of(records: Sequence[Record], name: str) -> pd.DataFrame:
 def as_study(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Return the tables as those of a study that trains, in which the module is varied, for a report.
 
-    ``steps`` has the first pass, the last, and some between: no figure can tell more lines apart.
+    ``steps`` and ``spectra`` have the first pass, the last, and some between: no figure can tell more lines apart.
     """
     runs = tables["runs"].assign(study="watch", cell=tables["runs"]["module"]).rename(columns={"call": "seed"})
+    runs["hooks"] = "gradients" if "rate" in runs else ""  # without which no figure of rates is drawn
     keys = ["id", "study", "cell", "length", "seed"]
     rest = ["layer", *(name for name in runs if name not in (*keys, "layer", "module"))]  # no keys, behind the layer
-    walks = tables["steps"][tables["steps"]["step"].isin(_few(tables["steps"]["step"]))]
-    others = {"steps": walks, "spectra": tables["spectra"]}
-    others = {name: table.drop(columns=["module", "call"]) for name, table in others.items()}
+    shown = {name: tables[name][tables[name]["step"].isin(_few(tables[name]["step"]))] for name in ("steps", "spectra")}
+    others = {name: table.drop(columns=["module", "call"]) for name, table in shown.items()}
     missing = {
         name: "" if column.dtype == "string" else np.nan for name, column in schema.RUNS.items() if name not in runs
     }
