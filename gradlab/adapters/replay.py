@@ -193,8 +193,8 @@ def _compare(what: str, found: Array, expected: Array, tolerance: float) -> None
     if not error <= tolerance * size:
         raise InputError(
             f"the {what} is not what its weights and inputs give (off by {error / max(size, 1e-300):.1g} of its norm, "
-            f"{tolerance:g} allowed): something unseen took part, such as a hook, dropout, changed weights or autocast in "
-            "a stack; use a module for each layer, and do what is done to it outside of it"
+            f"{tolerance:g} allowed): something unseen took part, such as a hook, dropout, changed weights or autocast "
+            "in a stack; use a module for each layer, and do what is done to it outside of it"
         )
 
 
