@@ -311,9 +311,17 @@ class Watch:
         return folder
 
     def report(self, path: str | Path) -> Path:
-        """Write ``report.html``, figures and tables into a folder; return the page's path."""
+        """Write ``report.html``, figures and tables into a folder; return the page's path.
+
+        Raises
+        ------
+        InputError
+            where nothing was watched.
+        """
         from gradlab.report import Source, write_report
 
+        if self.frame("runs").empty:
+            raise InputError("nothing was watched, so there is nothing to report; verdict() says why")
         tables = as_study({name: self.frame(name) for name in schema.TABLES})
         study = {"name": "watch", "question": "What do the gradients do while the model trains?"}
         return write_report(Path(path), Source(tables, study, NOTES | self.noticed))

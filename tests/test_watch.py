@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 import gradlab as gl
 from gradlab import schema
 from gradlab.adapters.attachment import Schedule
-from gradlab.adapters.records import noticed
+from gradlab.adapters.records import as_study, noticed
+from gradlab.analysis import figures
 from gradlab.cli import app
 from gradlab.watch import load_watch
 
@@ -102,7 +103,7 @@ def test_columns_and_order_of_the_tables() -> None:
 
 
 @pytest.mark.torch_oracle
-def test_a_watch_that_has_seen_nothing() -> None:
+def test_a_watch_that_has_seen_nothing(tmp_path: Path) -> None:
     w = gl.watch(module())
     for name in schema.TABLES:
         assert w.frame(name).empty
@@ -111,6 +112,8 @@ def test_a_watch_that_has_seen_nothing() -> None:
     assert w.verdict().evidence == "no backward pass reached a layer while it looked"
     with pytest.raises(gl.InputError, match="nothing was watched to its end"):
         w.plot("rate")
+    with pytest.raises(gl.InputError, match="nothing was watched, so there is nothing to report"):
+        w.report(tmp_path)
 
 
 @pytest.mark.torch_oracle
@@ -435,4 +438,33 @@ def test_report(tmp_path: Path) -> None:
     rates = pd.read_csv(folder / "tables" / "rates.csv")
     assert rates["step"].tolist() == [0, 0, 1, 1, 2, 2]
     assert rates["layer"].tolist() == [0, 1] * 3
-    assert (folder / "figures" / "rates.png").exists()
+    assert {"rates.png", "training.png"} <= {path.name for path in (folder / "figures").iterdir()}
+
+
+@pytest.mark.torch_oracle
+def test_a_report_shows_each_layers_decay_at_the_first_the_middle_and_the_last_step() -> None:
+    w = watched(module("LSTM", num_layers=2), 12, hooks=["gradients", "lyapunov:2"])
+    tables = as_study({name: w.frame(name) for name in schema.TABLES})
+    table, layout = figures.training.tabulate(tables)
+    assert (layout.panel, layout.hue) == ("setting", "step")
+    assert list(table["setting"].cat.categories) == ["LSTM, layer 0", "LSTM, layer 1"]
+    assert {0, 5, 11} <= set(table["step"])
+    assert table["step"].nunique() == tables["spectra"]["step"].nunique() == 5
+    steps = w.frame().query("quantity == 'last_adjoint' and lag >= 1").set_index(["layer", "step", "lag"])["mean_log"]
+    for row in table.to_dict("records"):
+        layer, step = int(row["setting"][-1]), row["step"]
+        assert row["change"] == steps[layer, step, row["lag"]] - steps[layer, step, 1]
+    assert figures.gates.tabulate(tables | {"steps": with_gate(tables["steps"])})[0]["setting"].nunique() == 6
+    rates, layout = figures.rates.tabulate(tables)
+    assert (layout.x, rates["step"].nunique()) == ("step", 12)
+
+
+@pytest.mark.torch_oracle
+def test_a_report_without_rates_draws_none(tmp_path: Path) -> None:
+    watched(module(), hooks=["lyapunov:2"]).report(tmp_path)
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {"lyapunov", "spectrum"}
+
+
+def with_gate(steps: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([steps, steps[steps["quantity"] == "last_adjoint"].assign(quantity="gate_f")])

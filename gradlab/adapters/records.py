@@ -23,8 +23,8 @@ FACTS = ("cell", "length", "hidden", "batch", "precision")
 #: The smallest normal numbers of the precisions in which networks are trained: below them digits are lost, then all.
 SMALLEST = {"float32": 2.0**-126, "float16": 2.0**-14}
 
-#: Passes that a report draws as lines beside each other.
-LINES = 6
+#: Passes that a report draws as lines beside each other; an odd number, so that the middle one is among them.
+LINES = 5
 #: An optimiser that gets this much less than the whole gradient got a clipped one; rounding is far below.
 LEAST_CUT = 1e-3
 #: A gradient divided by exactly 2 to this power or more was not clipped but unscaled.
@@ -123,16 +123,16 @@ def table_of(records: Sequence[Record], name: str) -> pd.DataFrame:
 
 
 def as_study(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the tables as those of a study in which module and step are varied, for a report.
+    """Return the tables as those of a study that trains, in which the module is varied, for a report.
 
-    ``steps`` has the first pass, the last, and some between: no figure can tell more lines apart.
+    ``steps`` and ``spectra`` have the first pass, the last, and some between: no figure can tell more lines apart.
     """
     runs = tables["runs"].assign(study="watch", cell=tables["runs"]["module"]).rename(columns={"call": "seed"})
-    keys = ["id", "study", "cell", "length", "step", "seed"]
+    runs["hooks"] = "gradients" if "rate" in runs else ""  # without which no figure of rates is drawn
+    keys = ["id", "study", "cell", "length", "seed"]
     rest = ["layer", *(name for name in runs if name not in (*keys, "layer", "module"))]  # no keys, behind the layer
-    walks = tables["steps"][tables["steps"]["step"].isin(_few(tables["steps"]["step"]))]
-    others = {"steps": walks, "spectra": tables["spectra"]}
-    others = {name: table.drop(columns=[*schema.WATCHED]) for name, table in others.items()}
+    shown = {name: tables[name][tables[name]["step"].isin(_few(tables[name]["step"]))] for name in ("steps", "spectra")}
+    others = {name: table.drop(columns=["module", "call"]) for name, table in shown.items()}
     missing = {
         name: "" if column.dtype == "string" else np.nan for name, column in schema.RUNS.items() if name not in runs
     }
@@ -140,9 +140,9 @@ def as_study(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def _few(steps: pd.Series) -> NDArray[np.int64]:
-    """Return at most LINES steps of training, evenly spaced, the first and the last among them."""
+    """Return at most LINES steps of training, evenly spaced, the first, the middle and the last among them."""
     every = np.unique(steps.to_numpy(np.int64))
-    return np.asarray(every[np.unique(np.linspace(0, len(every) - 1, min(LINES, len(every))).round().astype(int))])
+    return np.asarray(every[np.unique(np.linspace(0, len(every) - 1, min(LINES, len(every))).astype(int))])
 
 
 def place_name(row: Mapping[Any, Any]) -> str:

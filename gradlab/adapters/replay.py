@@ -1,8 +1,8 @@
 """A call of another library's recurrent layers, run again: what was seen at its ends is enough for all in between.
 
 Given a module's inputs, weights and first states, and the gradients that arrived at its outputs and last states, the
-exact backward pass gives the gradient of every state, gate and input. What the module put out is at once the check and,
-in its top layer, the states from which each step is taken again, so that rounding cannot grow from step to step.
+exact backward pass gives the gradient of every state, gate and input. What a layer put out is at once the check and
+the states from which each step is taken again, so that rounding cannot grow from step to step.
 """
 
 from __future__ import annotations
@@ -47,16 +47,17 @@ class NotFinite(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What was seen of one call, as columns: ``x (T, D, B)``, ``output (T, O, B)``, in the order of time.
+    """What was seen of one call, as columns: ``x (T, D, B)``, outputs ``(T, O, B)``, in the order of time.
 
     Attributes
     ----------
     layers : the module's layers as cells.
     initial, last : joint states ``(S, B)`` by layer and direction, as given and as left.
-    output, last : None where they have been changed since.
-    output_grad, last_grad : the gradients that arrived at ``output`` and at ``last``.
+    outputs : what each layer put out, bottom up; None where that is not known, or has been changed since.
+    last : None where the last states have been changed since.
+    output_grad, last_grad : the gradients that arrived at the top layer's output and at ``last``.
     lengths : each sequence's own, ``(B,)``, or None.
-    tolerance : how far, relative to its norm, what is computed again may lie from ``output`` and ``last``.
+    tolerance : how far, relative to its norm, what is computed again may lie from ``outputs`` and ``last``.
     shift : power of two by which the loss was scaled beyond what is divided out of the gradients here.
     total_c : whether what arrived at an LSTM's c is the total dL/dc, as where h is computed from that very tensor, and
         not δ_c, which holds h fixed.
@@ -65,7 +66,7 @@ class Seen:
     layers: Sequence[Layer]
     x: Array
     initial: ByLayer
-    output: Array | None
+    outputs: Sequence[Array | None]
     last: ByLayer | None
     output_grad: Array
     last_grad: ByLayer
@@ -158,8 +159,7 @@ def _run_again(seen: Seen) -> Run:
         raise NotFinite("the gradient that arrives is not finite")
     tapes: Tapes = []
     sequence = seen.x
-    for index, (layer, starts) in enumerate(zip(seen.layers, seen.initial, strict=True)):
-        known = seen.output if index == len(seen.layers) - 1 else None
+    for layer, starts, known in zip(seen.layers, seen.initial, seen.outputs, strict=True):
         tapes.append(_layer_again(layer, sequence, starts, known, seen))
         sequence = output_of(tapes[-1], seen.lengths)
     for pair, ends in zip(tapes, seen.last or (), strict=seen.last is not None):
@@ -193,7 +193,8 @@ def _compare(what: str, found: Array, expected: Array, tolerance: float) -> None
     if not error <= tolerance * size:
         raise InputError(
             f"the {what} is not what its weights and inputs give (off by {error / max(size, 1e-300):.1g} of its norm, "
-            f"{tolerance:g} allowed): something unseen took part, such as a hook, dropout or changed weights"
+            f"{tolerance:g} allowed): something unseen took part, such as a hook, dropout, changed weights or autocast "
+            "in a stack; use a module for each layer, and do what is done to it outside of it"
         )
 
 
@@ -213,7 +214,7 @@ def _side_by_side(calls: Sequence[Seen]) -> Seen:
         calls[0],
         x=joined(call.x for call in calls),
         initial=by_layer(call.initial for call in calls),
-        output=None,
+        outputs=[None] * len(calls[0].layers),
         last=None if any(call.last is None for call in calls) else by_layer(call.last or () for call in calls),
         output_grad=joined(call.output_grad for call in calls),
         last_grad=by_layer(call.last_grad for call in calls),

@@ -235,7 +235,10 @@ class Call:
             layers=layers,
             x=_columns(self._sequence(self.x), layers),
             initial=self._by_layer(self.given or [None] * len(states), layers),
-            output=_columns(output, layers) if self.unchanged(self.out[:1]) else None,
+            outputs=[
+                *(one if one is None else _columns(self._sequence(one), layers) for one in self._lower_outputs()),
+                _columns(output, layers) if self.unchanged(self.out[:1]) else None,
+            ],
             last=self._by_layer(states, layers) if self.unchanged(states) else None,
             output_grad=_columns(output_grad, layers),
             last_grad=self._by_layer([None, *grads[1:]] if self.is_cell else grads[1:], layers),
@@ -244,6 +247,51 @@ class Call:
             shift=int(shift) - 1,
             total_c=self.total_c,
         )
+
+    def _lower_outputs(self) -> list[Tensor | None]:
+        """Return what the layers below the top one put out, which no hook sees: each run once more by PyTorch.
+
+        What runs is what ran, to the last bit, so that a chaotic stack is followed in its lower layers too. None where
+        that cannot be: under autocast, and for single steps, over which nothing grows.
+        """
+        import torch
+
+        lower = 0 if self.is_cell else self.module.num_layers - 1
+        if self.one_step or self.x.dtype != self.out[0].dtype:
+            return [None] * lower
+        found: list[Tensor | None] = []
+        sequence = self.x
+        with torch.enable_grad():  # without it another kernel runs, whose rounding is another
+            for layer in range(lower):
+                sequence = self._layer_again(sequence, layer)
+                found.append(sequence)
+        return found
+
+    def _layer_again(self, sequence: Tensor, layer: int) -> Tensor:
+        """Return what one layer puts out of ``sequence``, of the form in which the module was given its input."""
+        import torch
+
+        module, width = self.module, 1 + self.module.bidirectional
+        run, rows = getattr(torch, module.mode.lower()), slice(layer * width, (layer + 1) * width)
+        weights = [weight for one in module.all_weights[rows] for weight in one]
+        options = (weights, module.bias, 1, 0.0, module.training, module.bidirectional)
+        x, states = sequence.clone().requires_grad_(), self._first_states(rows)
+        first = states[0] if len(states) == 1 else tuple(states)
+        if self.packing is not None:
+            output: Tensor = run(x, self.packing.batch_sizes, first, *options)[0]
+        elif x.dim() == 2:
+            output = run(x.unsqueeze(1), first, *options, False)[0].squeeze(1)
+        else:
+            output = run(x, first, *options, module.batch_first)[0]
+        return output.detach()
+
+    def _first_states(self, rows: slice) -> list[Tensor]:
+        """Return the first states of a layer's directions, ``(directions, B, H)`` each, in the order of the packing."""
+        B, H = self._sequence(self.x).shape[1], self.module.hidden_size
+        states = self.given or [self.x.new_zeros(self.module.num_layers * 2, B, H)] * len(self.last)
+        found = [state[rows].reshape(-1, B, H) for state in states]
+        order = None if self.packing is None else self.packing.sorted_indices
+        return found if order is None else [state.index_select(1, order) for state in found]
 
     @property
     def precision(self) -> str:

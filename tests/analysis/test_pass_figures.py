@@ -131,6 +131,21 @@ def test_many_values_of_what_is_turned_are_shown_at_three() -> None:
         assert titles == ["lstm, scale 0.5", "lstm, scale 1", "lstm, scale 2"]
 
 
+def test_every_layer_has_its_panel_and_its_own_numbers() -> None:
+    """Both layers have one id: each keeps its own line, and none is the mean of the two."""
+    one = with_long_range(*make_frames({"cell": ["lstm"], "length": [10]}, seeds=2))
+    two = {name: pd.concat([table.assign(layer=1), table]) for name, table in one.items()}
+    logs, upper = two["steps"]["mean_log"], two["steps"]["layer"] == 1
+    two["steps"]["mean_log"] = logs.mask(upper, 3 * logs)
+    shown = {"jacobians": "jac_sigma", "gates": "change", "contributions": "part", "paths": "travelled"}
+    for name, value in shown.items():
+        titles = [ax.get_title() for ax in figures.draw(name, two).axes if ax.get_title()]
+        assert titles == ["lstm, layer 0", "lstm, layer 1"], name
+        table, _ = figures.FIGURES[name].table(two)
+        lower, above = (part[value].to_numpy() for _, part in table.groupby("setting", observed=True))
+        np.testing.assert_allclose(above, 3 * lower, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
 def test_a_panel_of_which_every_run_diverged_is_hatched_and_says_so() -> None:
     runs = STUDY["runs"]
     lost = runs.assign(status=runs["status"].mask((runs["cell"] == "gru") & (runs["scale"] == 2.0), "diverged"))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlab.analysis.factors import SEED, TRAINED, arranged, combinations, control, longest, named, ran
+from gradlab.analysis.factors import SEED, SETTING, TRAINED, arranged, combinations, control, longest, named, ran
 from gradlab.analysis.rates import across_seeds
 from gradlab.analysis.tables import Frames, NotRecorded, has_rates
 from gradlab.errors import InputError
@@ -93,11 +93,14 @@ def few(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings(table: pd.DataFrame, by: list[str]) -> pd.Series:
-    """Return what varies in words, ``lstm, forget_bias 1``, as categories in the order in which they come."""
-    words = {}
-    for key, *values in table.drop_duplicates("id")[["id", *by]].itertuples(index=False):
-        words[key] = ", ".join(named(*pair) for pair in zip(by, values, strict=True) if not pd.isna(pair[1]))
-    return table["id"].map(words).astype(pd.CategoricalDtype(list(dict.fromkeys(words.values()))))
+    """Return what varies in words, ``lstm, forget_bias 1``, as categories in the order of what varies."""
+    passes = table.drop_duplicates(of(table)).sort_values(by, kind="stable")
+    words = [
+        ", ".join(named(*pair) for pair in zip(by, values, strict=True) if not pd.isna(pair[1]))
+        for _, *values in passes[["id", *by]].itertuples(index=False)
+    ]
+    found = table[of(table)].merge(passes[of(table)].assign(**{SETTING: words}), on=of(table), how="left")[SETTING]
+    return found.set_axis(table.index).astype(pd.CategoricalDtype(list(dict.fromkeys(words))))
 
 
 def drawn(walks: pd.DataFrame, by: list[str], along: str = "lag") -> pd.Series:
