@@ -147,7 +147,7 @@ def custom_cell(
     derivative : "complex", exact for analytic functions (no ``abs``, ``maximum`` or comparison of h); "difference",
         central differences, about ten digits; "torch" or "jax", exact, by ``torch.func`` or JAX with ``vmap``. Tensors
         in a closure must be float64 in PyTorch; JAX widens them. Derivatives are the library's own: where a unit
-        saturates (|a| > 19), PyTorch's ``1 − tanh²`` is 0, which gradlab's own cells never are.
+        saturates (``|a| > 19``), PyTorch's ``1 − tanh²`` is 0, which gradlab's own cells never are.
     parameters : only with "torch" and "jax": arrays or tensors of one or two axes by name. The step is then
         ``step(h, x, parameters)``, and their gradients are those of every cell. A ``torch.nn.Module`` whose ``forward``
         takes h and x has its own.
