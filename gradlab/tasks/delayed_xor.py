@@ -18,7 +18,7 @@ from gradlab.tasks.places import at_least
 
 @dataclass(frozen=True)
 class DelayedXor(Task):
-    """Random bits s₁, s₂ …, each 0 or 1 with probability ½; the target at step t is |s_{t−d} − s_{t−2d}|, d the delay.
+    """Random bits s₁, s₂ …, 0 or 1 with probability ½; the target at step t is ``|s_{t−d} − s_{t−2d}|``, d the delay.
 
     Bits before the first step count as 0, so that the target is 0 up to step d and s_{t−d} up to step 2d. Under squared
     error a constant costs nothing up to step d and ¼ after it, by answering ½; neither bit alone tells more. An answer
