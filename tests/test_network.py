@@ -70,3 +70,19 @@ def test_readout_repr_and_parameters() -> None:
     readout = gl.Readout.init(3, 2, activation="softmax", rng=0, dtype="float32")
     assert repr(readout) == "Readout(hidden_size=3, output_size=2, activation='softmax', float32)"
     assert {key: array.shape for key, array in readout.parameters.items()} == {"W_hy": (2, 3), "b_y": (2,)}
+
+
+def test_parameters_by_name_and_replaced() -> None:
+    """The names are those of ``trace.param_grads``; what is not named stays the very array it was."""
+    pair = gl.Bidirectional(gl.GRU.init(2, 3, rng=0), gl.GRU.init(2, 3, reset="after", rng=1))
+    network = gl.Network([pair, gl.LSTM.init(6, 4, rng=2)], readout=gl.Readout.init(4, 2, activation="tanh", rng=3))
+    trace = gl.trace(network, np.ones((3, 2, 2)), gl.mse(np.ones((2, 2))))
+    assert list(network.parameters) == list(trace.param_grads) == list(trace.scaled_param_grads)
+    assert all(array.shape == trace.param_grads[name].shape for name, array in network.parameters.items())
+    new = {name: np.full_like(network.parameters[name], 7.0) for name in ("layers.0.reverse.b_hn", "readout.W_hy")}
+    changed = network.with_parameters(new)
+    for name, array in changed.parameters.items():
+        assert (array == 7.0).all() if name in new else array is network.parameters[name]
+    assert [type(layer) for layer in changed.layers] == [gl.Bidirectional, gl.LSTM]
+    assert changed.readout.activation == "tanh"
+    assert gl.Network([network.layers[0]]).with_parameters({}).readout is None

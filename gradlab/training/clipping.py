@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gradlab.checks import number
 from gradlab.errors import InputError
+from gradlab.scaled import ldexp
 
 Array = NDArray[Any]
 #: What PyTorch adds to the norm by which it divides.
@@ -39,9 +40,12 @@ class Clip:
     def __post_init__(self) -> None:
         if self.norm is not None and self.value is not None:
             raise InputError(f"give clip_norm or clip_value, not both; got {self.norm} and {self.value}")
-        for name, limit in (("clip_norm", self.norm), ("clip_value", self.value)):
-            if limit is not None and number(name, limit) <= 0.0:
-                raise InputError(f"{name} must be above 0, got {limit}; None is no clipping")
+        for name, limit in (("norm", self.norm), ("value", self.value)):
+            if limit is None:
+                continue
+            object.__setattr__(self, name, number(f"clip_{name}", limit))  # NumPy's float64 would widen float32
+            if limit <= 0.0:
+                raise InputError(f"clip_{name} must be above 0, got {limit}; None is no clipping")
 
     def __call__(self, vector: Array, exponent: int = 0) -> Clipped:
         """Clip ``vector · 2^exponent``, which may overflow: what is left is exact nevertheless."""
@@ -51,7 +55,7 @@ class Clip:
             if self.norm is not None:
                 factor = min(whole, self.norm / (size + EPS * unit))
                 return Clipped(vector * factor if factor != 1.0 else vector, size * whole, factor * unit)
-            plain = vector * np.asarray(whole, vector.dtype) if exponent else vector
+            plain = ldexp(vector, np.asarray(exponent)) if exponent else vector
             if self.value is None:
                 return Clipped(plain, size * whole, 1.0)
             cut = np.clip(plain, -self.value, self.value)
@@ -61,11 +65,12 @@ class Clip:
 def norm(vector: Array) -> float:
     """Return ‖vector‖₂ in float64, also where its squares over- or underflow."""
     wide = vector.astype(np.float64, copy=False)
-    plain = float(np.linalg.norm(wide))
-    if 1e-150 < plain < 1e150:
-        return plain
-    peak = float(np.abs(wide).max())
-    return peak * float(np.linalg.norm(wide / peak)) if 0.0 < peak < np.inf else peak
+    with np.errstate(all="ignore"):
+        plain = float(np.linalg.norm(wide))
+        if 1e-150 < plain < 1e150:
+            return plain
+        peak = float(np.abs(wide).max())
+        return peak * float(np.linalg.norm(wide / peak)) if 0.0 < peak < np.inf else peak
 
 
 def _power(exponent: int) -> float:

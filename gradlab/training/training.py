@@ -81,7 +81,7 @@ class Training:
     >>> from gradlab.tasks import Sum
     >>> model = gl.Network([gl.RNN.init(1, 8, rng=0)], readout=gl.Readout.init(8, 1, rng=1))
     >>> Training(model, Sum(), length=5, batch=4, optimiser=Adam(0.01), seed=0).run(20)
-    Training: running, step 20, loss 1.3, Adam(lr=0.01, beta1=0.9, beta2=0.999, eps=1e-08)
+    Training: running, step 20, loss 1.32, Adam(lr=0.01, beta1=0.9, beta2=0.999, eps=1e-08)
     """
 
     def __init__(
@@ -231,7 +231,7 @@ class Training:
 
     def _updated(self, before: Standing, grad: Array) -> Standing:
         """Return where the training stands after a step along ``grad``, if all of it is finite."""
-        lr = self.optimiser.lr * self.schedule(before.step)
+        lr = self.optimiser.lr * float(self.schedule(before.step))
         with np.errstate(all="ignore"):
             change, slots = self.optimiser.change(grad, before.slots, before.step + 1, lr)
             vector = before.vector - change
