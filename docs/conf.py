@@ -1,4 +1,4 @@
-"""Sphinx's settings: `sphinx-build -W docs docs/_build` makes the tutorial and the API reference from the docstrings."""
+"""Sphinx's settings: `sphinx-build -W docs docs/_build` makes the tutorial and the API reference."""
 
 import gradlab
 

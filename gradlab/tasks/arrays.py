@@ -167,8 +167,8 @@ def from_arrays(x: object, y: object) -> Sequences | Windows:
     Examples
     --------
     >>> series = np.sin(np.arange(200.0))
-    >>> from_arrays(series[:-1], series[1:]).baseline(length=20)  # the variance of a sine
-    0.50...
+    >>> round(from_arrays(series[:-1], series[1:]).baseline(length=20), 2)  # the variance of a sine
+    0.5
     """
     inputs, targets = _numbers("x", x), _targets(y)
     if inputs.ndim == 3 and _fits(targets, inputs.shape[:2]):
