@@ -79,6 +79,7 @@ NUMBERS = [
 ]  # fmt: skip
 #: What keys of each type take, extremes included.
 FAIR: dict[type, list[Any]] = {
+    str: ["", "a", "nowhere.csv"],
     int: [1, 2, 5, 2**40, 2**63 - 1],
     float: [0, 0.5, 2.5, 100.0, 1e300, 1.7e308, 5e-324],
     bool: [True, False],

@@ -90,7 +90,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "key of an absent task": ({"task": {"name": "sum", "order": "rows"}}, r'^task\.order: task "sum" .*; digits would'),
     "length of a fixed task": (
         {"task": {"name": "digits"}},
-        r'^grid\.length: task "digits" has no such key; sum and noise would',
+        r'^grid\.length: task "digits" has no such key; sum and .* and file would',
     ),
     "wrong at": ({"base": {"at": "frist"}}, r'^base\.at: expected "last", "every" or a list of steps.*got "frist"'),
     "a step twice": ({"base": {"at": [3, 3]}}, r"^base\.at: a step stands twice"),
