@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
@@ -31,6 +33,15 @@ def absent(reason: str, *, required: bool = True) -> NoReturn:
     if required and os.environ.get("GRADLAB_REQUIRE_ORACLES") == "1":
         pytest.fail(f"{reason}, and GRADLAB_REQUIRE_ORACLES=1", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _own_tasks_end_with_the_test() -> Iterator[None]:
+    """Forget the tasks that a test, an example or the README registered: the registry is one for the whole process."""
+    yield
+    if registry := sys.modules.get("gradlab.tasks.registry"):
+        for name in set(registry.TASKS) - registry.SHIPPED:
+            del registry.TASKS[name]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

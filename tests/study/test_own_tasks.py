@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,14 +40,6 @@ class Echo(gl.tasks.Task):
     def sample(self, length: int, batch: int, *, at: Any = "last", rng: Any) -> Any:
         x = rng.standard_normal((length, batch, 1))
         return x, gl.mse(self.gain * x[0], at=at)
-
-
-@pytest.fixture(autouse=True)
-def _registry() -> Iterator[None]:
-    before = dict(TASKS)
-    yield
-    TASKS.clear()
-    TASKS.update(before)
 
 
 def study(**changes: Any) -> Study:
