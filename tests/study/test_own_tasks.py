@@ -16,7 +16,9 @@ import gradlab as gl
 from gradlab.errors import InputError, SpecError, StoreError
 from gradlab.initialise import Option
 from gradlab.study import Study
+from gradlab.study.measure import measure
 from gradlab.tasks import TASKS
+from gradlab.tasks.registry import packed
 
 LAKE = Path(__file__).parents[1] / "tasks" / "lake.csv"
 
@@ -58,6 +60,15 @@ def test_a_function_gives_the_same_tables_in_every_executor(tmp_path: Path) -> N
     assert_same_tables(inline, run(study(), tmp_path / "processes", workers=1))
     with ThreadPoolExecutor(1) as threads:
         assert_same_tables(inline, run(study(), tmp_path / "threads", workers=None, executor=threads))
+
+
+def test_a_task_travels_with_each_group() -> None:
+    """A worker that was started later, in the place of one that was killed, has been told nothing before."""
+    gl.tasks.register("mine", gl.tasks.FunctionTask(ramp, 1, 1))
+    own, (group, *_) = packed(["mine", "sum"]), study().plan.groups()
+    assert packed(["sum"]) == b""
+    del TASKS["mine"]
+    assert set(measure(group, own=own).statuses.values()) == {"done"}
 
 
 def test_a_class_has_keys_of_its_own(tmp_path: Path) -> None:
