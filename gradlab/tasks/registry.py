@@ -109,7 +109,6 @@ def packed(names: Iterable[str]) -> bytes:
         raise InputError(f"task {', '.join(own)} cannot travel to worker processes ({error}); {_ADVICE}") from None
 
 
-@lru_cache(maxsize=1)
 def adopt(own: bytes) -> None:
     """Make the tasks of :func:`packed` known here: bytes of the process that runs the study, never of a file.
 
@@ -119,6 +118,13 @@ def adopt(own: bytes) -> None:
         where what they are made of is not found here.
     """
     try:
-        TASKS.update(pickle.loads(own) if own else {})
+        TASKS.update(_unpacked(own) if own else {})
     except Exception as error:
         raise InputError(f"a task of your own is not found by worker processes ({error}); {_ADVICE}") from None
+
+
+@lru_cache(maxsize=1)
+def _unpacked(own: bytes) -> dict[str, type[Task] | Given]:
+    """Return the tasks, the same objects for every group of a study."""
+    found: dict[str, type[Task] | Given] = pickle.loads(own)
+    return found
