@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -20,7 +21,45 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Sequences(Held):
+class _Arrays(Held):
+    """Inputs and targets of examples, the first three quarters of which are ``train``, the rest ``test``."""
+
+    x: Array
+    y: Array
+    output_size: int
+
+    name: ClassVar[str] = "arrays"
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """D."""
+        return int(self.x.shape[-1])
+
+    @property
+    def train(self) -> Self:
+        """The first three quarters of the data."""
+        return self._only(slice(None, self._trained))
+
+    @property
+    def test(self) -> Self:
+        """The last quarter of the data."""
+        return self._only(slice(self._trained, None))
+
+    def checksum(self) -> str:
+        """Return the checksum of the arrays."""
+        return checksum(self.x, self.y)
+
+    @property
+    def _trained(self) -> int:
+        return int(TRAINED * self.x.shape[-2])
+
+    @abstractmethod
+    def _only(self, part: slice) -> Self:
+        """Return the task of some of the examples."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences(_Arrays):
     """N sequences of T steps, of which a batch is drawn without replacement.
 
     Parameters
@@ -32,35 +71,10 @@ class Sequences(Held):
     that to the first step.
     """
 
-    x: Array
-    y: Array
-    output_size: int
-
-    name: ClassVar[str] = "arrays"
-
-    @property
-    def input_size(self) -> int:  # type: ignore[override]
-        """D."""
-        return int(self.x.shape[2])
-
     @property
     def fixed_length(self) -> int:
         """T."""
         return len(self.x)
-
-    @property
-    def train(self) -> Self:
-        """The first three quarters of the sequences."""
-        return self._only(slice(None, int(TRAINED * self.x.shape[1])))
-
-    @property
-    def test(self) -> Self:
-        """The last quarter of the sequences."""
-        return self._only(slice(int(TRAINED * self.x.shape[1]), None))
-
-    def checksum(self) -> str:
-        """Return the checksum of the arrays."""
-        return checksum(self.x, self.y)
 
     def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, D)`` of ``batch`` sequences, and their targets' loss."""
@@ -90,7 +104,7 @@ class Sequences(Held):
 
 
 @dataclass(frozen=True, eq=False)
-class Windows(Held):
+class Windows(_Arrays):
     """Stretches of ``length`` rows of one series, their starts uniform over all that fit, drawn with replacement.
 
     Parameters
@@ -103,31 +117,6 @@ class Windows(Held):
     it is no prefix.
     """
 
-    x: Array
-    y: Array
-    output_size: int
-
-    name: ClassVar[str] = "arrays"
-
-    @property
-    def input_size(self) -> int:  # type: ignore[override]
-        """D."""
-        return int(self.x.shape[1])
-
-    @property
-    def train(self) -> Self:
-        """The first three quarters of the rows."""
-        return self.rows(slice(None, int(TRAINED * len(self.x))))
-
-    @property
-    def test(self) -> Self:
-        """The last quarter of the rows."""
-        return self.rows(slice(int(TRAINED * len(self.x)), None))
-
-    def checksum(self) -> str:
-        """Return the checksum of the arrays."""
-        return checksum(self.x, self.y)
-
     def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, D)`` of ``batch`` windows, and their targets' loss."""
         starts = places(rng.random(positive("batch", batch)), 0, self._starts(length))
@@ -139,8 +128,7 @@ class Windows(Held):
         starts = self._starts(length)
         return np.array([constant_cost(self.y[t : t + starts]) for t in range(length)])
 
-    def rows(self, part: slice) -> Self:
-        """Return the windows that lie within some rows."""
+    def _only(self, part: slice) -> Self:
         return type(self)(self.x[part], self.y[part], self.output_size)
 
     def _starts(self, length: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any, ClassVar, Self
 
@@ -118,6 +119,22 @@ class Task(ABC):
         if not isinstance(loss, Loss):
             raise InputError(f'task "{self.name}" has a loss of its own, which does not say what is right')
         return loss.right(outputs, self.tolerance)
+
+
+class Parted(Task):
+    """A task of finite data, of which its field ``part`` says which it draws from: "all", "train" or "test"."""
+
+    part: str
+
+    @property
+    def train(self) -> Self:
+        """The task on the part that is trained on."""
+        return replace(self, part="train")  # type: ignore[type-var]
+
+    @property
+    def test(self) -> Self:
+        """The task on the part that is kept from training."""
+        return replace(self, part="test")  # type: ignore[type-var]
 
 
 class Held(Task):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from gradlab.errors import InputError
 from gradlab.initialise import Option
 from gradlab.losses import At, Loss, cross_entropy
 from gradlab.tasks.answers import constant_cost
-from gradlab.tasks.base import Task
+from gradlab.tasks.base import Parted
 
 ORDERS = ("rows", "pixels", "permuted")
 #: Seed of the one permutation of the 64 pixels.
@@ -25,7 +25,7 @@ TRAINED = 1347
 
 
 @dataclass(frozen=True)
-class Digits(Task):
+class Digits(Parted):
     """1797 images of 8×8 pixels in 10 classes, pixel/16, read by rows (T = 8, D = 8) or by pixels (T = 64, D = 1).
 
     ``order="permuted"`` reads the pixels in one fixed random order. Chance is ln 10; the best constant knows how often
@@ -60,16 +60,6 @@ class Digits(Task):
     def fixed_length(self) -> int:
         """T: 8 by rows, 64 by pixels."""
         return 8 if self.order == "rows" else 64
-
-    @property
-    def train(self) -> Self:
-        """The first 1347 images."""
-        return replace(self, part="train")
-
-    @property
-    def test(self) -> Self:
-        """The last 450 images."""
-        return replace(self, part="test")
 
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator

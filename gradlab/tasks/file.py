@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,14 @@ from gradlab.errors import InputError, printable, unknown
 from gradlab.initialise import Option
 from gradlab.losses import At, Loss
 from gradlab.tasks.arrays import Sequences, Windows, from_arrays, from_frame
-from gradlab.tasks.base import CONTENT, Held
+from gradlab.tasks.base import CONTENT, Held, Parted
 
 Array = NDArray[Any]
 FORMATS = (".csv", ".npz")
 
 
 @dataclass(frozen=True)
-class File(Held):
+class File(Parted, Held):
     """Data of one's own: columns of a csv or npz, rows in the order of time, or an npz's sequences.
 
     Of columns, windows of ``length`` rows are drawn and the target is looked for ``ahead`` rows later. An npz whose
@@ -67,16 +67,6 @@ class File(Held):
     def output_size(self) -> int:  # type: ignore[override]
         """O: the columns to predict, or the classes."""
         return self._data().output_size
-
-    @property
-    def train(self) -> Self:
-        """The first three quarters of the rows or sequences."""
-        return replace(self, part="train")
-
-    @property
-    def test(self) -> Self:
-        """The last quarter of the rows or sequences."""
-        return replace(self, part="test")
 
     def checksum(self) -> str:
         """Return 16 hexadecimal digits of the SHA-256 of the file's bytes, as it is now."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from gradlab.errors import InputError
 from gradlab.losses import At, Loss
 from gradlab.tasks.arrays import Windows
-from gradlab.tasks.base import Task
+from gradlab.tasks.base import Parted
 
 #: The years that are trained on and by which all are standardised; those after it are kept from training.
 LAST_TRAINED = 1920
 
 
 @dataclass(frozen=True)
-class Sunspots(Task):
+class Sunspots(Parted):
     """The yearly sunspot numbers of 1700–2008, standardised; the target at each step is the next year's number.
 
     A sequence is ``length`` years in a row, its first uniform over all that fit (:class:`~gradlab.tasks.Windows`, which
@@ -38,16 +38,6 @@ class Sunspots(Task):
     name: ClassVar[str] = "sunspots"
     input_size: int = 1
     output_size: int = 1
-
-    @property
-    def train(self) -> Self:
-        """The years up to 1920."""
-        return replace(self, part="train")
-
-    @property
-    def test(self) -> Self:
-        """The years from 1921 on."""
-        return replace(self, part="test")
 
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
