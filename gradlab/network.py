@@ -15,6 +15,7 @@ from gradlab.cells.base import checked_dtype, one_dtype
 from gradlab.checks import choice, float_array, positive
 from gradlab.errors import InputError
 from gradlab.initialise import Seed, input_weights, streams
+from gradlab.schema import DIRECTIONS
 
 Array = NDArray[Any]
 #: With what the names of the readout's parameters begin.
@@ -186,9 +187,14 @@ def cells_of(layer: Layer) -> tuple[Cell, ...]:
     return (layer.forward, layer.reverse) if isinstance(layer, Bidirectional) else (layer,)
 
 
+def place_of(index: int, direction: str) -> str:
+    """Return with what the names of the parameters of one layer and direction begin."""
+    return f"layers.{index}." + ("reverse." if direction == "reverse" else "")
+
+
 def places(index: int, layer: Layer) -> tuple[str, ...]:
-    """Return with what the names of the parameters of layer ``index`` begin, by direction."""
-    return tuple(f"layers.{index}.{way}" for way in ("", "reverse."))[: len(cells_of(layer))]
+    """Return :func:`place_of` for each of the layer's cells, forward first."""
+    return tuple(place_of(index, direction) for direction in DIRECTIONS[: len(cells_of(layer))])
 
 
 def _replaced(place: str, part: Any, changed: Mapping[str, Array]) -> Any:

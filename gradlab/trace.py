@@ -22,7 +22,7 @@ from gradlab.errors import InputError
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.layers import EXPONENTS, LayerTrace
 from gradlab.losses import Loss, LossFunction, evaluate
-from gradlab.network import READOUT, Layer, Network, cells_of
+from gradlab.network import READOUT, Layer, Network, cells_of, place_of
 from gradlab.scaled import ldexp, log_norm, sequences_first
 
 if TYPE_CHECKING:
@@ -290,9 +290,7 @@ class Trace:
 
     def parameter_name(self, one: LayerTrace, key: str) -> str:
         """Return how parameter ``key`` of a layer and direction is called: as it is in a bare cell."""
-        if isinstance(self.model, Cell):
-            return key
-        return f"layers.{one.layer}." + ("reverse." if one.direction == "reverse" else "") + key
+        return key if isinstance(self.model, Cell) else place_of(one.layer, one.direction) + key
 
     @property
     def scaled_param_grads(self) -> dict[str, tuple[Array, int]]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import InputError, StoreError
 from gradlab.files import write_whole
-from gradlab.network import READOUT, Bidirectional, Network, Readout, cells_of
+from gradlab.network import READOUT, Bidirectional, Network, Readout, cells_of, place_of
+from gradlab.schema import DIRECTIONS
 from gradlab.tasks import TASKS, Task
 
 Array = NDArray[Any]
@@ -79,7 +80,7 @@ def rebuilt(told: Mapping[str, Any], parameters: Mapping[str, Array]) -> Cell | 
         return _cell(told["layers"][0][0], parameters, "")
     layers: list[Any] = []
     for index, cells in enumerate(told["layers"]):
-        where = [f"layers.{index}.", f"layers.{index}.reverse."]
+        where = [place_of(index, direction) for direction in DIRECTIONS]
         pair = [_cell(cell, parameters, place) for cell, place in zip(cells, where, strict=False)]
         layers.append(Bidirectional(*pair) if len(pair) > 1 else pair[0])
     if told["readout"] is None:
@@ -93,8 +94,12 @@ def _cell(told: Mapping[str, Any], parameters: Mapping[str, Array], place: str) 
 
 def _under(place: str, parameters: Mapping[str, Array]) -> dict[str, Any]:
     """Return the parameters whose names are ``place`` and a name of one part."""
-    names = {name.removeprefix(place): array for name, array in parameters.items() if name.startswith(place)}
-    return {name: array for name, array in names.items() if "." not in name}
+    return {name: array for name, array in under(place, parameters).items() if "." not in name}
+
+
+def under(place: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays whose names begin with ``place``, by what follows it."""
+    return {name.removeprefix(place): array for name, array in arrays.items() if name.startswith(place)}
 
 
 # --- tasks ------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None =
 def _loaded(page: Mapping[str, Any], arrays: Mapping[str, Array], task: Any) -> Training:
     stream, optimiser, until, standing = (page[key] for key in ("stream", "optimiser", "until", "standing"))
     made = Training(
-        checkpoint.rebuilt(page["model"], _under("parameters/", arrays)),
+        checkpoint.rebuilt(page["model"], checkpoint.under("parameters/", arrays)),
         task,
         **stream,
         optimiser=OPTIMISERS[optimiser["name"]](**optimiser["options"]),
@@ -69,10 +69,6 @@ def _loaded(page: Mapping[str, Any], arrays: Mapping[str, Array], task: Any) -> 
     status, reason = choice("status", standing["status"], STATUSES), str(standing["reason"])
     made.standing = replace(old, slots=slots, step=step, status=status, reason=reason, scores=scores)
     return made
-
-
-def _under(place: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(place): array for name, array in arrays.items() if name.startswith(place)}
 
 
 def _like(expected: Array, array: Array) -> Array:

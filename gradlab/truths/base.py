@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-from scipy import stats
+import pandas as pd
 
-from gradlab.analysis.statistics import LEVEL, Estimate
+from gradlab.analysis.statistics import Estimate, mean
 
 
 class Truth(NamedTuple):
@@ -43,6 +42,4 @@ def sure(value: float) -> Estimate:
 
 def mean_of(values: Any) -> Estimate:
     """Return the mean of independent values with its t-interval."""
-    found = np.asarray(values, float)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, found.size - 1) * stats.sem(found))
-    return Estimate(float(found.mean()), float(found.mean()) - half, float(found.mean()) + half, found.size)
+    return mean(pd.DataFrame({"value": values}, dtype=float))
