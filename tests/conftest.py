@@ -17,20 +17,17 @@ settings.register_profile("gradlab", deadline=None, derandomize=True, database=N
 settings.load_profile("gradlab")
 
 
-def oracle(name: str, *, required: bool = True) -> ModuleType:
-    """Return the module; where it is missing skip with the reason, or fail if GRADLAB_REQUIRE_ORACLES=1.
-
-    ``required=False``: one that only its own users have, and skips everywhere else.
-    """
+def oracle(name: str) -> ModuleType:
+    """Return the module; where it is missing skip with the reason, or fail if GRADLAB_REQUIRE_ORACLES=1."""
     try:
         return import_module(name)
     except ImportError as missing:
-        absent(f"the oracle {name} is missing: {missing}", required=required)
+        absent(f"the oracle {name} is missing: {missing}")
 
 
-def absent(reason: str, *, required: bool = True) -> NoReturn:
-    """Skip with the reason that something is not there, or fail if it is required and GRADLAB_REQUIRE_ORACLES=1."""
-    if required and os.environ.get("GRADLAB_REQUIRE_ORACLES") == "1":
+def absent(reason: str) -> NoReturn:
+    """Skip with the reason that something is not there, or fail if GRADLAB_REQUIRE_ORACLES=1."""
+    if os.environ.get("GRADLAB_REQUIRE_ORACLES") == "1":
         pytest.fail(f"{reason}, and GRADLAB_REQUIRE_ORACLES=1", pytrace=False)
     pytest.skip(reason)
 
@@ -46,7 +43,7 @@ def _own_tasks_end_with_the_test() -> Iterator[None]:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("torch_oracle"):
-        oracle("torch")
+        oracle("torch").set_num_threads(1)  # two workers of pytest on two cores
 
 
 @pytest.fixture

@@ -222,10 +222,10 @@ class Shelf:
             mine = pc.field("id").isin(ids)
             where = mine if where is None else where & mine
         try:
-            content = pa.BufferReader(_content(part.files[table]))
+            content = _content(part.files[table])
         except _Damaged as damage:
             raise StoreError(f"{damage}; run the study again, which redoes what it held") from None
-        return pq.read_table(content, columns=columns, filters=where)
+        return pq.read_table(pa.BufferReader(content), columns=columns, filters=where)
 
 
 class _Damaged(Exception):
@@ -253,14 +253,20 @@ def _number(path: Path) -> int:
     return int(found[1])
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | pa.Buffer) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def _content(path: Path) -> bytes:
-    """Return the bytes of a part's file, which are those that its name was made from."""
+def _content(path: Path) -> pa.Buffer:
+    """Return the bytes of a part's file, which are those that its name was made from.
+
+    The memory is Arrow's. Its threads may outlive a read by a moment, and the last of them to let go of Python's memory
+    needs the interpreter; where that has ended meanwhile, the process is aborted with nothing but "terminate called".
+    """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = pa.allocate_buffer(path.stat().st_size)
+            content = content.slice(0, file.readinto(memoryview(content)))
     except FileNotFoundError:
         raise
     except (PermissionError, IsADirectoryError) as error:
@@ -288,7 +294,7 @@ def _stored(path: Path) -> Stored:
             note = _note(path, file.schema_arrow.metadata)
             statuses, seconds = _by_id(file.read(["id", "status", "seconds"]))
         files = {table: _path(parts, number, table, digest) for table, digest in note["tables"].items()}
-        return Stored(files | {"runs": path}, statuses, seconds, note["numerics"], len(content) + note["size"])
+        return Stored(files | {"runs": path}, statuses, seconds, note["numerics"], content.size + note["size"])
     except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError):
         raise StoreError(f"{path}: is no part of a gradlab study; move it out of the folder") from None
 

@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "jax")
 
 
 def library(name: str) -> Any:
-    return oracle("torch") if name == "torch" else oracle("jax", required=False).numpy
+    return oracle("torch") if name == "torch" else oracle("jax").numpy
 
 
 def cell_of(name: str, derivative: str) -> Any:
@@ -162,7 +162,7 @@ def test_a_closure_has_jacobians_and_no_parameter_gradients() -> None:
 
 
 def test_jax_stays_in_float32_elsewhere_and_constants_are_widened() -> None:
-    jax = oracle("jax", required=False)
+    jax = oracle("jax")
     half = jax.numpy.full(H, 0.5)
     cell = gl.custom_cell(lambda h, x: half * h, state_size=H, input_size=D, derivative="jax")
     trace = gl.trace(cell, np.zeros((T, B, D)), gl.projection(np.ones((B, H))))
@@ -193,7 +193,7 @@ def test_steps_in_torch_that_cannot_be_differentiated_are_refused() -> None:
 
 
 def test_steps_in_jax_that_cannot_be_differentiated_are_refused() -> None:
-    oracle("jax", required=False)
+    oracle("jax")
     for step, message in {
         lambda h, x: (h, h): "must return one array, the new h, got tuple",
         lambda h, x: h.astype("float32"): "must stay in the float64 that it is given, got float32",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,30 @@ def test_any_reader_of_parquet_sees_what_the_configurations_are(results: Results
         assert table[key].tolist() == mine[key].tolist(), key
     steps = pd.read_parquet(results.folder / "parts" / "steps")
     assert len(steps) == len(results.frame("steps"))
+
+
+def test_a_part_is_read_into_memory_of_arrows_own(results: Results) -> None:
+    path = next((results.folder / "parts" / "steps").iterdir())
+    before = pa.total_allocated_bytes()
+    content = parts._content(path)
+    assert content.size == path.stat().st_size
+    assert pa.total_allocated_bytes() - before >= content.size
+
+
+READ = """
+import sys
+import pyarrow.compute as pc
+from gradlab.study import load_results
+print(len(load_results(sys.argv[1]).frame("steps", where={"lag": [1, 2]})))
+"""
+
+
+@pytest.mark.full
+def test_a_process_that_ends_right_after_a_read_ends_well(results: Results) -> None:
+    """Read from Python's memory, two of sixty ended with SIGABRT on a loaded machine."""
+    for _ in range(60):
+        done = subprocess.run([sys.executable, "-c", READ, str(results.folder)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_numbers_survive_to_the_last_bit(results: Results) -> None:
