@@ -120,8 +120,8 @@ def _full(spec: Spec) -> Iterator[Mapping[str, Any]]:
 
 def _configurations(spec: Spec) -> dict[str, Configuration]:
     found: dict[str, Configuration] = {}
-    for combination in itertools.product(*spec.grid.values()):
-        values = resolve({**spec.fixed, **dict(zip(spec.grid, combination, strict=True))})
+    for given in spec.combinations():
+        values = resolve(given)
         for config in _with_seeds({**values, "seed": None, "hooks": list(spec.hooks)}, spec.seeds):
             found.setdefault(config.id, config)
     return found

@@ -6,7 +6,7 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -16,6 +16,7 @@ from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError, unknown
 from gradlab.hooks import make_hook
 from gradlab.initialise import Option
+from gradlab.study.exclude import Excluded, combinations, exclude
 from gradlab.study.keys import checked, checked_list, every_key, keys_of, owners, shown
 from gradlab.study.published import Published, flat, published
 from gradlab.study.toml import to_toml
@@ -46,6 +47,7 @@ class _Tables(BaseModel):
     question: str = ""
     grid: Annotated[Table, Field(min_length=1)]
     base: Table = {}
+    exclude: list[Table] = []
     report: _Report = _Report()
     published: list[Table] = []
     full: Table = {}
@@ -70,6 +72,7 @@ class Spec:
     ----------
     grid : the values of each key that varies, in the order of the specification.
     fixed : the value of each key that was given once, "task.name" and "init.recurrent" included.
+    exclude : the combinations that are left out: of each key the values that do not go together.
     seeds : the seeds of every combination.
     hooks : the hooks of every trace, in the order of their names.
     figures : what the report shows; empty for all.
@@ -81,6 +84,7 @@ class Spec:
     question: str
     grid: Mapping[str, tuple[Any, ...]]
     fixed: Mapping[str, Any]
+    exclude: tuple[Excluded, ...]
     seeds: tuple[int, ...]
     hooks: tuple[str, ...]
     figures: tuple[str, ...]
@@ -115,14 +119,14 @@ class Spec:
         figures = _figures(top.report.figures)
         kept = {} if full else flat("full", top.full)
         beside = published(top.published, hooks)
-        spec = cls(top.name, top.question, grid, fixed, seeds, hooks, figures, beside, kept)
+        spec = cls(top.name, top.question, grid, fixed, (), seeds, hooks, figures, beside, kept)
         if spec.size > MOST:
             raise SpecError(f"grid: {spec.size} configurations are more than {MOST}; take values out")
-        return spec
+        return replace(spec, exclude=exclude(top.exclude, grid))
 
     @property
     def size(self) -> int:
-        """How many combinations the grid has, seeds included."""
+        """How many combinations the grid has, seeds and what is left out included."""
         return math.prod(len(values) for values in self.grid.values()) * len(self.seeds)
 
     def tables(self) -> Table:
@@ -133,6 +137,7 @@ class Spec:
         sections = {name: _section(name, self.fixed) for name in SECTIONS}
         found: Table = {"name": self.name, "question": self.question}
         found["grid"] = {key: list(values) for key, values in self.grid.items()} | {"seeds": seeds}
+        found |= {"exclude": [{key: list(meant) for key, meant in table.items()} for table in self.exclude]}
         found |= {"base": base | {"hooks": list(self.hooks)}, **sections}
         found |= {"report": {"figures": list(self.figures)} if self.figures else {}, "full": dict(self.full)}
         found |= {"published": [entry.table() for entry in self.published]}
@@ -141,6 +146,11 @@ class Spec:
     def toml(self) -> str:
         """Return the specification as the text of a TOML file."""
         return to_toml(self.tables())
+
+    def combinations(self) -> Iterator[Table]:
+        """Yield a value for every key that was given: the grid's, in its order, less what is left out."""
+        for combination in combinations(self.grid, self.exclude):
+            yield {**self.fixed, **combination}
 
     def values(self, key: str) -> tuple[Any, ...]:
         """Return the values that ``key`` takes in the study; empty where it was not given."""

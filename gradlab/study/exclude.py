@@ -1,0 +1,55 @@
+"""Combinations of a grid that are left out, as where one initialisation is meant for one cell alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from gradlab.errors import SpecError, unknown
+from gradlab.study.keys import checked, checked_list, every_key, shown
+from gradlab.study.published import flat
+
+#: One table of ``[[exclude]]``: of each of its keys, the values that are meant.
+Excluded = Mapping[str, tuple[Any, ...]]
+Grid = Mapping[str, tuple[Any, ...]]
+
+
+def exclude(entries: Sequence[Mapping[str, Any]], grid: Grid) -> tuple[Excluded, ...]:
+    """Return the tables of ``[[exclude]]``, checked; a list of values means each of them.
+
+    Raises
+    ------
+    SpecError
+        one line that starts with the entry's path: a key or a value that the grid does not have, or where no
+        combination would be left.
+    """
+    found = tuple(_entry(f"exclude[{i}]", entry, grid) for i, entry in enumerate(entries))
+    if found and next(combinations(grid, found), None) is None:
+        raise SpecError("exclude: no combination of the grid is left; take one of its tables out")
+    return found
+
+
+def combinations(grid: Grid, exclude: Sequence[Excluded]) -> Iterator[dict[str, Any]]:
+    """Yield the combinations of ``grid``, in its order, less those that have all of what a table names."""
+    for values in product(*grid.values()):
+        combination = dict(zip(grid, values, strict=True))
+        if not any(all(combination[key] in meant for key, meant in table.items()) for table in exclude):
+            yield combination
+
+
+def _entry(path: str, entry: Mapping[str, Any], grid: Grid) -> dict[str, tuple[Any, ...]]:
+    if not entry:
+        raise SpecError(f"{path}: the table is empty; name the values of the grid that do not go together")
+    return {key: _meant(f"{path}.{key}", key, value, grid) for key, value in flat(path, entry).items()}
+
+
+def _meant(path: str, key: str, value: object, grid: Grid) -> tuple[Any, ...]:
+    if key not in grid:
+        raise SpecError(f"{path}: {unknown('key of the grid', key, grid)}")
+    option = every_key()[key]
+    found = checked_list(path, option, value) if isinstance(value, list) else (checked(path, option, value),)
+    for level in found:
+        if level not in grid[key]:
+            raise SpecError(f"{path}: the grid has no {shown(level)}; it has {', '.join(map(shown, grid[key]))}")
+    return found
