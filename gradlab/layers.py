@@ -24,7 +24,7 @@ from gradlab.analysis.shapes import Shape, shape
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.suggestions import Suggestion, proposed
 from gradlab.analysis.words import STABLE, UNCERTAIN, word_of
-from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient
+from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient, sequence_norms
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
 from gradlab.facts import facts
@@ -196,6 +196,18 @@ class LayerTrace:
             exponent = self._by_t(exponent)
         times = np.log(self._of_the_mean)
         return {name: contribution_norms(factors, exponent) + times for name, factors in pairs.items()}
+
+    def param_sensitivity(self, name: str = "W_hh") -> NDArray[np.float64]:
+        """Return ln(‖∂ℓ/∂θ‖ / ‖∂ℓ/∂s‖) of each sequence, ``(B,)``, in nats: how far a parameter θ moves the state s.
+
+        ℓ is the last loss step's loss, of one sequence, and s the state that it reads. Where W_hh = λI and φ is the
+        identity, ``∂ℓ/∂W_hh = ∂ℓ/∂h ⊗ u`` with ``u_j = ∂h_j/∂λ_j``, so that this is ``ln‖u‖``.
+        """
+        found = self._last
+        if name not in self.cell.parameters:
+            raise InputError(unknown("parameter", name, self.cell.parameters))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sequence_norms(found.pairs[name], found.exponent[1:]) - self.from_loss()[0])
 
     def _by_t(self, of_steps: Array | None) -> Any:
         """Return ``(T, …, B)``, which the reverse direction ran from each one's own end, in the order of the true t."""

@@ -57,6 +57,15 @@ RUNS: dict[str, Column] = {
     "jac_cond_median": Column(
         "float64", "", "median of σ_max/σ_min of J_t over steps and sequences", "median cond J_t"
     ),
+    "state_power": Column(
+        "float64", "", "mean of h² over units, sequences and the steps after the first tenth", "mean square of h"
+    ),
+    "weight_sensitivity": Column(
+        "float64",
+        "",
+        "mean over sequences of ‖∂ℓ/∂W_hh‖² / (H ‖∂ℓ/∂h‖²), ℓ the last loss step's loss: of W_hh = λI that of (∂h/∂λ)²",
+        "mean square of ∂h/∂w",
+    ),
     "saturation": Column("float64", "", "share of gate units (tanh units in an RNN) that are saturated", "saturated"),
 }
 
@@ -84,6 +93,10 @@ STEPS: dict[str, Column] = {
 
 #: Columns of the tables that figures are drawn from, beside those of ``runs`` and ``steps``.
 DERIVED: dict[str, Column] = {
+    "memory": Column(
+        "float64", "steps", "1/(1 − e^rate), the sum over all lags of a gradient that decays at the rate", "memory"
+    ),
+    "square": Column("float64", "", "a mean square: of the states, or of what a weight does to them", "mean square"),
     "change": Column("float64", "nats", "mean of ln‖δ‖ less its value at lag 1", "ln‖δₖ‖ − ln‖δ₁‖"),
     "crossing": Column(
         "float64", "", "value of the control at which the rate turns positive, interpolated", "rate turns positive at"

@@ -21,6 +21,7 @@ MEASURES = (
     *("jac_norm2_median", "jac_cond_median", "saturation"),
     *(f"lyapunov_{rank}" for rank in range(1, 5)),
     *("kaplan_yorke", "entropy", "positive_exponents", "mean_exponent", "path_share"),
+    *("state_power", "weight_sensitivity"),
 )
 
 
@@ -30,6 +31,7 @@ GEOMETRIC = {"jac_norm2_median": "jac_norm2_geometric", "jac_cond_median": "jac_
 BOUNDS = {
     **dict.fromkeys(("saturation", "path_share"), (0.0, 1.0)),
     **dict.fromkeys(("kaplan_yorke", "entropy", "positive_exponents"), (0.0, np.inf)),
+    **dict.fromkeys(("state_power", "weight_sensitivity"), (0.0, np.inf)),
 }
 
 

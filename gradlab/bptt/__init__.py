@@ -1,6 +1,6 @@
 """Backpropagation through time: forward → Tape, backward → Gradients. The loop knows no statistic."""
 
-from gradlab.bptt.backward import Columns, Gradients, backward, contribution_norms, parameter_gradient
+from gradlab.bptt.backward import Columns, Gradients, backward, contribution_norms, parameter_gradient, sequence_norms
 from gradlab.bptt.forward import Tape, follow, forward
 from gradlab.bptt.last import Last
 from gradlab.bptt.layers import Run, output_of, run_backward, run_forward, turned
@@ -19,5 +19,6 @@ __all__ = [
     "parameter_gradient",
     "run_backward",
     "run_forward",
+    "sequence_norms",
     "turned",
 ]

@@ -149,6 +149,21 @@ def contribution_norms(pairs: list[Pair], exponent: Exponent) -> NDArray[np.floa
         return np.asarray(0.5 * np.logaddexp.reduce([2.0 * log for log in logs], axis=0))
 
 
+def sequence_norms(pairs: list[Pair], exponent: Exponent) -> NDArray[np.float64]:
+    """Return ln of the Frobenius norm of each sequence's own gradient of a parameter, ``(B,)``."""
+    logs = []
+    for left, right in pairs:
+        columns, peak = common_exponent(left, exponent, (0,))
+        with np.errstate(all="ignore"):
+            sums = [
+                columns[..., b].sum(axis=0) if right is None else columns[..., b].T @ right[..., b]
+                for b in range(columns.shape[-1])
+            ]
+            logs.append(np.array([log_norm(one.reshape(-1, 1), 0)[0] for one in sums]) + peak[0] * LN2)
+    with np.errstate(all="ignore"):
+        return np.asarray(0.5 * np.logaddexp.reduce([2.0 * log for log in logs], axis=0))
+
+
 def _pair_log_norms(left: Array, right: Array | None, exponent: Exponent) -> NDArray[np.float64]:
     """One pair's; each step's matrix is formed and forgotten."""
     columns, peak = common_exponent(left, exponent, (1,))

@@ -10,6 +10,7 @@ from gradlab.hooks.gradients import GradientsHook
 from gradlab.hooks.jacobians import JacobiansHook
 from gradlab.hooks.lyapunov import LyapunovHook
 from gradlab.hooks.paths import PathsHook
+from gradlab.hooks.sensitivity import SensitivityHook
 from gradlab.hooks.temporal import TemporalHook
 
 HOOKS: dict[str, type[Hook]] = {
@@ -20,6 +21,7 @@ HOOKS: dict[str, type[Hook]] = {
     "paths": PathsHook,
     "contributions": ContributionsHook,
     "temporal": TemporalHook,
+    "sensitivity": SensitivityHook,
 }
 
 

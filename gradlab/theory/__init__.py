@@ -4,6 +4,7 @@ Everything here is for infinitely wide, or random, networks, and each result say
 does **not** predict gated cells, whose weights are the same at every step: see :func:`gated_exponents`.
 """
 
+from gradlab.theory.diagonal import DiagonalMemory, diagonal_memory
 from gradlab.theory.gates import (
     ChronoMemory,
     GatedExponents,
@@ -18,6 +19,7 @@ from gradlab.theory.products import GaussianGrowth, NewmanExponents, gaussian_gr
 __all__ = [
     "ChronoMemory",
     "CriticalScale",
+    "DiagonalMemory",
     "GatedExponents",
     "GaussianGrowth",
     "MeanField",
@@ -25,6 +27,7 @@ __all__ = [
     "ZeroStateEdge",
     "chrono_memory",
     "critical_scale",
+    "diagonal_memory",
     "gated_exponents",
     "gaussian_growth",
     "mean_field",

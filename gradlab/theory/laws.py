@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 
 from gradlab.analysis.factors import control, varying
+from gradlab.theory.diagonal import diagonal_memory
 from gradlab.theory.gates import chrono_memory, gated_exponents, zero_state_edge
 from gradlab.theory.products import newman_exponents
 
 RESTING = "at rest, tied weights"
 NEWMAN = "null model: a fresh W at every step"
 CHRONO = "chrono biases alone"
+#: Of a diagonal linear network under white input: 1/(1 − λ²), and (1 + λ²)/(1 − λ²)³.
+STATE, SENSITIVITY = "exact E h²", "exact E (∂h/∂λ)²"
 #: Of recurrent weights at scale 1, the radius of the disk or circle of their eigenvalues as H → ∞.
 RADIUS = {"gaussian": 1.0, "orthogonal": 1.0, "uniform": 1.0 / math.sqrt(3.0)}
 #: What the laws do not depend on, or have on x, and points of a line.
@@ -30,7 +33,12 @@ def laws(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return every table of this module by name, ``resting`` along what the study turns."""
     turned = control(runs)
     resting = resting_lines(runs, turned) if turned in ("scale", "init.forget_bias") else pd.DataFrame()
-    return {"resting": resting, "newman": newman_lines(runs), "chrono": chrono_lines(runs)}
+    return {
+        "resting": resting,
+        "newman": newman_lines(runs),
+        "chrono": chrono_lines(runs),
+        "diagonal": diagonal_lines(runs),
+    }
 
 
 def resting_lines(runs: pd.DataFrame, along: str = "scale") -> pd.DataFrame:
@@ -79,6 +87,24 @@ def chrono_lines(runs: pd.DataFrame) -> pd.DataFrame:
         lags = np.unique(np.linspace(0, int(held["length"].max()), POINTS).round()).astype(np.int64)
         kept = 0.5 * np.log(chrono_memory(float(one["init.chrono"]), 2 * lags).kept)
         parts.append(pd.DataFrame({**one[keys].to_dict(), "lag": lags, "theory": kept, "law": CHRONO}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def diagonal_lines(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return E h² and E (∂h/∂λ)² of linear units with W_hh = λI under noise, over their ``memory``, 1/(1 − λ)."""
+    wanted = {"cell": "rnn", "rnn.activation": "identity", "init.recurrent": "identity", "init.input": "gaussian"}
+    wanted |= {"init.bias": "zero", "task.name": "noise", "task.kick": False, "layer": 0}
+    if not {*wanted, "scale", "init.input_scale", "task.std"} <= set(runs.columns):
+        return pd.DataFrame()
+    held = runs[(runs[list(wanted)] == pd.Series(wanted)).all(axis=1) & (runs["scale"] < 1.0)]
+    parts, keys = [], _keys(runs, "scale", *FREE)
+    for _, part in held.groupby(keys, dropna=False):
+        one, ends = part.iloc[0], 1.0 / (1.0 - part["scale"].agg(["min", "max"]))
+        memory = np.unique(np.geomspace(*ends, POINTS))
+        noise = float(one["init.input_scale"] * one["task.std"]) ** 2
+        found = [diagonal_memory(1.0 - 1.0 / steps, input_var=noise) for steps in memory.tolist()]
+        for law, values in zip((STATE, SENSITIVITY), zip(*found, strict=True), strict=True):
+            parts.append(pd.DataFrame({**one[keys].to_dict(), "memory": memory, "theory": values, "law": law}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 

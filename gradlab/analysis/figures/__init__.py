@@ -22,6 +22,7 @@ from gradlab.analysis.figures import (
     phase,
     profile,
     rates,
+    sensitivity,
     spectrum,
     temporal,
     training,
@@ -44,6 +45,7 @@ FIGURES: dict[str, Picture] = {
     "contributions": contributions.PICTURE,
     "training": training.PICTURE,
     "temporal": temporal.PICTURE,
+    "sensitivity": sensitivity.PICTURE,
 }
 #: Those that show a single pass: ``trace.plot("gates")``.
 OF_A_PASS = tuple(name for name, picture in FIGURES.items() if picture.hooks)
