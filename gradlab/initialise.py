@@ -43,6 +43,10 @@ def _identity(size: int, rng: np.random.Generator) -> Array:
     return np.eye(size)
 
 
+def _cyclic(size: int, rng: np.random.Generator) -> Array:
+    return np.roll(np.eye(size), 1, axis=0)
+
+
 def _uniform(size: int, rng: np.random.Generator) -> Array:
     return np.asarray(rng.uniform(-1.0, 1.0, (size, size)) / np.sqrt(size))
 
@@ -67,6 +71,7 @@ RECURRENT = {
     "gaussian": (_gaussian, "N(0, scale²/H)"),
     "orthogonal": (_orthogonal, "scale · Q, Q Haar-orthogonal"),
     "identity": (_identity, "scale · I (Le, Jaitly & Hinton 2015)"),
+    "cyclic": (_cyclic, "each unit from the one before it, in a ring (Rodan & Tiňo 2011)"),
     "uniform": (_uniform, "U(±scale/√H), the common libraries' default at scale 1"),
     "glorot": (_glorot, "U(±scale·√(6/2H)) (Glorot & Bengio 2010)"),
     "he": (_he, "N(0, 2·scale²/H) (He et al. 2015)"),

@@ -22,7 +22,7 @@ def draw(name: str, scale: float = 1.0, blocks: int = 1, size: int = H) -> Any:
 
 
 def test_every_law_is_tested() -> None:
-    assert set(RECURRENT) == {*SPREAD, "identity", "sparse"}
+    assert set(RECURRENT) == {*SPREAD, "identity", "cyclic", "sparse"}
 
 
 @pytest.mark.parametrize("name", SPREAD)
@@ -39,6 +39,25 @@ def test_orthogonal_and_identity() -> None:
     Q = draw("orthogonal", 1.5)
     np.testing.assert_allclose(Q.T @ Q, 2.25 * np.eye(H), atol=1e-12)
     np.testing.assert_array_equal(draw("identity", 0.9), 0.9 * np.eye(H))
+
+
+def test_cyclic_hands_each_units_state_to_the_next() -> None:
+    np.testing.assert_array_equal(draw("cyclic", 2.0, size=4) @ [1, 2, 3, 4], [8, 2, 4, 6])
+    np.testing.assert_array_equal(draw("cyclic", size=1), [[1.0]])
+
+
+@pytest.mark.parametrize("scale", [1.5, 2.0, 3.0])
+def test_a_tanh_network_in_a_ring_has_a_cycle_of_h_steps(scale: float) -> None:
+    """Units keep ±h*, h* = tanh(g h*), and hand it on: the state returns after H steps and not before."""
+    cell, rng = gl.RNN.init(1, 7, recurrent="cyclic", scale=scale, rng=0), np.random.default_rng(1)
+    x = np.zeros((400, 1, 1))
+    x[0] = rng.standard_normal()
+    h = gl.trace(cell, x).layers[0].states["h"][:, 0]
+    back = [float(np.abs(h[-1] - h[-1 - lag]).max()) for lag in range(1, 8)]
+    assert back[-1] < 1e-12
+    assert min(back[:-1]) > 0.1
+    star = np.abs(h[-1])
+    np.testing.assert_allclose(star, np.tanh(scale * star), rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 10, 50])
@@ -73,7 +92,7 @@ def test_one_draw_for_every_scale(name: str) -> None:
     np.testing.assert_array_equal(draw(name, 3.0), 3.0 * draw(name, 1.0))
 
 
-@pytest.mark.parametrize("name", sorted(set(RECURRENT) - {"identity"}))
+@pytest.mark.parametrize("name", sorted(set(RECURRENT) - {"identity", "cyclic"}))
 def test_gates_are_drawn_one_by_one(name: str) -> None:
     blocks = draw(name, blocks=3, size=20).reshape(3, 20, 20)
     np.testing.assert_array_equal(blocks[0], draw(name, size=20))

@@ -2,7 +2,8 @@
 
 References
 ----------
-N. Zucchet & A. Orvieto (2024), Recurrent neural networks: vanishing and exploding gradients are not the end of the story.
+N. Zucchet & A. Orvieto (2024), Recurrent neural networks: vanishing and exploding gradients are not the end of the
+story.
 """
 
 from __future__ import annotations

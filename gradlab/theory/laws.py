@@ -24,7 +24,7 @@ CHRONO = "chrono biases alone"
 #: Of a diagonal linear network under white input: 1/(1 − λ²), and (1 + λ²)/(1 − λ²)³.
 STATE, SENSITIVITY = "exact E h²", "exact E (∂h/∂λ)²"
 #: Of recurrent weights at scale 1, the radius of the disk or circle of their eigenvalues as H → ∞.
-RADIUS = {"gaussian": 1.0, "orthogonal": 1.0, "uniform": 1.0 / math.sqrt(3.0)}
+RADIUS = {"gaussian": 1.0, "orthogonal": 1.0, "cyclic": 1.0, "uniform": 1.0 / math.sqrt(3.0)}
 #: What the laws do not depend on, or have on x, and points of a line.
 FREE, POINTS = ("hidden", "length", "batch", "at", "task.input_size"), 60
 
@@ -92,15 +92,15 @@ def chrono_lines(runs: pd.DataFrame) -> pd.DataFrame:
 
 def diagonal_lines(runs: pd.DataFrame) -> pd.DataFrame:
     """Return E h² and E (∂h/∂λ)² of linear units with W_hh = λI under noise, over their ``memory``, 1/(1 − λ)."""
-    wanted = {"cell": "rnn", "rnn.activation": "identity", "init.recurrent": "identity", "init.input": "gaussian"}
+    wanted: dict[str, Any] = {"cell": "rnn", "rnn.activation": "identity", "init.recurrent": "identity", "init.input": "gaussian"}
     wanted |= {"init.bias": "zero", "task.name": "noise", "task.kick": False, "layer": 0}
     if not {*wanted, "scale", "init.input_scale", "task.std"} <= set(runs.columns):
         return pd.DataFrame()
     held = runs[(runs[list(wanted)] == pd.Series(wanted)).all(axis=1) & (runs["scale"] < 1.0)]
     parts, keys = [], _keys(runs, "scale", *FREE)
     for _, part in held.groupby(keys, dropna=False):
-        one, ends = part.iloc[0], 1.0 / (1.0 - part["scale"].agg(["min", "max"]))
-        memory = np.unique(np.geomspace(*ends, POINTS))
+        one, scales = part.iloc[0], part["scale"].to_numpy(np.float64)
+        memory = np.unique(np.geomspace(1.0 / (1.0 - scales.min()), 1.0 / (1.0 - scales.max()), POINTS))
         noise = float(one["init.input_scale"] * one["task.std"]) ** 2
         found = [diagonal_memory(1.0 - 1.0 / steps, input_var=noise) for steps in memory.tolist()]
         for law, values in zip((STATE, SENSITIVITY), zip(*found, strict=True), strict=True):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from gradlab.analysis import tables
 from gradlab.analysis.figures import (
+    agreement,
     comparison,
     contributions,
     decay,
@@ -46,6 +47,7 @@ FIGURES: dict[str, Picture] = {
     "training": training.PICTURE,
     "temporal": temporal.PICTURE,
     "sensitivity": sensitivity.PICTURE,
+    "agreement": agreement.PICTURE,
 }
 #: Those that show a single pass: ``trace.plot("gates")``.
 OF_A_PASS = tuple(name for name, picture in FIGURES.items() if picture.hooks)

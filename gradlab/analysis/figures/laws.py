@@ -29,11 +29,15 @@ def is_law(table: pd.DataFrame) -> pd.Series:
     return table["theory"].notna()
 
 
-def draw_laws(ax: Axes, table: pd.DataFrame, x: str) -> None:
-    """Draw theory's lines, thin and black, a line style for each; gated cells' are called by their cell too."""
-    known = table[is_law(table)]
-    kinds = [name for name in ("cell", "law") if name in known]
-    for i, (names, line) in enumerate(known.groupby(kinds, observed=True, sort=False)):
+def draw_laws(ax: Axes, table: pd.DataFrame, x: str, whole: pd.DataFrame | None = None) -> None:
+    """Draw theory's lines, thin and black, a line style for each; gated cells' are called by their cell too.
+
+    A law looks the same in every panel of ``whole``.
+    """
+    kinds = [name for name in ("cell", "law") if name in table]
+    every = table if whole is None else whole
+    known = list(every[is_law(every)].groupby(kinds, observed=True, sort=False).groups)
+    for names, line in table[is_law(table)].groupby(kinds, observed=True, sort=False):
         label = " ".join(str(name) for name in names if name != "rnn")
-        line = line.sort_values(x)
-        ax.plot(line[x], line["theory"], color="black", lw=0.8, ls=LINES[-i % len(LINES)], zorder=1.5, label=label)
+        line, style = line.sort_values(x), LINES[-known.index(names) % len(LINES)]
+        ax.plot(line[x], line["theory"], color="black", lw=0.8, ls=style, zorder=1.5, label=label)

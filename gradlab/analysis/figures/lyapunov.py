@@ -37,7 +37,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     """Draw λ₁ with its interval over the control, and theory's line, the rows that have a number in ``theory``."""
     measured = table[~is_law(table)]
     ax = rates.draw(measured, layout, ax=ax, whole=measured if whole is None else whole[~is_law(whole)])
-    draw_laws(ax, table, layout.x)
+    draw_laws(ax, table, layout.x, whole)
     return ax
 
 

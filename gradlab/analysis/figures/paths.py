@@ -41,7 +41,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     """Draw the ln norm of what travels on each path over the lag, its interval as a band."""
     ax = ax if ax is not None else new_axes()
     bands(ax, table[~is_law(table)], layout, None if whole is None else whole[~is_law(whole)])
-    draw_laws(ax, table, layout.x)
+    draw_laws(ax, table, layout.x, whole)
     return ax
 
 

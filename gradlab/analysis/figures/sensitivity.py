@@ -50,7 +50,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
         value, low, high = (line[name] for name in (layout.y, f"{layout.y}_low", f"{layout.y}_high"))
         error = np.stack([value - low, high - value])
         ax.errorbar(line[layout.x], value, yerr=error, elinewidth=0.8, capsize=1.5, **look | {"ls": ""})
-    draw_laws(ax, table, layout.x)
+    draw_laws(ax, table, layout.x, whole)
     return ax
 
 
@@ -61,7 +61,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
         return "There is one memory only to draw anything at."
     ends = measured[layout.x].agg(["min", "max"])
     grown = [
-        f"{name} {compact(float(part[layout.y].iloc[-1] / part[layout.y].iloc[0]))}-fold"
+        f"{name!s} {compact(float(part[layout.y].iloc[-1] / part[layout.y].iloc[0]))}-fold"
         for name, part in measured.groupby(layout.hue, sort=False)
     ]
     span = " to ".join(compact(float(end)) for end in ends)

@@ -39,7 +39,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     """Draw the exponents over their rank per unit, a line for each level of the hue, its interval as a band."""
     ax = ax if ax is not None else new_axes()
     bands(ax, table[~is_law(table)], layout, None if whole is None else whole[~is_law(whole)])
-    draw_laws(ax, table, layout.x)
+    draw_laws(ax, table, layout.x, whole)
     zero(ax)
     return ax
 
