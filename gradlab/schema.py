@@ -94,7 +94,10 @@ STEPS: dict[str, Column] = {
 #: Columns of the tables that figures are drawn from, beside those of ``runs`` and ``steps``.
 DERIVED: dict[str, Column] = {
     "memory": Column(
-        "float64", "steps", "1/(1 − e^rate), the sum over all lags of a gradient that decays at the rate", "memory"
+        "float64",
+        "steps",
+        "1/(1 − e^rate), the sum over all lags of a gradient that decays at the rate",
+        "memory 1/(1 − e^rate)",
     ),
     "square": Column("float64", "", "a mean square: of the states, or of what a weight does to them", "mean square"),
     "change": Column("float64", "nats", "mean of ln‖δ‖ less its value at lag 1", "ln‖δₖ‖ − ln‖δ₁‖"),

@@ -92,7 +92,12 @@ def chrono_lines(runs: pd.DataFrame) -> pd.DataFrame:
 
 def diagonal_lines(runs: pd.DataFrame) -> pd.DataFrame:
     """Return E h² and E (∂h/∂λ)² of linear units with W_hh = λI under noise, over their ``memory``, 1/(1 − λ)."""
-    wanted: dict[str, Any] = {"cell": "rnn", "rnn.activation": "identity", "init.recurrent": "identity", "init.input": "gaussian"}
+    wanted: dict[str, Any] = {
+        "cell": "rnn",
+        "rnn.activation": "identity",
+        "init.recurrent": "identity",
+        "init.input": "gaussian",
+    }
     wanted |= {"init.bias": "zero", "task.name": "noise", "task.kick": False, "layer": 0}
     if not {*wanted, "scale", "init.input_scale", "task.std"} <= set(runs.columns):
         return pd.DataFrame()

@@ -51,6 +51,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
         error = np.stack([value - low, high - value])
         ax.errorbar(line[layout.x], value, yerr=error, elinewidth=0.8, capsize=1.5, **look | {"ls": ""})
     draw_laws(ax, table, layout.x, whole)
+    ax.minorticks_off()
     return ax
 
 
