@@ -69,8 +69,10 @@ def with_long_range(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.Dat
     walks = steps[(steps["quantity"] == "last_adjoint") & ~steps["id"].isin(runs.loc[runs["cell"] == "rnn", "id"])]
     lost = {"path_all": 0.0, "path_gates": 0.01, "path_additive": 0.2}
     paths = [walks.assign(quantity=name, mean_log=walks["mean_log"] - r * walks["lag"]) for name, r in lost.items()]
+    exponents = {"lyapunov_1": runs["rate"], "lyapunov_2": runs["rate"] - 0.1}
+    squares = {"state_power": np.exp(-runs["rate"]), "weight_sensitivity": np.exp(-3 * runs["rate"])}
     return {
-        "runs": runs.assign(lyapunov_1=runs["rate"], lyapunov_2=runs["rate"] - 0.1),
+        "runs": runs.assign(**exponents, **squares),
         "steps": pd.concat([steps, *paths, *_hooked(steps), _temporal(known)], ignore_index=True),
         "spectra": pd.concat(spectra, ignore_index=True) if spectra else pd.DataFrame(columns=list(SPECTRA)),
     }

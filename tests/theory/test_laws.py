@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 
 import gradlab as gl
-from gradlab.theory.laws import CHRONO, NEWMAN, RESTING, chrono_lines, newman_lines, resting_lines
+from gradlab.theory.laws import (
+    CHRONO,
+    NEWMAN,
+    RESTING,
+    SENSITIVITY,
+    STATE,
+    chrono_lines,
+    diagonal_lines,
+    newman_lines,
+    resting_lines,
+)
 
 
 def runs_of(grid: dict[str, Any], **tables: Any) -> pd.DataFrame:
@@ -85,3 +95,37 @@ def test_chronos_line_is_the_additive_path_of_a_cell_that_has_nothing_else(cell:
         error = 0.5 * power.std() / power.mean() / np.sqrt(500)
         assert abs(change - expected) < 4 * error + 1e-2  # the gradients' own scatter
     assert found.share[0].min() > 0.99
+
+
+DIAGONAL: dict[str, Any] = {
+    "base": {"cell": "rnn"},
+    "rnn": {"activation": "identity"},
+    "init": {"recurrent": "identity", "input_scale": 2.0},
+    "task": {"name": "noise", "std": 0.5},
+}
+
+
+def test_diagonal_lines_are_over_the_memory() -> None:
+    """The input's variance is 1; at λ = .9, memory 10, E15's numbers. A scale of 1 and more has no memory to draw."""
+    lines = diagonal_lines(runs_of({"scale": [0.5, 0.9, 0.99, 1.0]}, **DIAGONAL))
+    assert set(lines["law"]) == {STATE, SENSITIVITY}
+    for law, known in ((STATE, 5.263), (SENSITIVITY, 263.9)):
+        line = lines[lines["law"] == law]
+        np.testing.assert_allclose(line["memory"].agg(["min", "max"]), [2.0, 100.0], rtol=1e-12)
+        found = np.exp(np.interp(np.log(10.0), np.log(line["memory"]), np.log(line["theory"])))
+        np.testing.assert_allclose(found, known, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"rnn": {"activation": "tanh"}},
+        {"init": {"recurrent": "cyclic"}},
+        {"init": {"recurrent": "identity", "bias": "uniform"}},
+        {"task": {"name": "noise", "kick": True}},
+        {"task": {"name": "sum"}},
+        {"base": {"cell": "gru"}, "rnn": {}},
+    ],
+)
+def test_diagonal_lines_speak_of_nothing_else(other: dict[str, Any]) -> None:
+    assert diagonal_lines(runs_of({"scale": [0.5, 0.9]}, **DIAGONAL | other)).empty

@@ -36,7 +36,7 @@ def draw_laws(ax: Axes, table: pd.DataFrame, x: str, whole: pd.DataFrame | None 
     """
     kinds = [name for name in ("cell", "law") if name in table]
     every = table if whole is None else whole
-    known = list(every[is_law(every)].groupby(kinds, observed=True, sort=False).groups)
+    known = [names for names, _ in every[is_law(every)].groupby(kinds, observed=True, sort=False)]
     for names, line in table[is_law(table)].groupby(kinds, observed=True, sort=False):
         label = " ".join(str(name) for name in names if name != "rnn")
         line, style = line.sort_values(x), LINES[-known.index(names) % len(LINES)]

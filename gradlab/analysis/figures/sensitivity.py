@@ -31,6 +31,8 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     by, placed = combinations(runs), ran(arranged(runs))
     lasting = placed.assign(memory=-1.0 / np.expm1(placed["rate"].where(placed["rate"] < 0)))
     where = across_seeds(lasting, by, "memory")[[*by, "memory"]].dropna(subset="memory")
+    if where.empty:
+        raise NotRecorded("runs: no gradient decays, so that there is no memory to draw anything at")
     parts = []
     for name in SQUARES:
         found = across_seeds(placed.assign(square=placed[name]), by, "square").assign(quantity=axis_label(name))
