@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradlab.analysis import figures, tables
+from gradlab.analysis.figures.laws import draw_laws
 
 STUDY = with_long_range(*make_frames({"cell": ["rnn", "lstm"], "length": [20, 40], "scale": [0.5, 0.7, 2.0]}, seeds=3))
 LINE = pd.DataFrame({"cell": "rnn", "memory": [2.0, 4.0], "theory": [1.0, 8.0], "law": "exact"})
@@ -89,3 +90,18 @@ def test_agreement_counts_the_signs_and_leaves_out_what_is_lost() -> None:
     table, layout = figures.agreement.tabulate(study)
     assert len(table) == 4
     assert figures.agreement.says(table, layout).startswith("Rate and λ₁ have one sign in 3 of 4 runs")
+
+
+def test_a_law_looks_the_same_in_every_panel() -> None:
+    """The second panel has one of the two laws alone."""
+    laws = [
+        LINE.assign(law=law, scale=[0.5, 0.7], cell=cell) for cell, law in (("rnn", "a"), ("rnn", "b"), ("lstm", "b"))
+    ]
+    table = pd.concat(laws, ignore_index=True)
+    styles = []
+    for cell in ("rnn", "lstm"):
+        ax = Figure().subplots()
+        draw_laws(ax, table[table["cell"] == cell].drop(columns="cell"), "scale", table.drop(columns="cell"))
+        styles.append({line.get_label(): line.get_linestyle() for line in ax.lines})
+    assert len(set(styles[0].values())) == 2
+    assert styles[1]["b"] == styles[0]["b"]
