@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.factors import control, varying
+from gradlab.analysis.factors import control, untrained, varying
 from gradlab.theory.gates import chrono_memory, gated_exponents, zero_state_edge
 from gradlab.theory.products import newman_exponents
 
@@ -46,7 +46,8 @@ def resting_lines(runs: pd.DataFrame, along: str = "scale") -> pd.DataFrame:
     """
     if along not in runs:
         return pd.DataFrame()
-    held = runs[runs["cell"].isin(["lstm", "gru"]) & runs["init.recurrent"].isin(list(RADIUS))]
+    held = untrained(runs)
+    held = held[held["cell"].isin(["lstm", "gru"]) & held["init.recurrent"].isin(list(RADIUS))]
     held = held[held["init.bias"].isin(["zero", "uniform"]) & held[along].notna()]
     parts, keys = [], _keys(runs, along, *FREE)
     for _, one in held.drop_duplicates(keys).iterrows():
@@ -62,7 +63,8 @@ def newman_lines(runs: pd.DataFrame) -> pd.DataFrame:
     The null model of an RNN's spectrum at its H and scale: how far a measured one lies from it is what saturation, and
     weights that stay the same, have done.
     """
-    held = runs[(runs["cell"] == "rnn") & (runs["init.recurrent"] == "gaussian") & (runs["scale"] > 0)]
+    held = untrained(runs)
+    held = held[(held["cell"] == "rnn") & (held["init.recurrent"] == "gaussian") & (held["scale"] > 0)]
     parts, keys = [], list(dict.fromkeys([*_keys(runs, *FREE[1:]), "hidden", "scale"]))
     for _, one in held.drop_duplicates(keys).iterrows():
         found = newman_exponents(int(one["hidden"]), scale=float(one["scale"])).exponents
@@ -73,7 +75,8 @@ def newman_lines(runs: pd.DataFrame) -> pd.DataFrame:
 
 def chrono_lines(runs: pd.DataFrame) -> pd.DataFrame:
     """Return ln of what a random gradient keeps on the additive path under ``chrono``, ``½ ln E f^2k``, by ``lag``."""
-    held = runs[runs["init.chrono"].notna()] if "init.chrono" in runs else runs[:0]
+    held = untrained(runs)
+    held = held[held["init.chrono"].notna()] if "init.chrono" in runs else held[:0]
     parts, keys = [], _keys(runs, *FREE)
     for _, one in held.drop_duplicates(keys).iterrows():
         lags = np.unique(np.linspace(0, int(held["length"].max()), POINTS).round()).astype(np.int64)
