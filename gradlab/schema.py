@@ -173,17 +173,39 @@ WATCHED_RUNS: dict[str, Column] = {
 }
 
 #: Columns of ``runs`` of a study that trains, beside ``step``: one row a layer, direction and step that was measured.
+#: ``loss`` and ``score`` are then over test sequences.
 TRAINING: dict[str, Column] = {
+    "score": Column(
+        "float64", "", "share of answers that are right, over test sequences; missing without any", "score"
+    ),
     "solved": Column("float64", "", "1 if training met its criterion, 0 if it ended before", "share solved"),
     "steps_to_criterion": Column(
-        "float64", "training steps", "steps until the criterion was met; missing if it was not", "steps to criterion"
+        "float64", "training steps", "steps until the criterion was met; inf if it was not", "steps to criterion"
     ),
-    "trained": Column("float64", "training steps", "steps that training took in all, solved or not", "steps trained"),
+    "trained": Column(
+        "float64", "training steps", "steps done by then, fewer than step where it had ended", "steps trained"
+    ),
 }
+#: What each table of a study that trains has after ``direction``.
+STEP = Column("int64", "training steps", "step of training that a row is measured after", "training step")
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 TABLES = {"runs": RUNS, "steps": STEPS, "spectra": SPECTRA}
+
+
+def tables(*, trained: bool = False) -> dict[str, dict[str, Column]]:
+    """Return the columns of each table, as a study has them that trains or does not."""
+    if not trained:
+        return TABLES
+    return {name: _with_step(columns) | (TRAINING if name == "runs" else {}) for name, columns in TABLES.items()}
+
+
+def _with_step(columns: dict[str, Column]) -> dict[str, Column]:
+    names = list(columns)
+    first = names[: names.index("direction") + 1]
+    return {name: columns[name] for name in first} | {"step": STEP} | columns
+
 
 #: What the ``quantity`` column may hold, beside one "dL/da_<gate>", "gate_<gate>", "saturation_<gate>" a gate and
 #: "contribution_<parameter>", ln of the norm of step t's part of a parameter's gradient.

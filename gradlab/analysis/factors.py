@@ -66,6 +66,12 @@ def varying(runs: pd.DataFrame) -> list[str]:
     return names
 
 
+def untrained(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs whose weights are as they were drawn: all of a study that does not train."""
+    found: pd.DataFrame = runs[runs[TRAINED] == 0] if TRAINED in runs else runs
+    return found
+
+
 def combinations(runs: pd.DataFrame) -> list[str]:
     """Return the columns whose combinations are the rows of a study's tables: all that varies, and the cell."""
     names = varying(runs)

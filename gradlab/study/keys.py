@@ -16,17 +16,20 @@ from gradlab.cells import CELLS
 from gradlab.checks import FLOATS
 from gradlab.errors import SpecError, printable, unknown
 from gradlab.initialise import INIT_KEYS, Option
+from gradlab.study import train
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.registry import Given
 
-#: What every configuration has. ``at`` is of no plain type, so it says ``object``: see :func:`_adapter`.
+#: Types of what may be a list of steps: ``at`` may be a word too and says ``object``: see :func:`_adapter`.
+LISTED = (list, object)
+#: What every configuration has.
 BASE: dict[str, Option] = {
     "cell": Option(str, None, choices=tuple(CELLS), meaning="the recurrence"),
     "length": Option(int, None, minimum=1, meaning="T, in steps; a task of fixed length has its own"),
     "scale": INIT_KEYS["scale"],
     "hidden": Option(int, 64, minimum=1, meaning="H, of each layer"),
     "batch": Option(int, 16, minimum=1, meaning="B, in sequences"),
-    "at": Option(object, "last", meaning='where the loss is read: "last", "every" or a list of steps'),
+    "at": Option(object, "last", minimum=1, meaning='where the loss is read: "last", "every" or a list of steps'),
     "layers": Option(int, 1, minimum=1, meaning="stacked cells"),
     "precision": Option(str, "float64", choices=FLOATS, meaning="dtype of weights, data and gradients"),
     "task.name": Option(str, None, choices=tuple(TASKS), meaning="the task"),
@@ -58,13 +61,14 @@ def _keys_of(cell: str, task: type[Task] | Given, tasks: tuple[str, ...]) -> dic
 
 
 def every_key() -> dict[str, Option]:
-    """Return the keys of all cells and all tasks together."""
+    """Return the keys of all cells, all tasks and all trainings together."""
     return _every_key(*TASKS.values())
 
 
 @cache
 def _every_key(*_: type[Task] | Given) -> dict[str, Option]:
-    return {key: option for cell in CELLS for task in TASKS for key, option in keys_of(cell, task).items()}
+    found = {key: option for cell in CELLS for task in TASKS for key, option in keys_of(cell, task).items()}
+    return found | {f"train.{name}": option for name, option in train.EVERY.items()}
 
 
 def owners(key: str) -> tuple[str, ...]:
@@ -116,8 +120,9 @@ def _adapter(option: Option) -> TypeAdapter[Any]:
     if option.type is float:
         limits["allow_inf_nan"] = False
     kind: Any = Literal[option.choices] if option.choices else Annotated[option.type, Field(**limits)]
-    if option.type is object:
-        kind = Literal["last", "every"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    if option.type in LISTED:
+        steps = Annotated[list[Annotated[int, Field(ge=option.minimum)]], Field(min_length=1)]
+        kind = steps if option.type is list else Literal["last", "every"] | steps
     return TypeAdapter(kind, config=ConfigDict(strict=True))
 
 
@@ -135,14 +140,15 @@ def _complaint(path: str, option: Option, value: object) -> str:
     leaf = path.rsplit(".", maxsplit=1)[-1].split("[")[0]
     if option.choices and isinstance(value, str):
         return unknown(_KINDS.get(leaf, leaf), value, option.choices)
-    if isinstance(value, list | tuple) and option.type is not object:
+    if isinstance(value, list | tuple) and option.type not in LISTED:
         return f"expected one value, {_expected(option)}, got the list {shown(value)}; to vary it, put it into [grid]"
     return f"expected {_expected(option)}, got {shown(value)}"
 
 
 def _expected(option: Option) -> str:
-    if option.type is object:
-        return '"last", "every" or a list of steps, each at least 1'
+    if option.type in LISTED:
+        words = '"last", "every" or ' if option.type is object else ""
+        return f"{words}a list of steps, each at least {option.minimum:g}"
     if option.choices:
         return "one of " + ", ".join(map(shown, option.choices))
     least = "" if option.minimum is None else f", at least {option.minimum:g}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,17 @@ from gradlab.network import Network, Readout
 from gradlab.study.interrupt import put_off
 from gradlab.study.parts import Part, pack
 from gradlab.study.plan import Configuration, Group
-from gradlab.tasks import TASKS, Held
+from gradlab.study.train import training
+from gradlab.tasks import TASKS, Held, Task
 from gradlab.tasks.registry import adopt
 from gradlab.trace import trace
+from gradlab.training import Training
+from gradlab.training.standing import DIVERGED, SOLVED
 
 #: Purposes for which a seed is spawned; the numbers are part of the numerics.
-DATA, READOUT, WEIGHTS = 0, 1, 2
+DATA, READOUT, WEIGHTS, TRAIN, TEST = 0, 1, 2, 3, 4
+#: Test sequences, at least, on which a trained network's loss and score are taken, in passes of a batch.
+TESTED = 256
 
 
 class _Pin:
@@ -68,29 +75,36 @@ def generator(seed: int, *purpose: int) -> np.random.Generator:
 
 
 def data(config: Configuration) -> tuple[np.ndarray[Any, np.dtype[Any]], Loss]:
-    """Return the batch ``x (T, B, D)`` and the loss of a configuration."""
-    values, options = config.values, config.section("task")
-    at = values["at"] if isinstance(values["at"], str) else list(values["at"])
-    task = TASKS[options.pop("name")](**options)
-    x, loss = task.sample(values["length"], values["batch"], at=at, rng=generator(values["seed"], DATA))
+    """Return the batch ``x (T, B, D)`` and the loss of a configuration; of one that is trained, of test data."""
+    values, task = config.values, task_of(config)
+    task = task.test if "train.steps" in values else task
+    x, loss = task.sample(values["length"], values["batch"], at=_at(values), rng=generator(values["seed"], DATA))
     return x.astype(values["precision"]), loss
+
+
+def task_of(config: Configuration) -> Task:
+    """Return the task of a configuration."""
+    options = config.section("task")
+    return TASKS[options.pop("name")](**options)
+
+
+def _at(values: Mapping[str, Any]) -> Any:
+    return values["at"] if isinstance(values["at"], str) else list(values["at"])
 
 
 def refuse_other_data(config: Configuration) -> None:
     """Raise InputError where the data that a file or a user holds are not those of which the configuration is."""
-    options = config.section("task")
-    task = TASKS[options.pop("name")](**options)
-    if isinstance(task, Held) and task.checksum() != options["content"]:
+    task, content = task_of(config), config.values.get("task.content")
+    if isinstance(task, Held) and task.checksum() != content:
         raise InputError(
-            f"its data have changed: their content is {task.checksum()}, the study's is {options['content']}; "
+            f"its data have changed: their content is {task.checksum()}, the study's is {content}; "
             "take content out, or write to another folder"
         )
 
 
 def network(config: Configuration) -> Network:
     """Return the network of a configuration, its weights the same draw at every scale."""
-    values, options = config.values, config.section("task")
-    task = TASKS[options.pop("name")](**options)
+    values, task = config.values, task_of(config)
     hidden, dtype = values["hidden"], values["precision"]
     sizes = [task.input_size, *[hidden] * (values["layers"] - 1)]
     cells = [_cell(config, size, layer) for layer, size in enumerate(sizes)]
@@ -127,16 +141,77 @@ def _rows(config: Configuration, thin: bool) -> dict[str, pd.DataFrame]:
     """Return the rows of one configuration by table."""
     start = time.perf_counter()
     try:
-        x, loss = data(config)
-        hooks = [make_hook(name) for name in config.values["hooks"]]
-        found = trace(network(config), x, loss, hooks=hooks).measured()
+        found = (_trained if "train.steps" in config.values else _traced)(config, thin)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         return _failed(config, reason, time.perf_counter() - start, traceback.format_exc())
+    found["runs"] = found["runs"].assign(seconds=time.perf_counter() - start)
+    return {name: frame.assign(id=config.id) for name, frame in found.items() if len(frame)}
+
+
+def _traced(config: Configuration, thin: bool, model: Cell | Network | None = None) -> dict[str, pd.DataFrame]:
+    """Return what the hooks measure of the configuration's batch in one pass of ``model`` (as drawn unless given)."""
+    x, loss = data(config)
+    hooks = [make_hook(name) for name in config.values["hooks"]]
+    found = trace(network(config) if model is None else model, x, loss, hooks=hooks).measured()
     if thin and "steps" in found:
         found["steps"] = thinned(found["steps"])
-    found["runs"] = found["runs"].assign(error=_reason, traceback="", seconds=time.perf_counter() - start)
-    return {name: frame.assign(id=config.id) for name, frame in found.items() if len(frame)}
+    found["runs"] = found["runs"].assign(error=_reason, traceback="")
+    return found
+
+
+def _trained(config: Configuration, thin: bool) -> dict[str, pd.DataFrame]:
+    """Return what the hooks measure before, during and after a training, always of one batch; and how it ended."""
+    values, task = config.values, task_of(config)
+    going = training(values, network(config), task, _seed(values["seed"], TRAIN))
+    parts, last = list[dict[str, pd.DataFrame]](), None
+    for step in values["train.measure_at"]:
+        going.run(step)
+        if going.model is not last:
+            last = going.model
+            found = _traced(config, thin, last)
+            loss, score = _tested(config, task, last)
+        runs = found["runs"].assign(loss=loss, score=score, trained=float(going.step))
+        if going.status == DIVERGED:
+            runs = runs.assign(status="diverged", error=going.reason)
+        parts.append({name: frame.assign(step=step) for name, frame in (found | {"runs": runs}).items()})
+    going.run(values["train.steps"])
+    joined = {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
+    joined["runs"] = joined["runs"].assign(**_outcome(going))
+    return joined
+
+
+def _outcome(going: Training) -> dict[str, float]:
+    """Return whether and when the criterion was met, nan where there is none."""
+    if going.until is None:
+        return {"solved": np.nan, "steps_to_criterion": np.nan}
+    met = going.status == SOLVED
+    return {"solved": float(met), "steps_to_criterion": float(going.step) if met else np.inf}
+
+
+def _tested(config: Configuration, task: Task, model: Cell | Network) -> tuple[float, float]:
+    """Return the mean loss and score over test sequences, the same for every step; nan for a task without a score."""
+    values, losses, scores = config.values, list[float](), list[float]()
+    batches = task.test.batches(values["length"], values["batch"], at=_at(values), seed=_seed(values["seed"], TEST))
+    for x, loss in islice(batches, -(-TESTED // values["batch"])):
+        outputs = trace(model, x).outputs
+        value, _ = loss.evaluate(outputs)
+        losses.append(float(value.astype(np.float64).mean()))
+        scores.append(_score(task, outputs, loss))
+    return float(np.mean(losses)), float(np.mean(scores))
+
+
+def _score(task: Task, outputs: np.ndarray[Any, Any], loss: Loss) -> float:
+    """Return the mean score, nan where the task says nothing of what is right."""
+    try:
+        return float(task.score(outputs, loss).mean())
+    except InputError:
+        return float("nan")
+
+
+def _seed(seed: int, purpose: int) -> int:
+    """Return a seed of one purpose, of which others spawn theirs."""
+    return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)[0])
 
 
 def _reason(runs: pd.DataFrame) -> list[str]:
@@ -146,4 +221,6 @@ def _reason(runs: pd.DataFrame) -> list[str]:
 
 def _failed(config: Configuration, reason: str, seconds: float, where: str = "") -> dict[str, pd.DataFrame]:
     row = {"id": config.id, "layer": 0, "direction": schema.DIRECTIONS[0], "status": "failed"}
-    return {"runs": pd.DataFrame([row | {"error": reason, "traceback": where, "seconds": seconds}])}
+    row |= {"error": reason, "traceback": where, "seconds": seconds}
+    steps = config.values.get("train.measure_at")
+    return {"runs": pd.DataFrame([row] if steps is None else [row | {"step": step} for step in steps])}

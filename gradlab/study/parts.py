@@ -60,7 +60,8 @@ class Stored(NamedTuple):
 
 def pack(group: Group, measured: Sequence[Mapping[str, pd.DataFrame]]) -> Part:
     """Return the part for the rows of a group's configurations by table, each with id; runs with status and error."""
-    tables = {name: _joined([one[name] for one in measured if name in one], schema.TABLES[name]) for name in ORDER}
+    known = schema.tables(trained="train.steps" in group[0].values)
+    tables = {name: _joined([one[name] for one in measured if name in one], known[name]) for name in ORDER}
     return _packed(tables | {"runs": _with_keys(tables["runs"], group)}, NUMERICS)
 
 
@@ -125,9 +126,15 @@ class Shelf:
         return dict(counts)
 
     def read(
-        self, table: str, ids: Iterable[str], columns: Sequence[str] | None = None, where: pc.Expression | None = None
+        self,
+        table: str,
+        ids: Iterable[str],
+        columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None,
+        *,
+        trained: bool = False,
     ) -> pa.Table:
-        """Return the rows of ``ids``; ``where`` is applied while reading.
+        """Return the rows of ``ids``; ``where`` is applied while reading. ``trained`` is for columns to come first.
 
         Raises
         ------
@@ -139,7 +146,7 @@ class Shelf:
         for id in ids:
             if id in owners:
                 wanted[owners[id]].append(id)
-        empty = empty_table(schema.TABLES[table])
+        empty = empty_table(schema.tables(trained=trained)[table])
         found = [empty.select([name for name in empty.column_names if columns is None or name in columns])]
         holders = [number for number in sorted(wanted) if table in self.parts[number].files]
         found += [self._rows(number, table, wanted[number], columns, where) for number in holders]

@@ -14,7 +14,8 @@ import pandas as pd
 
 from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError
-from gradlab.study.keys import checked, every_key, keys_of
+from gradlab.study import train
+from gradlab.study.keys import LISTED, checked, every_key, keys_of
 from gradlab.study.published import refuse_unmatched
 from gradlab.study.spec import Spec
 from gradlab.tasks import TASKS, Held
@@ -23,6 +24,8 @@ from gradlab.tasks import TASKS, Held
 NUMERICS = 2
 #: Configurations in a group, at most: what a kill can cost, against the price of a file.
 GROUP = 8
+#: Steps of all passes of a group's trainings together, at most, unless a single one has more: a minute or so.
+TRAINED = 300_000
 #: Steps of all configurations together above which ``steps`` keeps logarithmically spaced lags: a gigabyte or so.
 MANY_STEPS = 2_000_000
 #: What ``steps`` then holds.
@@ -42,6 +45,8 @@ class Configuration:
 
 
 Group = tuple[Configuration, ...]
+#: Keys whose values a table shows as text.
+_LISTS = ("hooks", *(key for key, option in every_key().items() if option.type in LISTED))
 
 
 def configuration(values: Mapping[str, Any]) -> Configuration:
@@ -63,6 +68,16 @@ def _with_seeds(values: Mapping[str, Any], seeds: Iterable[int]) -> Iterator[Con
         yield Configuration(digest.hexdigest()[:16], {**values, "seed": seed})
 
 
+def together(config: Configuration) -> int:
+    """Return how many configurations like this one are a group: fewer the longer they are trained."""
+    trained = _steps(config.values) * config.values.get("train.steps", 0)
+    return max(1, min(GROUP, TRAINED // trained)) if trained else GROUP
+
+
+def _steps(values: Mapping[str, Any]) -> int:
+    return int(values["length"] * values["layers"])
+
+
 class Plan(NamedTuple):
     """The configurations of a study, in the order of its grid, seeds innermost."""
 
@@ -70,18 +85,22 @@ class Plan(NamedTuple):
     configurations: tuple[Configuration, ...]
 
     def groups(self, done: Container[str] = ()) -> list[Group]:
-        """Return what is to run: seeds of one combination, at most ``GROUP``, those in ``done`` left out."""
+        """Return what is to run: seeds of one combination, at most :func:`together`, those in ``done`` left out."""
         found = []
         for _, same in itertools.groupby(self.configurations, key=_but_seed):
             whole = tuple(same)
-            for start in range(0, len(whole), GROUP):
-                found.append(tuple(c for c in whole[start : start + GROUP] if c.id not in done))
+            size = together(whole[0])
+            for start in range(0, len(whole), size):
+                found.append(tuple(c for c in whole[start : start + size] if c.id not in done))
         return [group for group in found if group]
 
     @property
     def thin(self) -> bool:
         """Whether the study is so large that its ``steps`` keep logarithmically spaced lags."""
-        return bool(sum(c.values["length"] * c.values["layers"] for c in self.configurations) > MANY_STEPS)
+        return (
+            sum(_steps(c.values) * len(c.values.get("train.measure_at", (0,))) for c in self.configurations)
+            > MANY_STEPS
+        )
 
     def frame(self) -> pd.DataFrame:
         """Return one row a configuration: id, study, and a column for every key."""
@@ -140,7 +159,7 @@ def _with_content(spec: Spec, configurations: Iterable[Configuration]) -> Spec:
 
 def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a value for every key that this cell and task know: the given one, or the default."""
-    keys = keys_of(given["cell"], given["task.name"])
+    keys = keys_of(given["cell"], given["task.name"]) | train.keys_of(given)
     values = {key: given[key] if key in given else checked(key, o, o.default) for key, o in keys.items()}
     options = {key.partition(".")[2]: value for key, value in values.items() if key.startswith("task.")}
     try:
@@ -153,6 +172,9 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     values.setdefault("length", task.fixed_length)
     if isinstance(values["at"], tuple) and values["at"][-1] > values["length"]:
         raise SpecError(f"at: step {values['at'][-1]} is beyond the last, {values['length']} (length)")
+    if "train.steps" in values:
+        values |= train.completed(values)
+        train.refuse_training(values)
     return values
 
 
@@ -166,7 +188,7 @@ def _refuse_init(cell: str, choices: tuple[tuple[str, Any], ...]) -> None:
 
 
 def _row(config: Configuration) -> dict[str, Any]:
-    lists = {"at": config.values["at"], "hooks": config.values["hooks"]}
+    lists = {key: v for key, v in config.values.items() if key in _LISTS}
     texts = {key: v if isinstance(v, str) else ", ".join(map(str, v)) for key, v in lists.items()}
     return {**config.values, **texts}
 

@@ -113,7 +113,7 @@ class Results:
         if name == "runs":
             return _only(_fitting(self._runs(chosen), conditions), columns)
         for column in (*conditions, *(columns or ())):
-            _check_column(column, schema.TABLES[name])
+            _check_column(column, self._columns[name])
         read = None if columns is None else list(dict.fromkeys(["id", *columns]))
         return _only(_in_order(self._rows(name, chosen["id"], read, conditions), chosen["id"]), columns)
 
@@ -266,6 +266,10 @@ class Results:
         return frames | {"theory": mean_field_lines(frames["runs"]), **laws(frames["runs"])}
 
     @property
+    def _columns(self) -> dict[str, dict[str, schema.Column]]:
+        return schema.tables(trained=self.plan.spec.trains)
+
+    @property
     def _shelf(self) -> Shelf:
         shelf = Shelf.open(self.folder)
         for reason in shelf.damaged.values():
@@ -279,7 +283,8 @@ class Results:
         where = functools.reduce(operator.and_, tests) if tests else None
         for _ in range(_LOOKS):
             try:
-                found: pd.DataFrame = self._shelf.read(table, ids, columns, where).to_pandas()
+                rows = self._shelf.read(table, ids, columns, where, trained=self.plan.spec.trains)
+                found: pd.DataFrame = rows.to_pandas()
                 return found
             except FileNotFoundError as error:  # merged since the shelf was opened, or really gone
                 missing = error.filename
@@ -291,7 +296,7 @@ class Results:
         measured = measured[[name for name in measured if name == "id" or name not in chosen]]
         runs = chosen.merge(measured, on="id", how="left", sort=False)
         words = {"status": "planned", "direction": schema.DIRECTIONS[0]}
-        for name, column in schema.RUNS.items():
+        for name, column in self._columns["runs"].items():
             if column.dtype == "string" and name in measured:
                 runs[name] = runs[name].fillna(words.get(name, ""))
             elif column.dtype == "int64":

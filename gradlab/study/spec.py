@@ -17,14 +17,15 @@ from gradlab.errors import InputError, SpecError, unknown
 from gradlab.hooks import make_hook
 from gradlab.initialise import Option
 from gradlab.study.exclude import Excluded, combinations, exclude
-from gradlab.study.keys import checked, checked_list, every_key, keys_of, owners, shown
+from gradlab.study.keys import LISTED, checked, checked_list, every_key, keys_of, owners, shown
 from gradlab.study.published import Published, flat, published
 from gradlab.study.toml import to_toml
+from gradlab.study.train import refuse_unowned
 
 Table = dict[str, Any]
 HOOKS = ("gradients", "jacobians")
 #: Tables whose keys stand in a specification under the table's own name.
-SECTIONS = ("task", "init", *CELLS)
+SECTIONS = ("task", "init", "train", *CELLS)
 _SEED = Option(int, 0, minimum=0)
 #: More configurations than this are a slip of the keyboard: at a second each they take twelve days.
 MOST = 1_000_000
@@ -128,6 +129,11 @@ class Spec:
     def size(self) -> int:
         """How many combinations the grid has, seeds and what is left out included."""
         return math.prod(len(values) for values in self.grid.values()) * len(self.seeds)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the study trains what it measures."""
+        return bool(self.values("train.steps"))
 
     def tables(self) -> Table:
         """Return the specification as tables, which :meth:`from_tables` reads back as the same."""
@@ -253,7 +259,8 @@ def _entries(top: _Tables, *, full: bool) -> dict[str, _Entry]:
 
 def _varies(key: str, value: object) -> bool:
     steps = isinstance(value, list) and all(isinstance(entry, int) for entry in value)
-    return isinstance(value, list) and key != "hooks" and not (key == "at" and steps)
+    listed = key in every_key() and every_key()[key].type in LISTED
+    return isinstance(value, list) and key != "hooks" and not (listed and steps)
 
 
 def _values(entries: Mapping[str, _Entry]) -> tuple[dict[str, tuple[Any, ...]], Table]:
@@ -287,10 +294,11 @@ def _check_owners(values: Mapping[str, tuple[Any, ...]], entries: Mapping[str, _
     pairs = [(cell, task) for cell in values["cell"] for task in values["task.name"]]
     known = {key for cell, task in pairs for key in keys_of(cell, task)}
     for key in values:
-        if key not in known:
+        if key not in known and not key.startswith("train."):
             theirs = "task.name" if key == "length" or key.startswith("task.") else "cell"
             there = f"{theirs.removesuffix('.name')} {' or '.join(map(shown, values[theirs]))}"
             raise SpecError(f"{entries[key].path}: {there} has no such key; {' and '.join(owners(key))} would")
+    refuse_unowned(values, {key: entry.path for key, entry in entries.items()})
     if "length" in known and "length" not in values:
         raise SpecError("length: missing; give the number of steps in [grid] (a list) or in [base] (one number)")
 

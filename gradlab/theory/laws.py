@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.factors import control, varying
+from gradlab.analysis.factors import control, untrained, varying
 from gradlab.theory.diagonal import diagonal_memory
 from gradlab.theory.gates import chrono_memory, gated_exponents, zero_state_edge
 from gradlab.theory.products import newman_exponents
@@ -54,7 +54,8 @@ def resting_lines(runs: pd.DataFrame, along: str = "scale") -> pd.DataFrame:
     """
     if along not in runs:
         return pd.DataFrame()
-    held = runs[runs["cell"].isin(["lstm", "gru"]) & runs["init.recurrent"].isin(list(RADIUS))]
+    held = untrained(runs)
+    held = held[held["cell"].isin(["lstm", "gru"]) & held["init.recurrent"].isin(list(RADIUS))]
     held = held[held["init.bias"].isin(["zero", "uniform"]) & held[along].notna()]
     parts, keys = [], _keys(runs, along, *FREE)
     for _, one in held.drop_duplicates(keys).iterrows():
@@ -70,7 +71,8 @@ def newman_lines(runs: pd.DataFrame) -> pd.DataFrame:
     The null model of an RNN's spectrum at its H and scale: how far a measured one lies from it is what saturation, and
     weights that stay the same, have done.
     """
-    held = runs[(runs["cell"] == "rnn") & (runs["init.recurrent"] == "gaussian") & (runs["scale"] > 0)]
+    held = untrained(runs)
+    held = held[(held["cell"] == "rnn") & (held["init.recurrent"] == "gaussian") & (held["scale"] > 0)]
     parts, keys = [], list(dict.fromkeys([*_keys(runs, *FREE[1:]), "hidden", "scale"]))
     for _, one in held.drop_duplicates(keys).iterrows():
         found = newman_exponents(int(one["hidden"]), scale=float(one["scale"])).exponents
@@ -81,7 +83,8 @@ def newman_lines(runs: pd.DataFrame) -> pd.DataFrame:
 
 def chrono_lines(runs: pd.DataFrame) -> pd.DataFrame:
     """Return ln of what a random gradient keeps on the additive path under ``chrono``, ``½ ln E f^2k``, by ``lag``."""
-    held = runs[runs["init.chrono"].notna()] if "init.chrono" in runs else runs[:0]
+    held = untrained(runs)
+    held = held[held["init.chrono"].notna()] if "init.chrono" in runs else held[:0]
     parts, keys = [], _keys(runs, *FREE)
     for _, one in held.drop_duplicates(keys).iterrows():
         lags = np.unique(np.linspace(0, int(held["length"].max()), POINTS).round()).astype(np.int64)
@@ -101,7 +104,8 @@ def diagonal_lines(runs: pd.DataFrame) -> pd.DataFrame:
     wanted |= {"init.bias": "zero", "task.name": "noise", "task.kick": False, "layer": 0}
     if not {*wanted, "scale", "init.input_scale", "task.std"} <= set(runs.columns):
         return pd.DataFrame()
-    held = runs[(runs[list(wanted)] == pd.Series(wanted)).all(axis=1) & (runs["scale"] < 1.0)]
+    held = untrained(runs)
+    held = held[(held[list(wanted)] == pd.Series(wanted)).all(axis=1) & (held["scale"] < 1.0)]
     parts, keys = [], _keys(runs, "scale", *FREE)
     for _, part in held.groupby(keys, dropna=False):
         one, scales = part.iloc[0], part["scale"].to_numpy(np.float64)

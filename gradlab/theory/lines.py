@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.factors import varying
+from gradlab.analysis.factors import untrained, varying
 from gradlab.errors import InputError
 from gradlab.tasks import TASKS
 from gradlab.theory.driven import driven_rates
@@ -26,7 +26,7 @@ POINTS, INPUTS = 60, 4000
 
 
 def mean_field_lines(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rate that mean field expects along the scale, ``½ ln χ``, for the runs it holds for.
+    """Return the rate that mean field expects along the scale, ``½ ln χ``, for the runs it holds for, none trained.
 
     The input counts with the variance that it gives the pre-activations at each step (:mod:`gradlab.theory.driven`), of
     the task's own inputs. Of ``noise`` on its own after a kick, or of so many inputs that they drive every step alike,
@@ -47,7 +47,8 @@ def mean_field_lines(runs: pd.DataFrame) -> pd.DataFrame:
     columns = [*keys, "scale", "theory"]
     if not {*HOLDS, *SETTING, "task.name", "scale"} <= set(runs.columns):
         return pd.DataFrame(columns=columns)
-    held = runs[(runs[list(HOLDS)] == pd.Series(HOLDS)).all(axis=1) & (runs["scale"] > 0)]
+    drawn = untrained(runs)
+    held = drawn[(drawn[list(HOLDS)] == pd.Series(HOLDS)).all(axis=1) & (drawn["scale"] > 0)]
     tasks = [str(name) for name in runs.columns if str(name).startswith("task.")]
     groups = held.groupby(list(dict.fromkeys([*keys, *SETTING, *tasks])), dropna=False)
     lines = [line for _, part in groups if (line := _line(part, keys)) is not None]

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from gradlab.checks import choice, number, positive
 from gradlab.errors import InputError
 
-KINDS = ("constant", "step", "exponential", "cosine")
+#: The kinds, and which of the options each reads.
+USED = {
+    "constant": ("warmup",),
+    "step": ("warmup", "factor", "every"),
+    "exponential": ("warmup", "factor", "every"),
+    "cosine": ("warmup", "over", "least"),
+}
+KINDS = tuple(USED)
 
 
 @dataclass(frozen=True)

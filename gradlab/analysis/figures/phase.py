@@ -53,7 +53,7 @@ def tabulate(frames: tables.Frames) -> tuple[pd.DataFrame, Layout]:
 
 def _with_critical(table: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     """Return the table with the scale at which theory's rate turns positive, ``critical``; nan where it has no line."""
-    if lines.empty:
+    if "scale" not in lines:
         return table.assign(critical=np.nan)
     by = [name for name in lines if name not in ("scale", "theory")]
     found = [

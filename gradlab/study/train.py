@@ -1,0 +1,173 @@
+"""``[train]``: its keys, which depend on what is chosen, and the training that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any
+
+from gradlab.cells import CELLS, RNN
+from gradlab.errors import InputError, SpecError
+from gradlab.initialise import Option
+from gradlab.network import Network, Readout
+from gradlab.tasks import TASKS, Task
+from gradlab.training import Schedule, Training, Until
+from gradlab.training.optimisers import OPTIMISERS
+from gradlab.training.schedule import KINDS, USED
+from gradlab.training.until import OF
+
+#: What every configuration that is trained has.
+TRAIN: dict[str, Option] = {
+    "steps": Option(int, None, minimum=1, meaning="training steps, at most"),
+    "measure_at": Option(list, None, minimum=0, optional=True, meaning="training steps measured; by default 0, steps"),
+    "optimiser": Option(str, "adam", choices=tuple(OPTIMISERS), meaning="the optimiser"),
+    "learning_rate": Option(float, None, minimum=0, optional=True, meaning="by default the optimiser's own"),
+    "clip_norm": Option(float, None, optional=True, meaning="limit of the gradient's norm"),
+    "clip_value": Option(float, None, optional=True, meaning="limit of each of its components"),
+    "schedule": Option(str, "constant", choices=KINDS, meaning="the learning rate's factor over the steps"),
+    "until": Option(str, None, choices=OF, optional=True, meaning="what ends training: the criterion of success"),
+}
+#: What a field's annotation says: the type, and whether None may stand in its place.
+_KINDS = {"int": (int, False), "float": (float, False), "bool": (bool, False), "int | None": (int, True)}
+
+
+def _option(kind: type, name: str) -> Option:
+    """Return the option that a field of a dataclass is."""
+    one = next(field for field in fields(kind) if field.name == name)
+    plain, optional = _KINDS[str(one.type)]
+    return Option(plain, None if one.default is MISSING else one.default, optional=optional)
+
+
+#: The keys that a choice brings, by the key that chooses and its value.
+BRINGS: dict[tuple[str, Any], dict[str, Option]] = {
+    **{
+        ("optimiser", name): {one.name: _option(kind, one.name) for one in fields(kind) if one.name != "lr"}
+        for name, kind in OPTIMISERS.items()
+    },
+    **{("schedule", kind): {f"schedule_{name}": _option(Schedule, name) for name in USED[kind]} for kind in KINDS},
+    **{
+        ("until", of): {
+            "threshold": Option(float, None, optional=True, meaning="the loss to be below, the score to be above"),
+            "window": Option(int, 1, minimum=1, meaning="newest losses, or scores, whose mean has to be"),
+            **({"score_every": Option(int, 100, minimum=1, meaning="steps between scores")} if of == "score" else {}),
+        }
+        for of in OF
+    },
+    **{
+        ("cell", name): {"omega": Option(float, 0.0, minimum=0, meaning="weight of Pascanu's regulariser")}
+        for name, cell in CELLS.items()
+        if issubclass(cell, RNN)
+    },
+}
+#: The keys that choose.
+CHOOSING = tuple(dict.fromkeys(key for key, _ in BRINGS))
+EVERY: dict[str, Option] = TRAIN | {name: option for brought in BRINGS.values() for name, option in brought.items()}
+
+
+def spelled(key: str) -> str:
+    """Return a choosing key as a specification has it."""
+    return key if key == "cell" else f"train.{key}"
+
+
+def keys_of(values: Mapping[str, Any]) -> dict[str, Option]:
+    """Return the keys of ``[train]`` that a configuration has, ``train.`` before each; none where it has no [train]."""
+    if not any(key.startswith("train.") for key in values):
+        return {}
+    chosen = [(key, values.get(spelled(key), EVERY[key].default if key in EVERY else None)) for key in CHOOSING]
+    known = TRAIN.keys() | {name for choice in chosen for name in BRINGS.get(choice, {})}
+    return {f"train.{name}": option for name, option in EVERY.items() if name in known}
+
+
+def refuse_unowned(values: Mapping[str, tuple[Any, ...]], paths: Mapping[str, str]) -> None:
+    """Raise where a key of ``[train]`` is one that none of the study's choices brings.
+
+    Parameters
+    ----------
+    values : the values of each key of the study.
+    paths : where each key stands.
+    """
+    if not any(key.startswith("train.") for key in values):
+        return
+    if "train.steps" not in values:
+        raise SpecError("train.steps: missing; give the training steps in [train], or in [grid] as a list")
+    for key in (key for key in values if key.startswith("train.")):
+        name = key.partition(".")[2]
+        choosers = [(one, value) for (one, value), brought in BRINGS.items() if name in brought]
+        if not choosers:
+            continue
+        one = choosers[0][0]
+        given = values.get(spelled(one), (EVERY[one].default,) if one in EVERY else ())
+        if not {value for _, value in choosers} & set(given):
+            there = " or ".join(f'{spelled(one)} "{value}"' for value in given if value) or f"without {spelled(one)} it"
+            raise SpecError(f"{paths[key]}: {there} has no such key; {' and '.join(v for _, v in choosers)} would")
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the keys of ``[train]`` are where they were not given and follow from others.
+
+    Raises
+    ------
+    SpecError
+        for a missing key, and for what excludes each other.
+    """
+    steps, optimiser = values["train.steps"], OPTIMISERS[values["train.optimiser"]]
+    found = {"train.measure_at": values["train.measure_at"] or (0, steps)}
+    if found["train.measure_at"][-1] > steps:
+        raise SpecError(f"train.measure_at: step {found['train.measure_at'][-1]} is beyond the last, {steps} (steps)")
+    if values["train.learning_rate"] is None:
+        own = _option(optimiser, "lr").default
+        if own is None:
+            raise SpecError(f"train.learning_rate: missing; {values['train.optimiser']} has none of its own")
+        found["train.learning_rate"] = own
+    if values["train.until"] and values["train.threshold"] is None:
+        raise SpecError(f'train.threshold: missing; until = "{values["train.until"]}" needs it')
+    if values["train.schedule"] == "cosine" and values["train.schedule_over"] is None:
+        found["train.schedule_over"] = steps
+    return found
+
+
+def refuse_training(values: Mapping[str, Any]) -> None:
+    """Raise where a cell of one unit cannot be trained so, before anything runs."""
+    plain = {key: value for key, value in values.items() if key.startswith(("train.", "task."))}
+    try:
+        _tried(values["cell"], values["length"], values["at"], tuple(plain.items()))
+    except InputError as error:
+        raise SpecError(f"train: {error}") from None
+
+
+@cache
+def _tried(cell: str, length: int, at: Any, keys: tuple[tuple[str, Any], ...]) -> None:
+    options = {key.partition(".")[2]: value for key, value in keys if key.startswith("task.")}
+    task = TASKS[options.pop("name")](**options)
+    readout = Readout.init(1, task.output_size, activation=task.readout, rng=0)
+    model = Network([CELLS[cell].init(task.input_size, 1, rng=0)], readout=readout)
+    training({**dict(keys), "length": length, "batch": 1, "at": at}, model, task, seed=0)
+
+
+def training(values: Mapping[str, Any], model: Network, task: Task, seed: int) -> Training:
+    """Return the training of ``model`` on ``task`` that a configuration describes, before its first step."""
+    train = {key.partition(".")[2]: value for key, value in values.items() if key.startswith("train.")}
+    own = {name: train[name] for name in BRINGS["optimiser", train["optimiser"]]}
+    over = {name: train[f"schedule_{name}"] for name in USED[train["schedule"]]}
+    return Training(
+        model,
+        task,
+        length=values["length"],
+        batch=values["batch"],
+        at=values["at"] if isinstance(values["at"], str) else list(values["at"]),
+        optimiser=OPTIMISERS[train["optimiser"]](lr=train["learning_rate"], **own),
+        schedule=Schedule(train["schedule"], **over),
+        clip_norm=train["clip_norm"],
+        clip_value=train["clip_value"],
+        omega=train.get("omega", 0.0),
+        until=_until(train),
+        seed=seed,
+    )
+
+
+def _until(train: Mapping[str, Any]) -> Until | None:
+    if train["until"] is None:
+        return None
+    side = {"below" if train["until"] == "loss" else "above": train["threshold"]}
+    return Until(train["until"], **side, window=train["window"], every=train.get("score_every", Until.every))
