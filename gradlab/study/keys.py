@@ -42,6 +42,8 @@ _KINDS = {
     "input": "input init",
     "bias": "bias init",
 }
+#: How a specification says that an option is left out.
+NONE = "none"
 _NOUNS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
 
 
@@ -81,12 +83,14 @@ def owners(key: str) -> tuple[str, ...]:
 def checked(path: str, option: Option, value: object) -> Any:
     """Return ``value``, a whole number given for a float as a float and a list as a sorted tuple.
 
+    TOML has no word for what is not there: an option that may be left out takes "none", which is None.
+
     Raises
     ------
     SpecError
         starting with ``path``: what the option takes, and what came.
     """
-    if value is None and option.optional:
+    if option.optional and value in (None, NONE):
         return None
     try:
         found = _adapter(option).validate_python(list(value) if isinstance(value, tuple) else value)
@@ -152,4 +156,4 @@ def _expected(option: Option) -> str:
     if option.choices:
         return "one of " + ", ".join(map(shown, option.choices))
     least = "" if option.minimum is None else f", at least {option.minimum:g}"
-    return _NOUNS[option.type] + least
+    return _NOUNS[option.type] + least + (f', or "{NONE}"' if option.optional else "")
