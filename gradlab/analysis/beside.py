@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.factors import named
+from gradlab.analysis.factors import has_level, named
 from gradlab.analysis.numerals import plain
 from gradlab.analysis.statistics import STATISTICS, Estimate
 from gradlab.schema import axis_label
@@ -116,7 +116,7 @@ def _row(runs: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _chosen(runs: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     for key, level in where.items():
-        runs = runs[runs[key] == level] if key in runs else runs[:0]
+        runs = runs[has_level(runs[key], level)] if key in runs else runs[:0]
     return runs
 
 

@@ -17,6 +17,8 @@ TRAINED = "step"
 PLACES = (TRAINED, "layer", "direction")
 #: A column that says in words all that varies, for figures that give each combination its panel.
 SETTING = "setting"
+#: How a specification, and a column of words, says that an option is left out.
+NONE = "none"
 #: Runs that differ in nothing else are repetitions.
 SEED = "seed"
 
@@ -37,6 +39,26 @@ class Layout(NamedTuple):
     x: str
     y: str
     hue: str | None = None
+
+
+def word(level: float | str | None) -> str:
+    """Return how a column says a level that may be left out, where some runs have it and others do not."""
+    if level is None:
+        return NONE
+    return f"{level:g}" if isinstance(level, int | float) else level
+
+
+def has_level(column: pd.Series, level: Any) -> pd.Series:
+    """Return which runs have ``level`` of a key; None where it is left out."""
+    number = isinstance(level, int | float) and not isinstance(level, bool)
+    if (level is None or number) and not _numeric(column):
+        level = word(level)
+    return column.isna() if level is None else column == level
+
+
+def given(column: pd.Series) -> pd.Series:
+    """Return which runs have a level of a key that may be left out."""
+    return column.notna() & (column.astype("string") != NONE)
 
 
 def keys(runs: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from gradlab.analysis.factors import NONE
 from gradlab.cells import CELLS
 from gradlab.checks import FLOATS
 from gradlab.errors import SpecError, printable, unknown
@@ -42,8 +43,6 @@ _KINDS = {
     "input": "input init",
     "bias": "bias init",
 }
-#: How a specification says that an option is left out.
-NONE = "none"
 _NOUNS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
 
 

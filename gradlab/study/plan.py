@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gradlab.analysis.factors import word
 from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError
 from gradlab.study import train
@@ -103,8 +104,14 @@ class Plan(NamedTuple):
         )
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a configuration: id, study, and a column for every key."""
+        """Return one row a configuration: id, study, and a column for every key.
+
+        Where an option is left out by some and given by others, it is no number: "none" is one of its levels.
+        """
         frame = factors(self.configurations)
+        for key in frame.columns.intersection([key for key, option in every_key().items() if option.optional]):
+            if frame[key].notna().any() and any(c.values.get(key, "") is None for c in self.configurations):
+                frame[key] = [word(c.values[key]) if key in c.values else None for c in self.configurations]
         frame.insert(1, "study", self.spec.name)
         return frame
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from gradlab import schema
 from gradlab.analysis import markup
 from gradlab.analysis.compare import comparisons
+from gradlab.analysis.factors import has_level
 from gradlab.analysis.verdict import Verdict, study_verdict
 from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
@@ -108,7 +109,8 @@ class Results:
         conditions = {column: _listed(values) for column, values in (where or {}).items()}
         chosen = self.plan.frame()
         for column in conditions.keys() & set(chosen):
-            chosen = chosen[chosen[column].isin(conditions.pop(column))]
+            levels = [has_level(chosen[column], level) for level in conditions.pop(column)]
+            chosen = chosen[functools.reduce(operator.or_, levels, pd.Series(False, chosen.index))]
         chosen = chosen.reset_index(drop=True)
         if name == "runs":
             return _only(_fitting(self._runs(chosen), conditions), columns)

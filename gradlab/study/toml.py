@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gradlab.analysis.factors import NONE
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -44,4 +46,4 @@ def _value(value: object) -> str:
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, str | bool):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
-    return repr(value)
+    return _value(NONE) if value is None else repr(value)

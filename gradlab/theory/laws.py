@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.factors import control, untrained, varying
+from gradlab.analysis.factors import control, given, untrained, varying
 from gradlab.theory.diagonal import diagonal_memory
 from gradlab.theory.gates import chrono_memory, gated_exponents, zero_state_edge
 from gradlab.theory.products import newman_exponents
@@ -84,7 +84,7 @@ def newman_lines(runs: pd.DataFrame) -> pd.DataFrame:
 def chrono_lines(runs: pd.DataFrame) -> pd.DataFrame:
     """Return ln of what a random gradient keeps on the additive path under ``chrono``, ``½ ln E f^2k``, by ``lag``."""
     held = untrained(runs)
-    held = held[held["init.chrono"].notna()] if "init.chrono" in runs else held[:0]
+    held = held[given(held["init.chrono"])] if "init.chrono" in runs else held[:0]
     parts, keys = [], _keys(runs, *FREE)
     for _, one in held.drop_duplicates(keys).iterrows():
         lags = np.unique(np.linspace(0, int(held["length"].max()), POINTS).round()).astype(np.int64)
