@@ -25,8 +25,8 @@ from gradlab.files import write_whole
 
 #: Calls of which one time is the shortest: the first finds the caches full of another rival's arrays.
 CALLS = 3
-#: What makes a rival of a case: a function without arguments that does its work once.
-Build = Callable[..., Callable[[], Any]]
+#: What makes a rival of a case: a function that does its work once, and one that reads what the work gave.
+Build = Callable[..., tuple[Callable[[], Any], Callable[[Any], Any]]]
 
 
 class Rival:
@@ -40,7 +40,7 @@ class Rival:
         there.close()
 
     def take(self, *case: Any) -> Any:
-        """Make the case ready, do it twice, and return what the work gave (arrays, or None)."""
+        """Make the case ready, do it twice, and return what is read of the work."""
         return self._ask(case)
 
     def seconds(self) -> float:
@@ -72,9 +72,9 @@ def _serve(pipe: Connection, build: Build) -> None:
             if case is None:
                 pipe.send(min(_time(work) for _ in range(CALLS)))
                 continue
-            work = build(*case)
+            work, read = build(*case)
             work()
-            pipe.send(work())
+            pipe.send(read(work()))
         except Exception as error:
             pipe.send(RuntimeError(f"{build.__name__}{case}: {error!r}"))
 
