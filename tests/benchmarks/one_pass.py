@@ -302,9 +302,9 @@ def measured(made: dict[str, timing.Rival], name: str, case: Case, dtype: str, r
     return row | {"bare": timing.ratio(own, times["bare"]), "hook": timing.ratio(times["hook"], own)}
 
 
-def rows(names: list[str], cases: list[Case], dtypes: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+def rows(names: list[str], cases: list[Case], dtypes: list[str], rounds: int, cores: int) -> Iterator[dict[str, Any]]:
     """Yield the rows, and print each as it comes."""
-    with timing.rivals(RIVALS) as made:
+    with timing.rivals(RIVALS, cores) as made:
         for dtype in dtypes:
             for case in cases:
                 for name in names:
@@ -320,10 +320,11 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=[str(case) for case in CASES], help="T-B-H-D")
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cores", type=int, default=0, help="of every rival; all where 0")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     asked = parser.parse_args()
     cases = [Case(*map(int, one.split("-"))) for one in asked.cases]
-    table = pd.DataFrame(rows(asked.cells, cases, asked.dtypes, asked.rounds))
+    table = pd.DataFrame(rows(asked.cells, cases, asked.dtypes, asked.rounds, asked.cores))
     timing.write(asked.out, "one_pass", table, timing.cells(table))
 
 

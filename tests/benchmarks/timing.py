@@ -86,8 +86,10 @@ def _time(work: Callable[[], Any]) -> float:
 
 
 @contextmanager
-def rivals(builds: Mapping[str, Build]) -> Iterator[dict[str, Rival]]:
-    """Keep a process for each rival, by name."""
+def rivals(builds: Mapping[str, Build], cores: int = 0) -> Iterator[dict[str, Rival]]:
+    """Keep a process for each rival, by name; on so many cores, where not 0, and so with as many threads."""
+    if cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
     made = {name: Rival(build) for name, build in builds.items()}
     try:
         yield made
