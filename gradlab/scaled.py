@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 Array = NDArray[Any]
 LN2 = float(np.log(2.0))
 #: Peaks are kept within 2^±ROOM; one more step may then shrink them by 2^−900 (float32: 2^−116, below tanh'(40)).
-ROOM = {"float64": 100, "float32": 10}
+ROOM = {np.dtype("float64"): 100, np.dtype("float32"): 10}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +90,27 @@ def _careful_log_norm(vectors: Array) -> NDArray[np.float64]:
     return np.asarray(np.log(np.linalg.norm(wide / unit[..., None], axis=-1)) + np.log(unit))
 
 
-def normalise(columns: Array, exponent: NDArray[np.int64]) -> None:
-    """Move powers of two from ``columns (…, F, B)`` to ``exponent (…, B)``, in place, where peaks leave their room."""
-    room = ROOM[columns.dtype.name]
-    peak = np.maximum(columns.max(axis=-2), -columns.min(axis=-2))
-    largest = peak.max()
-    if largest < 2.0**room and peak.min() > 2.0**-room:
+def squared(columns: Array) -> Array:
+    """Return the squared norms of ``columns (…, F, B)``, ``(…, B)``, which may over- or underflow."""
+    return np.asarray(np.matmul(np.ones(columns.shape[-2], columns.dtype), columns * columns))
+
+
+def squares_range(dtype: np.dtype[Any], share: float = 1.0) -> tuple[float, float]:
+    """Return between which squared norms peaks are in their room, or in a share of it."""
+    high = 4.0 ** (share * ROOM[dtype])
+    return 1.0 / high, high
+
+
+def normalise(columns: Array, exponent: NDArray[np.int64], share: float = 1.0) -> None:
+    """Move powers of two from ``columns (…, F, B)`` to ``exponent (…, B)``, in place, where peaks leave their room.
+
+    With a ``share`` below 1 they are moved earlier, where that share of the room is left.
+    """
+    room = share * ROOM[columns.dtype]
+    squares, (low, high) = squared(columns), squares_range(columns.dtype, share)
+    if squares.min(initial=high) > low and squares.max(initial=low) < high:
         return
+    peak = np.maximum(columns.max(axis=-2), -columns.min(axis=-2))
     away = np.isfinite(peak) & (peak > 0) & ((peak >= 2.0**room) | (peak <= 2.0**-room))
     if away.any():
         shift = np.where(away, np.frexp(peak)[1], 0)
@@ -119,6 +133,19 @@ def add(
     )
     first, second = shifted
     return first + second, exponent
+
+
+def highest(columns: Array, exponent: NDArray[np.int64]) -> int | None:
+    """Return the highest exponent of a column of ``columns (T, F, B)`` that is not zero; None where all are."""
+    left = np.ones_like(exponent, bool)
+    while left.any():
+        level = int(exponent[left].max())
+        here = left & (exponent == level)
+        steps = np.flatnonzero(here.any(axis=1))
+        if any((columns[t].any(axis=0) & here[t]).any() for t in steps):
+            return level
+        left &= ~here
+    return None
 
 
 def common_exponent(columns: Array, exponent: NDArray[np.int64], axes: tuple[int, ...]) -> tuple[Array, Array]:

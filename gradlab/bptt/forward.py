@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import workspace
 from gradlab.cells import Cell
 from gradlab.cells.base import Record, State
 
@@ -71,11 +72,11 @@ class Tape:
 def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | None = None) -> Tape:
     """Run ``cell`` over ``x (T, D, B)`` from the joint state ``initial (S, B)``."""
     T, _, B = x.shape
-    states = np.empty((T + 1, cell.state_size, B), cell.dtype)
+    states = workspace.empty((T + 1, cell.state_size, B), cell.dtype)
     states[0] = initial
     with np.errstate(all="ignore"):
         _, first = cell.step(cell.drive(x[:1])[0], cell.split(initial))
-        record = {name: np.empty((T, *array.shape), array.dtype) for name, array in first.items()}
+        record = {name: workspace.empty((T, *array.shape), array.dtype) for name, array in first.items()}
         tape = Tape(cell, x, states, record, lengths)
         for stretch in tape.stretches():
             _run(tape, stretch)
