@@ -95,25 +95,23 @@ def squared(columns: Array) -> Array:
     return np.asarray(np.matmul(np.ones(columns.shape[-2], columns.dtype), columns * columns))
 
 
-def squares_range(dtype: np.dtype[Any], share: float = 1.0) -> tuple[float, float]:
-    """Return between which squared norms peaks are in their room, or in a share of it."""
+def in_room(squares: Array, dtype: np.dtype[Any], share: float = 1.0) -> bool:
+    """Return whether columns of these squared norms all have their peaks in the room, or in a share of it."""
     high = 4.0 ** (share * ROOM[dtype])
-    return 1.0 / high, high
+    return bool(squares.min() > 1.0 / high and squares.max() < high)
 
 
 def normalise(columns: Array, exponent: NDArray[np.int64], share: float = 1.0) -> None:
     """Move powers of two from ``columns (…, F, B)`` to ``exponent (…, B)``, in place, where peaks leave their room.
 
-    With a ``share`` below 1 they are moved earlier, where that share of the room is left.
+    All columns that can be are brought close to 1 then, so that the next time is far. With a ``share`` below 1 it is
+    done earlier, where that share of the room is left.
     """
-    room = share * ROOM[columns.dtype]
-    squares, (low, high) = squared(columns), squares_range(columns.dtype, share)
-    if squares.min(initial=high) > low and squares.max(initial=low) < high:
+    if in_room(squared(columns), columns.dtype, share):
         return
     peak = np.maximum(columns.max(axis=-2), -columns.min(axis=-2))
-    away = np.isfinite(peak) & (peak > 0) & ((peak >= 2.0**room) | (peak <= 2.0**-room))
-    if away.any():
-        shift = np.where(away, np.frexp(peak)[1], 0)
+    shift = np.where(np.isfinite(peak) & (peak > 0), np.frexp(peak)[1], 0)
+    if shift.any():
         columns[...] = ldexp(columns, -shift[..., None, :])
         exponent += shift
 

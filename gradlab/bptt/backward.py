@@ -18,15 +18,15 @@ from gradlab import workspace
 from gradlab.bptt.forward import Tape
 from gradlab.cells import Cell
 from gradlab.cells.base import Pair
-from gradlab.scaled import LN2, add, common_exponent, highest, ldexp, log_norm, normalise, squared, squares_range
+from gradlab.scaled import LN2, add, common_exponent, highest, in_room, ldexp, log_norm, normalise, squared
 
 Array = NDArray[Any]
 Exponent = NDArray[np.int64]
-#: Steps that the way back takes before it looks whether the mantissas are in their room.
-BLOCK = 8
+#: Steps that the way back takes before it looks whether the mantissas are in their room: few where that is small.
+BLOCK = {np.dtype("float64"): 16, np.dtype("float32"): 4}
 #: Numbers of the factors of a product over steps and sequences that stay in the cache while they are multiplied, and
 #: the fewest terms of its sums that are worth writing the product once.
-CHUNK, LONG = 2**16, 256
+CHUNK, LONG = 2**15, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +121,9 @@ def backward(tape: Tape, direct: Columns) -> Gradients:
             local = tape.linearise(stretch)
             if pre_grad is None:
                 pre_grad = _room_for_pre_grad(tape, local, adjoint[T])
-            for stop in range(stretch.stop, stretch.start, -BLOCK):
-                block = slice(max(stop - BLOCK, stretch.start), stop)
-                within = slice(block.start - stretch.start, block.stop - stretch.start)
-                way = _Way(cell, type(local)(*(array[within] for array in local)), direct, live, adjoint, exponent, pre_grad)
+            way = _Way(cell, local, stretch.start, direct, live, adjoint, exponent, pre_grad)
+            for stop in range(stretch.stop, stretch.start, -BLOCK[adjoint.dtype]):
+                block = slice(max(stop - BLOCK[adjoint.dtype], stretch.start), stop)
                 if not way.together(block):
                     way.one_by_one(block)
             if total is not adjoint:
@@ -150,10 +149,11 @@ def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Way:
-    """The way back over a few steps, whose derivatives are ``local``: it writes into the pass's arrays."""
+    """The way back over steps whose derivatives, from step ``first`` on, are ``local``; it fills the pass's arrays."""
 
     cell: Cell
     local: Any
+    first: int
     direct: Columns
     live: NDArray[np.bool_]
     adjoint: Array
@@ -173,7 +173,8 @@ class _Way:
         if not _kept(squares, self.adjoint[block.stop]):
             return False
         self.exponent[block] = exponent
-        normalise(self.adjoint[block.start], self.exponent[block.start], 0.5)
+        if not in_room(squares[0], self.adjoint.dtype, 0.5):
+            normalise(self.adjoint[block.start], self.exponent[block.start], 0.5)
         return True
 
     def one_by_one(self, block: slice) -> None:
@@ -185,7 +186,8 @@ class _Way:
     def _back(self, block: slice) -> Iterator[int]:
         """Take the steps, the last first, and yield t after each."""
         adjoint = self.adjoint[block.start : block.stop + 1][::-1]
-        local = map(type(self.local)._make, zip(*(array[::-1] for array in self.local), strict=True))
+        here = slice(block.start - self.first, block.stop - self.first)
+        local = map(type(self.local)._make, zip(*(array[here][::-1] for array in self.local), strict=True))
         places = pairwise(zip(*self.cell.split(adjoint), strict=True))
         t = block.stop
         for step, (after, before), at_step in zip(local, places, self.pre_grad[block][::-1], strict=True):
@@ -196,12 +198,10 @@ class _Way:
 
 def _kept(squares: NDArray[np.float64], start: Array) -> bool:
     """Return whether the squared norms ``(n, B)`` of n steps back from ``start`` all stayed in range, or at zero."""
-    low, high = squares_range(start.dtype)
-    within = (squares > low) & (squares < high)
-    if within.all():
+    if in_room(squares, start.dtype):
         return True
     dead = np.logical_and.accumulate(squares[::-1] == 0)[::-1] & ~start.any(axis=0)
-    return bool((within | dead).all())
+    return in_room(np.where(dead, 1.0, squares), start.dtype)
 
 
 def _arrive(joint: Array, exponent: Exponent, direct: Columns, t: int, any_arrives: np.bool_) -> None:
@@ -244,7 +244,7 @@ def _products(left: Array, rights: list[Array | None], exponent: Exponent) -> tu
     A few steps at a time, turned so that steps and sequences are one axis and in the cache when they are multiplied.
     """
     level = highest(left, exponent)
-    weight = np.exp2(np.maximum(exponent - (level or 0), -3000).astype(left.dtype))
+    weight = np.exp2(np.clip(exponent - (level or 0), -3000, 0).astype(left.dtype))
     T, F, B = left.shape
     widths = [1 if right is None else right.shape[1] for right in rights]
     steps = max(CHUNK // (F + sum(widths)), LONG) // B + 1

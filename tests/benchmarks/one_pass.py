@@ -43,7 +43,13 @@ class Case(NamedTuple):
         return "-".join(map(str, self))
 
 
-CASES = (Case(100, 32, 64, 8), Case(200, 16, 128, 16), Case(100, 8, 256, 16), Case(500, 1, 512, 16), Case(1000, 32, 32, 4))
+CASES = (
+    Case(100, 32, 64, 8),
+    Case(200, 16, 128, 16),
+    Case(100, 8, 256, 16),
+    Case(500, 1, 512, 16),
+    Case(1000, 32, 32, 4),
+)
 Work = tuple[Callable[[], Any], Callable[[Any], Any]]
 
 
