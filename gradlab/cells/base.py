@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -55,6 +56,7 @@ class Cell(ABC):
     derivative_error: float = 0.0
     INIT_KEYS: ClassVar[Mapping[str, Option]] = INIT_KEYS
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
+    _in_place: ClassVar[set[str]]
 
     W_xh: Array
     W_hh: Array
@@ -80,16 +82,25 @@ class Cell(ABC):
 
     # --- what most recurrences leave as it is ------------------------------------------------------
 
-    def step_into(self, drive: Array, state: State, out: Out) -> object:
-        """Write into ``out`` what :meth:`step` returns: a copy, but of a cell whose ``step`` takes ``out`` itself."""
-        after, record = self.step(drive, state)
-        _write(out[0], after)
-        return _write(out[1].values(), record.values())
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._in_place = {name for name in ("step", "vjp") if "out" in signature(getattr(cls, name)).parameters}
 
-    def vjp_into(self, local: Any, adjoint: State, out: tuple[State, Array]) -> object:
+    def step_into(self, drive: Array, state: State, out: Out) -> None:
+        """Write into ``out`` what :meth:`step` returns: a copy, but of a cell whose ``step`` takes ``out`` itself."""
+        if "step" in self._in_place:
+            self.step(drive, state, out)  # type: ignore[call-arg]
+        else:
+            after, record = self.step(drive, state)
+            _write((*out[0], *out[1].values()), (*after, *record.values()))
+
+    def vjp_into(self, local: Any, adjoint: State, out: tuple[State, Array]) -> None:
         """Write into ``out`` what :meth:`vjp` returns: a copy, but of a cell whose ``vjp`` takes ``out`` itself."""
-        before, pre_grad = self.vjp(local, adjoint)
-        return _write((*out[0], out[1]), (*before, pre_grad))
+        if "vjp" in self._in_place:
+            self.vjp(local, adjoint, out)  # type: ignore[call-arg]
+        else:
+            before, pre_grad = self.vjp(local, adjoint)
+            _write((*out[0], out[1]), (*before, pre_grad))
 
     @property
     def input_size(self) -> int:

@@ -163,8 +163,6 @@ class GRU(Cell):
         mixed += z * new
         return (mixed,), {"a": a, "gates": gates, **extra}
 
-    step_into = step
-
     def _pre_activations(self, drive: Array, h: Array, into: Record) -> tuple[Array, Record]:
         """Return a with its blocks r and z filled, and u = W_n h + b_hn where the reset comes after the product."""
         H = self.hidden_size
@@ -235,8 +233,6 @@ class GRU(Cell):
             before = product(self.W_hh.T, self._into_product(pre_grad, local.r), before)
         before += local.keep * dh
         return (before,), pre_grad
-
-    vjp_into = vjp
 
     def additive(self, local: Any) -> Array:
         return np.asarray(local.keep)

@@ -124,8 +124,6 @@ class LSTM(Cell):
         c += i * g
         return (np.multiply(o, np.tanh(c), out=h_out), c), record
 
-    step_into = step
-
     def _gates(self, drive: Array, h: Array, into: Record) -> Record:
         """Return the pre-activations and gates that follow from the h before."""
         H = self.hidden_size
@@ -190,8 +188,6 @@ class LSTM(Cell):
         np.multiply(local.c_by_g, dc, out=block(pre_grad, 2, H))
         np.multiply(local.h_by_o, dh, out=block(pre_grad, 3, H))
         return (product(self.W_hh.T, pre_grad, h_out), np.multiply(local.f, dc, out=c_out)), pre_grad
-
-    vjp_into = vjp
 
     def additive(self, local: Any) -> Array:
         return np.asarray(local.f)

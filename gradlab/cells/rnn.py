@@ -95,8 +95,6 @@ class RNN(Cell):
         a = np.add(product(self.W_hh, state[0], into), drive, out=into)
         return (ACTIVATIONS[self.activation].value(a, out=h),), {"a": a}
 
-    step_into = step
-
     def linearise(self, record: Record, before: State, after: State) -> Local:
         return Local(ACTIVATIONS[self.activation].derivative(record["a"], after[0]))
 
@@ -114,5 +112,3 @@ class RNN(Cell):
         (before,), into = ((None,), None) if out is None else out
         pre_grad = np.multiply(local.slope, adjoint[0], out=into)
         return (product(self.W_hh.T, pre_grad, before),), pre_grad
-
-    vjp_into = vjp

@@ -88,9 +88,11 @@ def _time(work: Callable[[], Any]) -> float:
 @contextmanager
 def rivals(builds: Mapping[str, Build], cores: int = 0) -> Iterator[dict[str, Rival]]:
     """Keep a process for each rival, by name; on so many cores, where not 0, and so with as many threads."""
+    allowed = os.sched_getaffinity(0)
     if cores:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
+        os.sched_setaffinity(0, sorted(allowed)[-cores:])  # which the processes inherit, with their libraries' threads
     made = {name: Rival(build) for name, build in builds.items()}
+    os.sched_setaffinity(0, allowed)
     try:
         yield made
     finally:
