@@ -24,9 +24,8 @@ Array = NDArray[Any]
 Exponent = NDArray[np.int64]
 #: Steps that the way back takes before it looks whether the mantissas are in their room: few where that is small.
 BLOCK = {np.dtype("float64"): 16, np.dtype("float32"): 4}
-#: Numbers of the factors of a product over steps and sequences that stay in the cache while they are multiplied, and
-#: the fewest terms of its sums that are worth writing the product once.
-CHUNK, LONG = 2**15, 256
+#: Terms of the sums over steps and sequences that are multiplied at once: as many as stay in the cache.
+LONG = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,21 +246,20 @@ def _products(left: Array, rights: list[Array | None], exponent: Exponent) -> tu
     weight = np.exp2(np.clip(exponent - (level or 0), -3000, 0).astype(left.dtype))
     T, F, B = left.shape
     widths = [1 if right is None else right.shape[1] for right in rights]
-    steps = max(CHUNK // (F + sum(widths)), LONG) // B + 1
-    total = np.zeros((F, sum(widths)), left.dtype)
+    ends, steps = np.cumsum(widths)[:-1], -(-LONG // B)
+    total = np.zeros((sum(widths), F), left.dtype)
     for start in range(0, T, steps):
         part = slice(start, min(start + steps, T))
-        columns, factor = left[part], weight[part]
-        if not factor.any():
+        if not weight[part].any():
             continue
-        if (factor != 1.0).any():
-            columns = columns * factor[:, None]
-        wide = workspace.empty((sum(widths), len(columns), B), left.dtype)
-        for target, right in zip(np.split(wide, np.cumsum(widths)[:-1]), rights, strict=True):
+        wide = workspace.empty((len(total), part.stop - part.start, B), left.dtype)
+        for target, right in zip(np.split(wide, ends), rights, strict=True):
             target[...] = 1.0 if right is None else right[part].swapaxes(0, 1)
-        total += _turned(columns) @ wide.reshape(len(wide), -1).T
+        if (weight[part] != 1.0).any():
+            wide *= weight[part]
+        total += wide.reshape(len(total), -1) @ _turned(left[part]).T
     total /= B
-    blocks = np.split(total, np.cumsum(widths)[:-1], axis=1)
+    blocks = np.split(total.T, ends, axis=1)
     return iter([b[:, 0] if right is None else b for b, right in zip(blocks, rights, strict=True)]), level
 
 
