@@ -246,20 +246,21 @@ def _products(left: Array, rights: list[Array | None], exponent: Exponent) -> tu
     weight = np.exp2(np.clip(exponent - (level or 0), -3000, 0).astype(left.dtype))
     T, F, B = left.shape
     widths = [1 if right is None else right.shape[1] for right in rights]
-    ends, steps = np.cumsum(widths)[:-1], -(-LONG // B)
+    ends, steps = np.cumsum(widths), -(-LONG // B)
+    bands = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
     total = np.zeros((sum(widths), F), left.dtype)
     for start in range(0, T, steps):
         part = slice(start, min(start + steps, T))
         if not weight[part].any():
             continue
         wide = workspace.empty((len(total), part.stop - part.start, B), left.dtype)
-        for target, right in zip(np.split(wide, ends), rights, strict=True):
-            target[...] = 1.0 if right is None else right[part].swapaxes(0, 1)
+        for band, right in zip(bands, rights, strict=True):
+            wide[band] = 1.0 if right is None else right[part].swapaxes(0, 1)
         if (weight[part] != 1.0).any():
             wide *= weight[part]
         total += wide.reshape(len(total), -1) @ _turned(left[part]).T
     total /= B
-    blocks = np.split(total.T, ends, axis=1)
+    blocks = [total[band].T for band in bands]
     return iter([b[:, 0] if right is None else b for b, right in zip(blocks, rights, strict=True)]), level
 
 
