@@ -361,6 +361,8 @@ longer than the floor gradlab took, *bare* than a pass without any record, *hook
 the hook `gradients`. Rivals take turns; medians over rounds, of the floor the shortest times. Asked, of float64: eager
 1.7 or more, fused 1.4, jax {1 / 1.1:.2f}; floor at most 3 (H 32), 2 (H 64), 1.5 (H ≥ 128 and B ≥ 8); bare at most 1.15.
 
+What is missed, why, and what was tried: [one_pass_missed.md](one_pass_missed.md).
+
 Medians of float64: {", ".join(medians)}; bare {double["bare"].median():.2f}.
 
 {timing.cells(shown)}
