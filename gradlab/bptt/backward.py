@@ -186,13 +186,12 @@ class _Way:
         """Take the steps, the last first, and yield t after each."""
         adjoint = self.adjoint[block.start : block.stop + 1][::-1]
         here = slice(block.start - self.first, block.stop - self.first)
-        local = map(type(self.local)._make, zip(*(array[here][::-1] for array in self.local), strict=True))
+        local = (array[here][::-1] for array in self.local)
         places = pairwise(zip(*self.cell.split(adjoint), strict=True))
-        t = block.stop
-        for step, (after, before), at_step in zip(local, places, self.pre_grad[block][::-1], strict=True):
-            self.cell.vjp_into(step, after, (before, at_step))
+        steps = zip(range(block.stop, block.start, -1), places, self.pre_grad[block][::-1], *local, strict=True)
+        for t, (after, before), at_step, *factors in steps:
+            self.cell.vjp_into(type(self.local)(*factors), after, (before, at_step))
             yield t
-            t -= 1
 
 
 def _kept(squares: NDArray[np.float64], start: Array) -> bool:

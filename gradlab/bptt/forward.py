@@ -88,9 +88,9 @@ def _run(tape: Tape, stretch: slice) -> None:
     cell, lengths = tape.cell, tape.lengths
     states = tape.states[stretch.start : stretch.stop + 1]
     drive, places = cell.drive(tape.x[stretch]), pairwise(zip(*cell.split(states), strict=True))
-    kept = zip(*(array[stretch] for array in tape.record.values()), strict=True)
-    for t, (at_step, (before, after), arrays) in enumerate(zip(drive, places, kept, strict=True)):
-        cell.step_into(at_step, before, (after, dict(zip(tape.record, arrays, strict=True))))
+    steps = zip(range(len(drive)), drive, places, *(array[stretch] for array in tape.record.values()), strict=True)
+    for t, at_step, (before, after), *kept in steps:
+        cell.step_into(at_step, before, (after, dict(zip(tape.record, kept, strict=True))))
         if lengths is not None and stretch.start + t >= lengths.min():
             states[t + 1] = np.where(stretch.start + t < lengths, states[t + 1], states[t])
 
