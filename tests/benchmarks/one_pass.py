@@ -331,30 +331,30 @@ def least_floor(table: pd.DataFrame) -> pd.Series:
     return pd.Series(asked, table.index)
 
 
-def missed(row: pd.Series, most: float) -> str:
+def missed(row: dict[str, Any], most: float) -> str:
     """Return which targets of a single case a row of float64 misses."""
-    if row.dtype != "float64":
+    if row["dtype"] != "float64":
         return ""
     under = [rival for rival, (least, _) in TARGETS.items() if row[rival] < least]
-    return ", ".join(under + (["floor"] if row["floor"] > most else []))
+    over = [key for key, limit in (("floor", most), ("bare", 1.15)) if row[key] > limit]
+    return ", ".join(under + over)
 
 
 def markdown(table: pd.DataFrame, cores: int) -> str:
     """Return the table with what it is in its header, the medians, and which targets are missed."""
     double = table[table["dtype"] == "float64"]
     most = least_floor(table)
-    shown = table.assign(
-        missed=[missed(pd.Series(row), m) for row, m in zip(table.to_dict("records"), most, strict=True)]
-    )
+    shown = table.assign(missed=[missed(row, m) for row, m in zip(table.to_dict("records"), most, strict=True)])
     medians = [f"{rival} {double[rival].median():.2f} (asked: {median:.2g})" for rival, (_, median) in TARGETS.items()]
     where = f"{cores} of its cores for each" if cores else "all of them for each"
     versions = timing.versions("gradlab", "numpy", "scipy", "torch", "jax")
-    clock = " Times are the processor's, to which other processes add little." if cores == 1 else ""
+    clock = "Times are the processor's, to which other processes add little." if cores == 1 else ""
     lines = f"""
 # One pass, against PyTorch, JAX and the floor
 
 `{COMMAND}{f" --cores {cores}" if cores else ""}` writes this. {timing.processor()}, {where};
-{versions}.{clock}
+{versions}.
+{clock}
 
 *ms* is gradlab's shortest pass. *eager*, *fused* and *jax* say how many times longer these took, *floor* how many times
 longer than the floor gradlab took, *bare* than a pass without any record, *hook* how many times longer it takes with
