@@ -7,6 +7,7 @@ returns the same pair.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,15 +47,26 @@ class Loss:
         InputError
             where a step lies beyond T or a sequence's end, or the targets do not fit y.
         """
-        T, B, _ = y.shape
-        mask = step_mask(self.at, T, B, lengths)
-        targets = self._spread(y, mask)
+        mask = step_mask(self.at, *y.shape[:2], lengths)
+        return self.part(y, slice(0, len(y)), mask, mask.sum(axis=0))
+
+    def part(
+        self, y: Array, steps: slice, mask: NDArray[np.bool_], counts: NDArray[np.int64]
+    ) -> tuple[Array, Array]:
+        """Return what ``steps`` (0-based), of which ``y (n, B, O)`` are the outputs, give to the loss; and dL/dy.
+
+        ``mask (T, B)`` says which steps of the whole are read, ``counts (B,)`` how many of each sequence.
+        """
+        read = mask[steps]
+        if not read.any():
+            return np.zeros(y.shape[1], y.dtype), np.zeros_like(y)
+        targets = self._spread(y, len(mask), steps)
         with np.errstate(all="ignore"):
             value, grad = self.per_step(y, targets)
-            weight = mask / np.maximum(mask.sum(axis=0), 1) if self.averaged else mask.astype(float)
+            weight = read / np.maximum(counts, 1) if self.averaged else read.astype(float)
             weight = weight.astype(y.dtype)
-            loss = np.where(mask, value * weight, 0).sum(axis=0)
-            grad = np.where(mask[..., None], grad * weight[..., None], 0)
+            loss = np.where(read, value * weight, 0).sum(axis=0)
+            grad = np.where(read[..., None], grad * weight[..., None], 0)
             return loss.astype(y.dtype), grad.astype(y.dtype)
 
     def right(self, y: Array, tolerance: float | None = None) -> NDArray[np.float64]:
@@ -68,7 +80,7 @@ class Loss:
             where targets are numbers and there is no tolerance.
         """
         mask = step_mask(self.at, *y.shape[:2])
-        targets = self._spread(y, mask)
+        targets = self._spread(y, len(y), slice(0, len(y)))
         if self.labels:
             right = y.argmax(axis=-1) == targets
         elif tolerance is not None:
@@ -78,20 +90,21 @@ class Loss:
         counted = mask & ~np.isnan(y).any(axis=-1)
         return np.asarray((right & counted).sum(axis=0) / mask.sum(axis=0))
 
-    def _spread(self, y: Array, mask: NDArray[np.bool_]) -> Array:
-        """Return targets for every step, ``(T, B, O)`` (labels ``(T, B)``)."""
-        T, B, O = y.shape
+    def _spread(self, y: Array, T: int, steps: slice) -> Array:
+        """Return targets of ``steps`` of T, of which y are the outputs, ``(n, B, O)`` (labels ``(n, B)``)."""
+        n, B, O = y.shape
         given, tail = self.targets, () if self.labels else (O,)
         if self.labels and given.max() >= O:
             raise InputError(f"labels must be 0 … {O - 1} for {O} outputs, got {given.max()}")
         if given.shape == (B, *tail):
-            return np.broadcast_to(given, (T, B, *tail))
+            return np.broadcast_to(given, (n, B, *tail))
         if given.shape == (T, B, *tail):
-            return given
+            return given[steps]
         listed = not isinstance(self.at, str) and np.ndim(self.at) == 1
         if listed and given.shape == (len(self.at), B, *tail):
-            spread = np.zeros((T, B, *tail), given.dtype)
-            spread[np.asarray(self.at) - 1] = given
+            spread, places = np.zeros((n, B, *tail), given.dtype), np.asarray(self.at) - 1
+            within = (places >= steps.start) & (places < steps.stop)
+            spread[places[within] - steps.start] = given[within]
             return spread
         letters = "(B,), (T, B) or (len(at), B)" if self.labels else "(B, O), (T, B, O) or (len(at), B, O)"
         raise InputError(
@@ -248,3 +261,69 @@ def _nothing_beyond(grad: Array, lengths: Lengths | None) -> None:
             f"dL/dy must be zero beyond a sequence's own end, but is not at step {t + 1} of sequence {b}, which has "
             f"length {lengths[b]}; leave those steps out of the loss with a mask"
         )
+
+
+class Reading(ABC):
+    """A loss that is read a stretch of steps at a time: first every stretch is shown, then dL/dy is asked for.
+
+    Attributes
+    ----------
+    value : ``(B,)``, known when all has been shown.
+    arrives : ``(T, B)``, where dL/dy is not zero.
+    """
+
+    def __init__(self, T: int, like: Array) -> None:
+        B = like.shape[1]
+        self.value, self.arrives = np.zeros(B, like.dtype), np.zeros((T, B), bool)
+
+    @abstractmethod
+    def show(self, steps: slice, y: Array) -> None:
+        """See the outputs ``y (n, B, O)`` of ``steps`` (0-based)."""
+
+    @abstractmethod
+    def grad(self, steps: slice, y: Array) -> Array:
+        """Return dL/dy ``(n, B, O)`` of ``steps``, whose outputs are y once more."""
+
+
+class _ByStep(Reading):
+    """A loss of ours, of which each step's part stands alone: nothing is kept."""
+
+    def __init__(self, loss: Loss, T: int, like: Array, lengths: Lengths | None) -> None:
+        super().__init__(T, like)
+        self._loss, self._mask = loss, step_mask(loss.at, T, like.shape[1], lengths)
+        self._counts = self._mask.sum(axis=0)
+        loss._spread(like, T, slice(0, len(like)))  # targets that do not fit are refused before anything runs
+
+    def show(self, steps: slice, y: Array) -> None:
+        value, grad = self._loss.part(y, steps, self._mask, self._counts)
+        self.value += value
+        self.arrives[steps] = grad.any(axis=-1)
+
+    def grad(self, steps: slice, y: Array) -> Array:
+        return self._loss.part(y, steps, self._mask, self._counts)[1]
+
+
+class _Whole(Reading):
+    """A user's own loss, which sees all outputs at once: they are kept, and so is dL/dy."""
+
+    def __init__(self, loss: LossFunction, T: int, like: Array, lengths: Lengths | None) -> None:
+        super().__init__(T, like)
+        self._loss, self._lengths, self._shown = loss, lengths, 0
+        self._grad = np.empty((T, *like.shape[1:]), like.dtype)
+
+    def show(self, steps: slice, y: Array) -> None:
+        self._grad[steps] = y
+        self._shown += len(y)
+        if self._shown == len(self.arrives):
+            self.value, self._grad = evaluate(self._loss, self._grad, self._lengths)
+            self.arrives = self._grad.any(axis=-1)
+
+    def grad(self, steps: slice, y: Array) -> Array:
+        return self._grad[steps]
+
+
+def reading(loss: Loss | LossFunction, T: int, like: Array, lengths: Lengths | None) -> Reading:
+    """Return how ``loss`` is read, of T steps a stretch at a time; ``like (n, B, O)`` are outputs of any n of them."""
+    if isinstance(loss, Loss):
+        return _ByStep(loss, T, like, lengths)
+    return _Whole(loss, T, like, lengths)

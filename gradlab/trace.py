@@ -14,7 +14,7 @@ from gradlab.analysis import markup
 from gradlab.analysis.evidence import Evidence
 from gradlab.analysis.judge import Verdict, judge, together
 from gradlab.analysis.suggestions import Change
-from gradlab.bptt import Gradients, Last, Run, run_backward, run_forward
+from gradlab.bptt import Gradients, Last, Run, readout_gradients, run_backward, run_forward
 from gradlab.cells import Cell
 from gradlab.changes import changed
 from gradlab.checks import FLOATS, as_array, finite, float_array
@@ -313,10 +313,7 @@ class Trace:
     def _readout_grads(self) -> dict[str, Array]:
         if self._readout_grad is None:
             return {}
-        grad, batch = self._readout_grad, self._readout_grad.shape[-1]
-        with np.errstate(all="ignore"):
-            weights = np.tensordot(grad, self._run.top, ((0, 2), (0, 2))) / batch
-            return {"W_hy": weights, "b_y": grad.sum(axis=(0, 2)) / batch}
+        return readout_gradients(self._readout_grad, self._run.top)
 
     # --- tables ------------------------------------------------------------------------------------
 
