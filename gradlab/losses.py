@@ -47,12 +47,10 @@ class Loss:
         InputError
             where a step lies beyond T or a sequence's end, or the targets do not fit y.
         """
-        mask = step_mask(self.at, *y.shape[:2], lengths)
+        mask = step_mask(self.at, len(y), y.shape[1], lengths)
         return self.part(y, slice(0, len(y)), mask, mask.sum(axis=0))
 
-    def part(
-        self, y: Array, steps: slice, mask: NDArray[np.bool_], counts: NDArray[np.int64]
-    ) -> tuple[Array, Array]:
+    def part(self, y: Array, steps: slice, mask: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return what ``steps`` (0-based), of which ``y (n, B, O)`` are the outputs, give to the loss; and dL/dy.
 
         ``mask (T, B)`` says which steps of the whole are read, ``counts (B,)`` how many of each sequence.
@@ -316,7 +314,7 @@ class _Whole(Reading):
         self._shown += len(y)
         if self._shown == len(self.arrives):
             self.value, self._grad = evaluate(self._loss, self._grad, self._lengths)
-            self.arrives = self._grad.any(axis=-1)
+            self.arrives = np.asarray(self._grad.any(axis=-1))
 
     def grad(self, steps: slice, y: Array) -> Array:
         return self._grad[steps]

@@ -15,7 +15,7 @@ FLOORS = [
     ("bptt",),
     ("analysis", "theory", "lanczos", "jacobians", "spectra", "propagator", "temporal"),
     ("facts", "plots", "layers", "hooks"),
-    ("trace", "selfcheck"),
+    ("segmented", "trace", "selfcheck"),
     ("truths", "report", "adapters", "training", "watch"),
     ("study",),
     ("cli", "__main__"),

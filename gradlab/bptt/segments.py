@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gradlab.bptt.backward import Columns, Gradients, backward, parameter_gradient
 from gradlab.bptt.forward import Tape, forward
 from gradlab.bptt.last import last_steps
-from gradlab.bptt.layers import Lengths, _at_the_end, _direct, _ended, _input_grad, output_of, turned
+from gradlab.bptt.layers import Lengths, _direct, _ended, _input_grad, output_of, turned
 from gradlab.losses import Reading
 from gradlab.network import Network, cells_of
 from gradlab.scaled import ldexp, sequences_first
@@ -31,6 +31,7 @@ Array = NDArray[Any]
 Place = tuple[int, int]
 #: mantissa · 2^exponent
 Number = tuple[Array, int]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ class SegmentedRun:
 
     Attributes
     ----------
+    places : layers and directions, bottom up, forward before reverse.
     param_grads, readout_grads : after the backward pass, of the batch-mean loss, mantissa and exponent by name.
     overflow : the first index at which a sequence's state is not finite, ``(B,)`` by place, 0 where there is none.
     """
@@ -71,16 +73,27 @@ class SegmentedRun:
         self.network, self._x, self._lengths, self._reading = network, x, lengths, reading
         self.steps, self.stretches = steps, [slice(a, min(a + length, steps)) for a in range(0, steps, length)]
         self._both = [len(cells_of(layer)) > 1 for layer in network.layers]
-        places = [(index, place) for index, both in enumerate(self._both) for place in range(1 + both)]
+        self.places = places = [(index, place) for index, both in enumerate(self._both) for place in range(1 + both)]
+        self.batch = initial[0][0].shape[-1]
         first = {0: 0, 1: len(self.stretches) - 1}
         #: States from which each segment is run, and adjoints of its last states, by pass of `_sources`.
         self._states = {(p, first[p[1]]): initial[p[0]][p[1]] for p in places}
         self._adjoints: dict[tuple[str, Place, int], Columns] = {}
         self._alone: dict[str, NDArray[np.int64] | None] = {"whole": None}
         self._with_last, self._at, self._cache = last, -1, dict[Any, Any]()
-        self.overflow = {p: np.zeros(initial[0][0].shape[-1], np.int64) for p in places}
+        self.overflow = {p: np.zeros(self.batch, np.int64) for p in places}
         self.param_grads: dict[Place, dict[str, Number]] = {p: {} for p in places}
         self.readout_grads: dict[str, Array] = {}
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Each sequence's last step, ``(B,)``."""
+        return np.full(self.batch, self.steps) if self._lengths is None else self._lengths
+
+    def let_go(self) -> None:
+        """Forget all that only further steps would need."""
+        self._states, self._adjoints, self._cache, self._at = {}, {}, {}, -1
+        self._reading = None
 
     # --- in which order ---------------------------------------------------------------------------
 
@@ -108,13 +121,14 @@ class SegmentedRun:
     def _start(self, place: Place, k: int) -> int:
         return self.steps - self.stretches[k].stop if place[1] else self.stretches[k].start
 
-    def _once(self, k: int, key: Any, make: Callable[[], Any]) -> Any:
+    def _once(self, k: int, key: Any, make: Callable[[], Made]) -> Made:
         """Return what is computed of segment k; that of the last segment asked for is forgotten."""
         if self._at != k:
             self._at, self._cache = k, {}
         if key not in self._cache:
             self._cache[key] = make()
-        return self._cache[key]
+        found: Made = self._cache[key]
+        return found
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -134,7 +148,7 @@ class SegmentedRun:
         found, start = tape.overflow_step(), self._start(place, k)
         overflow = self.overflow[place]
         overflow[...] = np.where((overflow == 0) & (found > 0), start + found, overflow)
-        self._states[place, k + (-1 if place[1] else 1)] = tape.states[-1].copy()
+        self._states[place, k + (-1 if place[1] else 1)] = tape.states[-1].copy()  # a view would keep them all
 
     def _tape(self, place: Place, k: int) -> Tape:
         return self._once(k, ("tape", place), lambda: self._run(place, k))
@@ -242,6 +256,7 @@ class SegmentedRun:
         if self.network.readout is None:
             return grad, None
         a = self._once(k, "y", lambda: self._a_and_y(k))[0]
+        assert a is not None
         with np.errstate(all="ignore"):
             return self.network.readout.vjp(a, self._y(k), grad)
 
@@ -279,7 +294,8 @@ def _sum(one: Number | None, two: Number) -> Number:
         return one
     highest = max(one[1], two[1])
     with np.errstate(all="ignore"):
-        return sum(ldexp(array, np.asarray(e - highest)) for array, e in (one, two)), highest
+        first, second = (ldexp(array, np.asarray(e - highest)) for array, e in (one, two))
+        return first + second, highest
 
 
 def continued(tape: Tape | None, done: int, after: Tape) -> Tape:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.layers import LayerTrace
@@ -20,18 +22,22 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Info:
-    """What a hook is told before a pass: ``layers`` of (layer, direction, cell), T steps, B sequences."""
+    """What a hook is told before a pass: ``layers`` of (layer, direction, cell), T steps, B sequences.
+
+    ``whole`` says whether the pass comes as one segment.
+    """
 
     layers: Sequence[tuple[int, str, Any]]
     steps: int
     batch: int
+    whole: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
     """One step of the backward pass of one layer and direction, all B sequences.
 
-    ``index`` counts as the cell ran; ``t`` is the true time step of the longest sequence, the same number forward.
+    ``index`` is its place in ``trace``, counted as the cell ran; ``t`` is the true time step of the longest sequence.
     """
 
     trace: LayerTrace
@@ -84,6 +90,10 @@ class Hook:
     ``begin(info)`` comes first, then ``segment(segment)`` for a whole stretch of a layer and direction at once (a
     :class:`~gradlab.layers.LayerTrace`), or ``step(step)`` for t = T … 1 of it, top layer first. ``forward(segment)``
     comes before them, bottom layer first, for what runs forward in time.
+
+    A pass with ``segment_length`` comes as many segments of each layer and direction, one after the other. Each says
+    where it lies (``segment.start``, ``.steps``, ``.ends``, and the true ``.t`` and ``.lag`` of its states), and is
+    forgotten afterwards. The steps of a hook with :meth:`step` are the same ones in either case.
     """
 
     #: The table of a study that :meth:`frame` gives rows of.
@@ -116,33 +126,76 @@ class Hook:
         return pd.DataFrame()
 
 
+@dataclass
+class Found:
+    """What a hook has measured of one layer and direction so far: rows and what it keeps, segment by segment."""
+
+    parts: list[tuple[int, list[dict[str, Any]], dict[str, Array]]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, start: int, rows: list[dict[str, Any]], kept: dict[str, Array]) -> None:
+        """Take what was measured of the segment that begins at ``start``."""
+        self.parts.append((start, rows, kept))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of every quantity, in the order of time as the cell ran."""
+        return [_joined(parts) for parts in zip(*(rows for _, rows, _ in self._in_order() if rows), strict=True)]
+
+    def kept(self) -> dict[str, Array]:
+        """Return what was kept, in the same order."""
+        return _joined([kept for _, _, kept in self._in_order()])
+
+    def _in_order(self) -> list[tuple[int, list[dict[str, Any]], dict[str, Array]]]:
+        return sorted(self.parts, key=itemgetter(0))
+
+
 class TableHook(Hook):
-    """A hook that fills the study's tables: give :meth:`measure`, the rest follows."""
+    """A hook that fills the study's tables: give :meth:`measure`, and :meth:`summarise` for columns of ``runs``."""
 
     def begin(self, info: Info) -> None:
         """Start with empty tables."""
-        self._rows: list[dict[str, Any]] = []
-        self._summaries: list[dict[str, Any]] = []
+        self._found: dict[tuple[int, str], Found] = {}
 
     @abstractmethod
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return columns of the hook's table (:meth:`LayerTrace.rows`), a dict a quantity, and columns of ``runs``."""
+    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Array]]:
+        """Return columns of the hook's table (:meth:`LayerTrace.rows`), a dict a quantity, and what it has to keep.
+
+        What is kept, arrays with a row a step, is joined over all segments for :meth:`summarise`. Every segment gives
+        the same names, and the same quantities or none.
+        """
+
+    def summarise(self, segment: LayerTrace, kept: dict[str, Array]) -> dict[str, Any]:
+        """Return columns of ``runs`` from what was kept of the whole pass; ``segment`` is the one that came last."""
+        return {}
 
     def segment(self, segment: LayerTrace) -> None:
         """Measure a stretch of one layer and direction."""
-        rows, summary = self.measure(segment)
-        self._rows += rows
-        self._summaries.append({"layer": segment.layer, "direction": segment.direction, **summary})
+        found = self._found.setdefault((segment.layer, segment.direction), Found())
+        found.add(segment.start, *self.measure(segment))
+        if segment.start == 0:
+            found.summary = self.summarise(segment, found.kept())
+            found.parts = [(start, rows, {}) for start, rows, _ in found.parts]
 
     def frame(self) -> pd.DataFrame:
         """Return rows of the hook's table."""
         import pandas as pd
 
-        frames = [pd.DataFrame(rows) for rows in self._rows]
+        frames = [pd.DataFrame(rows) for found in self._found.values() for rows in found.rows()]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def summary(self) -> pd.DataFrame:
         """Return columns of ``runs``, one row a layer and direction."""
         import pandas as pd
 
-        return pd.DataFrame(self._summaries)
+        places = [{"layer": layer, "direction": direction} for layer, direction in self._found]
+        return pd.DataFrame([place | one.summary for place, one in zip(places, self._found.values(), strict=True)])
+
+
+def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return columns of segments end to end; what is no array is the same in all."""
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        name: np.concatenate([part[name] for part in parts]) if isinstance(value, np.ndarray) else value
+        for name, value in parts[0].items()
+    }

@@ -51,6 +51,17 @@ def measured(hooks: Sequence[Hook], runs: Sequence[dict[str, Any]]) -> dict[str,
     return {"runs": _with_summaries(pd.DataFrame(runs), hooks), **rows(hooks)}
 
 
+def run_row(layer: int, direction: str, loss: float, overflow_step: int) -> dict[str, Any]:
+    """Return what a row of ``runs`` has whatever the hooks."""
+    return {
+        "layer": layer,
+        "direction": direction,
+        "status": "diverged" if overflow_step else "done",
+        "loss": loss,
+        "overflow_step": overflow_step,
+    }
+
+
 def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
     for hook in hooks:
         summary = hook.summary()
