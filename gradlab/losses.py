@@ -8,7 +8,7 @@ returns the same pair.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,6 +205,30 @@ def projection(v: object) -> Loss:
 
     array = _targets("v", v)
     return Loss("projection", array, "last" if array.ndim == 2 else "every", per_step, averaged=False)
+
+
+#: The losses by kind, for what reads them from a file.
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "mse": mse,
+    "cross_entropy": cross_entropy,
+    "nll": nll,
+    "projection": projection,
+}
+
+
+def told(loss: Loss | LossFunction) -> tuple[dict[str, Any], dict[str, Array]] | None:
+    """Return what a loss of ours is, for JSON, and its arrays; None for a function."""
+    if not isinstance(loss, Loss):
+        return None
+    at = {"at": loss.at} if isinstance(loss.at, str) else {}
+    arrays = {"targets": loss.targets} | ({} if at else {"at": np.asarray(loss.at)})
+    return {"kind": loss.kind, **at}, arrays
+
+
+def retold(page: Mapping[str, Any], arrays: Mapping[str, Array]) -> Loss:
+    """Return the loss of :func:`told`."""
+    make, at = LOSSES[page["kind"]], page.get("at", arrays.get("at"))
+    return make(arrays["targets"]) if make is projection else make(arrays["targets"], at)
 
 
 def _targets(name: str, value: object) -> Array:

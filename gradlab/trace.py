@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import plots
+from gradlab import plots, tracefile
 from gradlab.analysis import markup
 from gradlab.analysis.evidence import Evidence
 from gradlab.analysis.judge import Verdict, judge, together
@@ -26,6 +27,7 @@ from gradlab.memory import free_memory
 from gradlab.network import READOUT, Layer, Network, cells_of, output_size, place_of
 from gradlab.scaled import ldexp, log_norm, sequences_first
 from gradlab.segmented import SegmentedTrace, chosen_length
+from gradlab.tracefile import Recalled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,6 +259,7 @@ class Trace:
         self._gradients: list[tuple[Gradients, ...]] | None = None
         self._last: Last | None = None
         self._readout_grad: Array | None = None
+        self._said: Recalled | None = None
         if loss is not None:
             self._backward(loss)
         self.layers = [self._layer_trace(index) for index in range(len(run.tapes))]
@@ -264,6 +267,7 @@ class Trace:
 
     def _backward(self, loss: Loss | LossFunction) -> None:
         self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
+        self._said = Recalled(self.loss, grad)
         loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
         self._gradients, self._readout_grad = run_backward(self._run, loss_grad)
         self._last = Last(self._run, loss_grad, self._gradients)
@@ -375,6 +379,8 @@ class Trace:
 
     def _again(self, layer: int, direction: str, lag: int | None, change: Change) -> Evidence | None:
         """Return the evidence of a layer after the same pass of a changed model; None where it cannot be changed."""
+        if isinstance(self._loss, Recalled):
+            return None  # it knows nothing of other outputs
         network = changed(self._run.network, layer, direction, change)
         if network is None:
             return None
@@ -448,6 +454,18 @@ class Trace:
             return drawn
         return plots.overview(self.passes, **options)
 
+    def save(self, path: str | Path) -> Path:
+        """Write the trace as one file (npz and JSON, no pickle), which :func:`gradlab.load_trace` opens.
+
+        Raises
+        ------
+        InputError
+            for a custom cell, whose equations no file can hold.
+        StoreError
+            where the file cannot be written.
+        """
+        return tracefile.save(Path(path), self.model, self._run, self._loss, self._said)
+
     def __repr__(self) -> str:
         return markup.plain(self._title, [(one.name, one.cell) for one in self.passes])
 
@@ -461,6 +479,24 @@ class Trace:
         T, O, B = self._run.y.shape
         said = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
         return f"Trace: T {T}, B {B}, O {O}, {said}"
+
+
+def load_trace(path: str | Path, *, hooks: Iterable[Hook | str] = ()) -> Trace:
+    """Open what :meth:`Trace.save` wrote: a trace that answers every question; nothing in the file can run.
+
+    Each step is taken again from the h that it had, and the loss reads the outputs again, so all is what it was but for
+    rounding. Of a loss that was a function only what it said is known: a verdict then has no change tried.
+
+    Parameters
+    ----------
+    hooks : what is to be measured of the pass, as for :func:`trace`.
+
+    Raises
+    ------
+    StoreError
+        for a file that cannot be read, or is none of ours.
+    """
+    return Trace(*tracefile.load(Path(path)), make_hooks(hooks))
 
 
 def _at(one: LayerTrace) -> tuple[int, str]:

@@ -11,11 +11,11 @@ ROOT = Path(gradlab.__file__).parent
 FLOORS = [
     ("errors", "files", "memory", "checks", "scaled", "schema", "initialise"),
     ("cells",),
-    ("losses", "network", "changes", "tasks"),
+    ("losses", "network", "archive", "changes", "tasks"),
     ("bptt",),
     ("analysis", "theory", "lanczos", "jacobians", "spectra", "propagator", "temporal"),
     ("facts", "plots", "layers", "hooks"),
-    ("segmented", "trace", "selfcheck"),
+    ("segmented", "tracefile", "trace", "selfcheck"),
     ("truths", "report", "adapters", "training", "watch"),
     ("study",),
     ("cli", "__main__"),
