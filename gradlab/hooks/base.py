@@ -137,13 +137,23 @@ class Found:
         """Take what was measured of the segment that begins at ``start``."""
         self.parts.append((start, rows, kept))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the rows of every quantity, in the order of time as the cell ran."""
-        return [_joined(parts) for parts in zip(*(rows for _, rows, _ in self._in_order() if rows), strict=True)]
+    def take(self) -> list[dict[str, Any]]:
+        """Hand over the rows of every quantity, in the order of time as the cell ran; after :meth:`close`."""
+        found, self.parts = [one for _, rows, _ in self.parts for one in rows], []
+        return found
 
     def kept(self) -> dict[str, Array]:
         """Return what was kept, in the same order."""
         return _joined([kept for _, _, kept in self._in_order()])
+
+    def close(self) -> None:
+        """Put the rows together, now that all are there, and forget what was kept."""
+        whole = []
+        for quantity in zip(*(rows for _, rows, _ in self._in_order() if rows), strict=True):
+            whole.append(_joined(quantity))
+            for part in quantity:
+                part.clear()  # the two together would be twice the table
+        self.parts = [(0, whole, {})]
 
     def _in_order(self) -> list[tuple[int, list[dict[str, Any]], dict[str, Array]]]:
         return sorted(self.parts, key=itemgetter(0))
@@ -154,7 +164,10 @@ class TableHook(Hook):
 
     def begin(self, info: Info) -> None:
         """Start with empty tables."""
+        import pandas as pd
+
         self._found: dict[tuple[int, str], Found] = {}
+        self._frame = pd.DataFrame()
 
     @abstractmethod
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Array]]:
@@ -174,14 +187,16 @@ class TableHook(Hook):
         found.add(segment.start, *self.measure(segment))
         if segment.start == 0:
             found.summary = self.summarise(segment, found.kept())
-            found.parts = [(start, rows, {}) for start, rows, _ in found.parts]
+            found.close()
 
     def frame(self) -> pd.DataFrame:
         """Return rows of the hook's table."""
         import pandas as pd
 
-        frames = [pd.DataFrame(rows) for found in self._found.values() for rows in found.rows()]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        rows = [one for found in self._found.values() for one in found.take()]
+        if rows:
+            self._frame = pd.DataFrame(_stacked(rows), copy=False)
+        return self._frame.copy(deep=False)
 
     def summary(self) -> pd.DataFrame:
         """Return columns of ``runs``, one row a layer and direction."""
@@ -194,8 +209,20 @@ class TableHook(Hook):
 def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return columns of segments end to end; what is no array is the same in all."""
     if len(parts) == 1:
-        return parts[0]
+        return dict(parts[0])
     return {
         name: np.concatenate([part[name] for part in parts]) if isinstance(value, np.ndarray) else value
         for name, value in parts[0].items()
     }
+
+
+def _stacked(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the columns of several quantities below each other, and take them away: both would be twice the table."""
+    sizes = [max(len(value) for value in one.values() if isinstance(value, np.ndarray)) for one in rows]
+    return {name: _column([one.pop(name) for one in rows], sizes) for name in list(rows[0])}
+
+
+def _column(values: Sequence[Any], sizes: Sequence[int]) -> Any:
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values)
+    return np.repeat(np.array(values, object if isinstance(values[0], str) else None), sizes)
