@@ -26,7 +26,7 @@ Array = NDArray[Any]
 #: Arrays that :func:`layer_numbers` counts are what a pass keeps; this share of the free memory they may take.
 SHARE = 0.5
 #: Bytes that a segment takes unless its length is given: few enough to leave room, many enough to fill NumPy's calls.
-ROOM = 2**26
+ROOM = 2**24
 #: Which hook answers what a trace would have been asked.
 GRADIENTS = (
     *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "frame", "profile"),

@@ -90,7 +90,7 @@ def trace(
         is run again on the way back, so that memory does not grow with T but for what the hooks keep. The answer is
         then a :class:`~gradlab.segmented.SegmentedTrace`: loss, parameter gradients and what the hooks measured, the
         same to 1e-12. Unless given, a pass is whole where it fits into half of the memory that is free, and otherwise
-        cut into segments of 64 MiB. A loss that is a function sees all outputs, which are then kept.
+        cut into segments of 16 MiB. A loss that is a function sees all outputs, which are then kept.
 
     Raises
     ------

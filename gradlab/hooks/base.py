@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -135,7 +136,7 @@ class Found:
 
     def add(self, start: int, rows: list[dict[str, Any]], kept: dict[str, Array]) -> None:
         """Take what was measured of the segment that begins at ``start``."""
-        self.parts.append((start, rows, kept))
+        self.parts.append((start, _shared(rows), kept))
 
     def take(self) -> list[dict[str, Any]]:
         """Hand over the rows of every quantity, in the order of time as the cell ran; after :meth:`close`."""
@@ -143,14 +144,16 @@ class Found:
         return found
 
     def kept(self) -> dict[str, Array]:
-        """Return what was kept, in the same order."""
-        return _joined([kept for _, _, kept in self._in_order()])
+        """Hand over what was kept, in the same order."""
+        whole = _joined([kept for _, _, kept in self._in_order()])
+        self.parts = [(start, rows, {}) for start, rows, _ in self.parts]
+        return whole
 
     def close(self) -> None:
         """Put the rows together, now that all are there, and forget what was kept."""
-        whole = []
+        whole: list[dict[str, Any]] = []
         for quantity in zip(*(rows for _, rows, _ in self._in_order() if rows), strict=True):
-            whole.append(_joined(quantity))
+            whole = _shared([*whole, _joined(quantity)])
             for part in quantity:
                 part.clear()  # the two together would be twice the table
         self.parts = [(0, whole, {})]
@@ -214,6 +217,20 @@ def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         name: np.concatenate([part[name] for part in parts]) if isinstance(value, np.ndarray) else value
         for name, value in parts[0].items()
     }
+
+
+def _shared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of quantities in which a column that is that of the quantity before is the same array."""
+    for before, one in pairwise(rows):
+        for name, value in one.items():
+            if isinstance(value, np.ndarray) and _same(before.get(name), value):
+                one[name] = before[name]
+    return rows
+
+
+def _same(one: Any, two: Array) -> bool:
+    """Return whether two columns are equal to the bit."""
+    return isinstance(one, np.ndarray) and one.dtype == two.dtype and one.tobytes() == two.tobytes()
 
 
 def _stacked(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
