@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -127,39 +127,50 @@ class Hook:
         return pd.DataFrame()
 
 
+@dataclass(frozen=True)
+class Part:
+    """What was measured of some neighbouring segments, ``count`` of them from ``start`` on."""
+
+    start: int
+    rows: list[dict[str, Any]]
+    kept: dict[str, Array]
+    count: int = 1
+
+    def with_(self, other: Part) -> Part:
+        """Return both as one, in the order of time as the cell ran."""
+        first, second = sorted((self, other), key=attrgetter("start"))
+        pairs = zip(first.rows, second.rows, strict=True) if first.rows and second.rows else ()
+        rows = _shared([_joined(pair) for pair in pairs]) or first.rows or second.rows
+        return Part(first.start, rows, _joined((first.kept, second.kept)), first.count + second.count)
+
+
 @dataclass
 class Found:
-    """What a hook has measured of one layer and direction so far: rows and what it keeps, segment by segment."""
+    """What a hook has measured of one layer and direction so far.
 
-    parts: list[tuple[int, list[dict[str, Any]], dict[str, Array]]] = field(default_factory=list)
+    Parts of as many segments are put together as they come: there are few, and most is in large arrays, which go back to
+    the system when they are freed.
+    """
+
+    parts: list[Part] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
     def add(self, start: int, rows: list[dict[str, Any]], kept: dict[str, Array]) -> None:
-        """Take what was measured of the segment that begins at ``start``."""
-        self.parts.append((start, _shared(rows), kept))
-
-    def take(self) -> list[dict[str, Any]]:
-        """Hand over the rows of every quantity, in the order of time as the cell ran; after :meth:`close`."""
-        found, self.parts = [one for _, rows, _ in self.parts for one in rows], []
-        return found
+        """Take what was measured of the segment that begins at ``start``, neighbour of the one before."""
+        self.parts.append(Part(start, _shared(rows), kept))
+        while len(self.parts) > 1 and (start == 0 or self.parts[-2].count <= self.parts[-1].count):
+            self.parts.append(self.parts.pop().with_(self.parts.pop()))
 
     def kept(self) -> dict[str, Array]:
-        """Hand over what was kept, in the same order."""
-        whole = _joined([kept for _, _, kept in self._in_order()])
-        self.parts = [(start, rows, {}) for start, rows, _ in self.parts]
-        return whole
+        """Hand over what was kept of the whole pass, whose first segment came last."""
+        (whole,) = self.parts
+        self.parts = [replace(whole, kept={})]
+        return whole.kept
 
-    def close(self) -> None:
-        """Put the rows together, now that all are there, and forget what was kept."""
-        whole: list[dict[str, Any]] = []
-        for quantity in zip(*(rows for _, rows, _ in self._in_order() if rows), strict=True):
-            whole = _shared([*whole, _joined(quantity)])
-            for part in quantity:
-                part.clear()  # the two together would be twice the table
-        self.parts = [(0, whole, {})]
-
-    def _in_order(self) -> list[tuple[int, list[dict[str, Any]], dict[str, Array]]]:
-        return sorted(self.parts, key=itemgetter(0))
+    def take(self) -> list[dict[str, Any]]:
+        """Hand over the rows of every quantity."""
+        found, self.parts = [one for part in self.parts for one in part.rows], []
+        return found
 
 
 class TableHook(Hook):
@@ -190,7 +201,6 @@ class TableHook(Hook):
         found.add(segment.start, *self.measure(segment))
         if segment.start == 0:
             found.summary = self.summarise(segment, found.kept())
-            found.close()
 
     def frame(self) -> pd.DataFrame:
         """Return rows of the hook's table."""
@@ -230,7 +240,9 @@ def _shared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _same(one: Any, two: Array) -> bool:
     """Return whether two columns are equal to the bit."""
-    return isinstance(one, np.ndarray) and one.dtype == two.dtype and one.tobytes() == two.tobytes()
+    if one is two or not isinstance(one, np.ndarray) or one.dtype != two.dtype or one.shape != two.shape:
+        return one is two
+    return np.array_equal(np.ascontiguousarray(one).view(np.uint8), np.ascontiguousarray(two).view(np.uint8))
 
 
 def _stacked(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -242,4 +254,6 @@ def _stacked(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _column(values: Sequence[Any], sizes: Sequence[int]) -> Any:
     if isinstance(values[0], np.ndarray):
         return np.concatenate(values)
-    return np.repeat(np.array(values, object if isinstance(values[0], str) else None), sizes)
+    import pandas as pd
+
+    return pd.Series(values).repeat(list(sizes)).array
