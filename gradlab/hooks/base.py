@@ -148,8 +148,8 @@ class Part:
 class Found:
     """What a hook has measured of one layer and direction so far.
 
-    Parts of as many segments are put together as they come: there are few, and most is in large arrays, which go back to
-    the system when they are freed.
+    Parts of as many segments are put together as they come: there are few, and most is in large arrays, which go back
+    to the system when they are freed.
     """
 
     parts: list[Part] = field(default_factory=list)
