@@ -125,6 +125,15 @@ def test_gradients_beyond_floats() -> None:
     pd.testing.assert_frame_equal(steps, whole.measured()["steps"], rtol=1e-12)
 
 
+def test_exponents_do_not_depend_on_where_a_pass_is_cut() -> None:
+    """Of 2500 steps up to 56 lie between two QRs: segments of 97 end in the middle of such stretches."""
+    cell, x = make("gru-before-replace", D, H, scale=2.0), np.random.default_rng(0).standard_normal((2500, B, D))
+    whole, parts = (gl.trace(cell, x, hooks=["lyapunov:2"], segment_length=n).measured() for n in (2500, 97))
+    assert whole["spectra"]["stderr"].notna().all()
+    for name, table in whole.items():
+        pd.testing.assert_frame_equal(parts[name], table, rtol=1e-12, obj=name)
+
+
 def test_an_overflow_is_a_finding() -> None:
     cell, x = make("rnn-identity", D, H, scale=1e20), np.random.default_rng(0).standard_normal((T, B, D))
     loss, hooks = gl.projection(np.ones((B, H))), ["gradients", "gates", "lyapunov"]
