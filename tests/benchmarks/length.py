@@ -95,7 +95,7 @@ def draw(table: Any, path: Path) -> None:
     line = last["seconds"] / last["T"] * table["T"]
     axes[0].plot(table["T"], line, ":", color="0.5", label="slope 1")
     axes[1].axhline(MOST_BYTES / 2**20, ls=":", color="0.5")
-    axes[1].annotate("1 GiB", (LENGTHS[0], MOST_BYTES / 2**20), xytext=(0, 3), textcoords="offset points", color="0.3")
+    axes[1].annotate("1 GiB", (LENGTHS[0], MOST_BYTES / 2**20), xytext=(0, -12), textcoords="offset points", color="0.3")
     axes[0].legend()
     figure.savefig(path, dpi=150)
 
