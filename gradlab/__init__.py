@@ -38,6 +38,8 @@ _MAP = {
     # one pass
     "trace": "gradlab.trace",
     "Trace": "gradlab.trace",
+    "SegmentedTrace": "gradlab.segmented",
+    "load_trace": "gradlab.trace",
     "Scaled": "gradlab.scaled",
     "selfcheck": "gradlab.selfcheck",
     # training

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from gradlab import plots
 from gradlab.analysis import markup
-from gradlab.analysis.evidence import Evidence, dead_at, left
-from gradlab.analysis.horizons import Horizon, horizon
+from gradlab.analysis.decay import Decay, by_lag
+from gradlab.analysis.evidence import Evidence
+from gradlab.analysis.horizons import Horizon
 from gradlab.analysis.judge import Verdict, judge
-from gradlab.analysis.rates import Rate, rate
-from gradlab.analysis.shapes import Shape, shape
+from gradlab.analysis.rates import Rate
+from gradlab.analysis.shapes import Shape
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.suggestions import Suggestion, proposed
 from gradlab.analysis.words import STABLE, UNCERTAIN, word_of
@@ -54,8 +55,24 @@ class _Names(dict[str, Any]):
 
 
 @dataclass(frozen=True, eq=False)
+class Place:
+    """Where a segment lies in its pass: ``start`` steps were taken before, of ``steps``; ``ends (B,)`` as there.
+
+    ``overflow_step (B,)`` is the pass's too.
+    """
+
+    start: int
+    steps: int
+    ends: NDArray[np.int64]
+    overflow_step: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class LayerTrace:
-    """What one pass left in one layer and direction.
+    """What one pass left in one layer and direction, or a segment of a pass, which starts where ``place`` says.
+
+    A segment's arrays have the steps start + 1 … start + n. Its entry 0 of a state or gradient is the last one of the
+    segment before, where what arrives from above is added; it is complete in the first segment alone.
 
     Attributes
     ----------
@@ -67,6 +84,7 @@ class LayerTrace:
     costs : says whether the last loss step's gradients, and with them the rate, take another backward pass.
     batch_loss : whether the loss is one number of the whole batch, so that parameter gradients are its own and no mean.
     along : what :meth:`rows` of unequal lengths run over: "lag", "t", or "" for a row a pair of both.
+    place : where a segment of a longer pass lies; None of a whole pass.
     """
 
     layer: int
@@ -80,6 +98,29 @@ class LayerTrace:
     costs: Callable[[], bool] | None = field(default=None, repr=False)
     batch_loss: bool = False
     along: str = ""
+    place: Place | None = None
+
+    # --- where in the pass ------------------------------------------------------------------------
+
+    @property
+    def start(self) -> int:
+        """How many steps of the pass the cell had taken before; 0 of a whole pass."""
+        return 0 if self.place is None else self.place.start
+
+    @property
+    def steps(self) -> int:
+        """T, the steps of the whole pass."""
+        return self.tape.steps if self.place is None else self.place.steps
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Each sequence's last step in the whole pass, ``(B,)``."""
+        return self.tape.ends if self.place is None else self.place.ends
+
+    @property
+    def own(self) -> NDArray[np.int64]:
+        """The places of the states that are this segment's own: 1 … n, and 0 too where the pass begins."""
+        return np.arange(1 if self.start else 0, self.tape.steps + 1)
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -103,14 +144,13 @@ class LayerTrace:
     @cached_property
     def t(self) -> NDArray[np.int64]:
         """The true time step of every index, ``(T+1, B)``; the initial state is at 0 (reverse: one beyond the end)."""
-        index = np.arange(self.tape.steps + 1)[:, None]
-        ends = self.tape.ends
+        index, ends = self.start + np.arange(self.tape.steps + 1)[:, None], self.ends
         return np.broadcast_to(index, (len(index), len(ends))) if self.direction == "forward" else ends - index + 1
 
     @cached_property
     def lag(self) -> NDArray[np.int64]:
         """Steps to the sequence's own end, ``(T+1, B)``: T − t forward, t − 1 in reverse; negative beyond the end."""
-        return self.tape.ends - np.arange(self.tape.steps + 1)[:, None]
+        return self.ends - self.start - np.arange(self.tape.steps + 1)[:, None]
 
     @cached_property
     def jacobians(self) -> Jacobians:
@@ -120,7 +160,7 @@ class LayerTrace:
     @cached_property
     def overflow_step(self) -> NDArray[np.int64]:
         """The first index at which a sequence's state is not finite, ``(B,)``; 0 where there is none."""
-        return self.tape.overflow_step()
+        return self.tape.overflow_step() if self.place is None else self.place.overflow_step
 
     # --- backward ---------------------------------------------------------------------------------
 
@@ -259,10 +299,7 @@ class LayerTrace:
 
     def by_lag(self, name: str = "last_adjoint") -> NDArray[np.float64]:
         """Return a state quantity's :meth:`log_norm` by lag 0 … T, each sequence from its own end, ``(T+1, B)``."""
-        logs = self.log_norm(name)
-        T = self.tape.steps
-        order = self.tape.ends - np.arange(T + 1)[:, None]
-        return np.where(order < 0, np.nan, np.take_along_axis(logs, np.maximum(order, 0), axis=0))
+        return by_lag(self.log_norm(name), self.tape.ends)
 
     # --- long range -------------------------------------------------------------------------------
 
@@ -292,7 +329,12 @@ class LayerTrace:
 
     def paths(self) -> Paths:
         """Return the additive path against all paths; see :func:`gradlab.temporal.paths`."""
-        return paths(self.tape, Columns(self._last.adjoint, self._last.exponent))
+        return paths(self.tape, self.last_adjoint)
+
+    @property
+    def last_adjoint(self) -> Columns:
+        """δ of the last loss step's loss alone, from which the rate is taken, as columns ``(T+1, S, B)``."""
+        return Columns(self._last.adjoint, self._last.exponent)
 
     def from_loss(self) -> NDArray[np.float64]:
         """Return ln‖δ‖ of the last loss step's loss by steps back from that step, ``(T+1, B)``; nan beyond the first.
@@ -300,35 +342,15 @@ class LayerTrace:
         Where the loss reads a sequence's end this is :meth:`by_lag`. Where it reads an earlier step (in the reverse
         direction: does not read t = 1), nothing lies behind it, and those lags, exactly zero, are left out.
         """
-        return self._from_loss
+        return self._decay.from_loss
 
     @cached_property
-    def _from_loss(self) -> NDArray[np.float64]:
-        logs, start = self._by_lag, self._unread
-        rows = np.arange(len(logs))[:, None] + start
-        found = np.where(rows < len(logs), np.take_along_axis(logs, np.minimum(rows, len(logs) - 1), axis=0), np.nan)
-        found.flags.writeable = False
-        return found
-
-    @cached_property
-    def _by_lag(self) -> NDArray[np.float64]:
-        return self.by_lag()
-
-    @cached_property
-    def _unread(self) -> NDArray[np.int64]:
-        """Each sequence's lags before the one at which its loss is read last, ``(B,)``; 0 where none is read."""
-        live = np.isfinite(self._by_lag)
-        return np.where(live.any(axis=0), live.argmax(axis=0), 0)
-
-    @property
-    def _overflowed(self) -> bool:
-        """Whether a gradient within a sequence is not finite."""
-        logs = self._by_lag
-        return bool((~np.isfinite(logs) & ~np.isneginf(logs) & (np.arange(len(logs))[:, None] <= self.tape.ends)).any())
+    def _decay(self) -> Decay:
+        return Decay(self.by_lag(), self.tape.ends, self.overflow_step, self.above)
 
     def rate(self) -> Rate:
         """Return the mean per-step increment of ln‖δ‖ backward in time, with its 95 % interval (DESIGN §3)."""
-        return rate(self.from_loss())
+        return self._decay.rate()
 
     def evidence(self, lag: int | None = None, *, exponents: int = 0, cell: bool = True) -> Evidence:
         """Return the numbers of a verdict: those of the gradient, and of the ``cell`` and its ``exponents`` if asked.
@@ -338,21 +360,7 @@ class LayerTrace:
         lag : steps that the task needs; those from the loss to the first input unless given.
         exponents : how many of the leading Lyapunov exponents; of a state wider than four times as many only one.
         """
-        logs, ran = self.from_loss(), self.tape.ends - self._unread
-        span = max(int(ran.max()) - 1, 1) if lag is None else lag
-        broken = self.overflow_step[self.overflow_step > 0]
-        found = Evidence(
-            rate=rate(logs),
-            span=span,
-            horizon_1pct=self.horizon().steps,
-            shape=self.shape(),
-            left=left(logs, span),
-            dead_at=dead_at(logs),
-            diverged_at=int(broken.min()) if broken.size else 0,
-            overflowed=self._overflowed,
-            read=int(ran.max()) if self._unread.any() else None,
-            above=self.above,
-        )
+        found = self._decay.evidence(lag)
         return replace(found, **(facts(self.tape) if cell else {}), **self._exponents(exponents))
 
     def _exponents(self, count: int) -> dict[str, Any]:
@@ -369,15 +377,11 @@ class LayerTrace:
 
     def shape(self) -> Shape:
         """Return whether ‖δ‖ decays exponentially, by a power law, not at all, or down and up (analysis.shapes)."""
-        return self._shape
-
-    @cached_property
-    def _shape(self) -> Shape:
-        return shape(self.from_loss())
+        return self._decay.shape
 
     def horizon(self, fraction: float = 0.01) -> Horizon:
         """Return after how many steps less than a fraction of ‖δ‖ at lag 1 is left: Kaplan–Meier over the sequences."""
-        return horizon(self.from_loss(), fraction)
+        return self._decay.horizon(fraction)
 
     def verdict(self, lag: int | None = None) -> Verdict:
         """Return the verdict on this layer and direction, by ``lag`` as in `evidence`.

@@ -7,7 +7,8 @@ returns the same pair.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,18 +48,28 @@ class Loss:
         InputError
             where a step lies beyond T or a sequence's end, or the targets do not fit y.
         """
-        T, B, O = y.shape
-        mask = step_mask(self.at, T, B, lengths)
-        targets = self._spread(y, mask)
-        read = np.flatnonzero(mask.any(axis=1))
-        steps = slice(read[0], read[-1] + 1)
-        grad = workspace.zeros((T, O, B), y.dtype).swapaxes(1, 2)  # as columns, which it will be
+        mask = step_mask(self.at, len(y), y.shape[1], lengths)
+        return self.part(y, slice(0, len(y)), mask, mask.sum(axis=0))
+
+    def part(self, y: Array, steps: slice, mask: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return what ``steps`` (0-based), of which ``y (n, B, O)`` are the outputs, give to the loss; and dL/dy.
+
+        ``mask (T, B)`` says which steps of the whole are read, ``counts (B,)`` how many of each sequence.
+        """
+        read = mask[steps]
+        grad = workspace.zeros((len(y), y.shape[2], y.shape[1]), y.dtype).swapaxes(1, 2)  # as columns, which it will be
+        rows = np.flatnonzero(read.any(axis=1))
+        if not rows.size:
+            return np.zeros(y.shape[1], y.dtype), grad
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        inner, read = slice(first, last), read[first:last]
+        targets = self._spread(y[inner], len(mask), slice(steps.start + first, steps.start + last))
         with np.errstate(all="ignore"):
-            value, slope = self.per_step(y[steps], targets[steps])
-            weight = mask / np.maximum(mask.sum(axis=0), 1) if self.averaged else mask.astype(float)
-            mask, weight = mask[steps], weight.astype(y.dtype)[steps]
-            loss = np.where(mask, value * weight, 0).sum(axis=0)
-            grad[steps] = np.where(mask[..., None], slope * weight[..., None], 0)
+            value, slope = self.per_step(y[inner], targets)
+            weight = read / np.maximum(counts, 1) if self.averaged else read.astype(float)
+            weight = weight.astype(y.dtype)
+            loss = np.where(read, value * weight, 0).sum(axis=0)
+            grad[inner] = np.where(read[..., None], slope * weight[..., None], 0)
             return loss.astype(y.dtype), grad
 
     def right(self, y: Array, tolerance: float | None = None) -> NDArray[np.float64]:
@@ -72,7 +83,7 @@ class Loss:
             where targets are numbers and there is no tolerance.
         """
         mask = step_mask(self.at, *y.shape[:2])
-        targets = self._spread(y, mask)
+        targets = self._spread(y, len(y), slice(0, len(y)))
         if self.labels:
             right = y.argmax(axis=-1) == targets
         elif tolerance is not None:
@@ -82,20 +93,21 @@ class Loss:
         counted = mask & ~np.isnan(y).any(axis=-1)
         return np.asarray((right & counted).sum(axis=0) / mask.sum(axis=0))
 
-    def _spread(self, y: Array, mask: NDArray[np.bool_]) -> Array:
-        """Return targets for every step, ``(T, B, O)`` (labels ``(T, B)``)."""
-        T, B, O = y.shape
+    def _spread(self, y: Array, T: int, steps: slice) -> Array:
+        """Return targets of ``steps`` of T, of which y are the outputs, ``(n, B, O)`` (labels ``(n, B)``)."""
+        n, B, O = y.shape
         given, tail = self.targets, () if self.labels else (O,)
         if self.labels and given.max() >= O:
             raise InputError(f"labels must be 0 … {O - 1} for {O} outputs, got {given.max()}")
         if given.shape == (B, *tail):
-            return np.broadcast_to(given, (T, B, *tail))
+            return np.broadcast_to(given, (n, B, *tail))
         if given.shape == (T, B, *tail):
-            return given
+            return given[steps]
         listed = not isinstance(self.at, str) and np.ndim(self.at) == 1
         if listed and given.shape == (len(self.at), B, *tail):
-            spread = np.zeros((T, B, *tail), given.dtype)
-            spread[np.asarray(self.at) - 1] = given
+            spread, places = np.zeros((n, B, *tail), given.dtype), np.asarray(self.at) - 1
+            within = (places >= steps.start) & (places < steps.stop)
+            spread[places[within] - steps.start] = given[within]
             return spread
         letters = "(B,), (T, B) or (len(at), B)" if self.labels else "(B, O), (T, B, O) or (len(at), B, O)"
         raise InputError(
@@ -200,6 +212,30 @@ def projection(v: object) -> Loss:
     return Loss("projection", array, "last" if array.ndim == 2 else "every", per_step, averaged=False)
 
 
+#: The losses by kind, for what reads them from a file.
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "mse": mse,
+    "cross_entropy": cross_entropy,
+    "nll": nll,
+    "projection": projection,
+}
+
+
+def told(loss: Loss | LossFunction) -> tuple[dict[str, Any], dict[str, Array]] | None:
+    """Return what a loss of ours is, for JSON, and its arrays; None for a function."""
+    if not isinstance(loss, Loss):
+        return None
+    at = {"at": loss.at} if isinstance(loss.at, str) else {}
+    arrays = {"targets": loss.targets} | ({} if at else {"at": np.asarray(loss.at)})
+    return {"kind": loss.kind, **at}, arrays
+
+
+def retold(page: Mapping[str, Any], arrays: Mapping[str, Array]) -> Loss:
+    """Return the loss of :func:`told`."""
+    make, at = LOSSES[page["kind"]], page.get("at", arrays.get("at"))
+    return make(arrays["targets"]) if make is projection else make(arrays["targets"], at)
+
+
 def _targets(name: str, value: object) -> Array:
     array = np.asarray(value)
     if array.ndim not in (2, 3):
@@ -252,3 +288,69 @@ def _nothing_beyond(grad: Array, lengths: Lengths | None) -> None:
             f"dL/dy must be zero beyond a sequence's own end, but is not at step {t + 1} of sequence {b}, which has "
             f"length {lengths[b]}; leave those steps out of the loss with a mask"
         )
+
+
+class Reading(ABC):
+    """A loss that is read a stretch of steps at a time: first every stretch is shown, then dL/dy is asked for.
+
+    Attributes
+    ----------
+    value : ``(B,)``, known when all has been shown.
+    arrives : ``(T, B)``, where dL/dy is not zero.
+    """
+
+    def __init__(self, T: int, like: Array) -> None:
+        B = like.shape[1]
+        self.value, self.arrives = np.zeros(B, like.dtype), np.zeros((T, B), bool)
+
+    @abstractmethod
+    def show(self, steps: slice, y: Array) -> None:
+        """See the outputs ``y (n, B, O)`` of ``steps`` (0-based)."""
+
+    @abstractmethod
+    def grad(self, steps: slice, y: Array) -> Array:
+        """Return dL/dy ``(n, B, O)`` of ``steps``, whose outputs are y once more."""
+
+
+class _ByStep(Reading):
+    """A loss of ours, of which each step's part stands alone: nothing is kept."""
+
+    def __init__(self, loss: Loss, T: int, like: Array, lengths: Lengths | None) -> None:
+        super().__init__(T, like)
+        self._loss, self._mask = loss, step_mask(loss.at, T, like.shape[1], lengths)
+        self._counts = self._mask.sum(axis=0)
+        loss._spread(like, T, slice(0, len(like)))  # targets that do not fit are refused before anything runs
+
+    def show(self, steps: slice, y: Array) -> None:
+        value, grad = self._loss.part(y, steps, self._mask, self._counts)
+        self.value += value
+        self.arrives[steps] = grad.any(axis=-1)
+
+    def grad(self, steps: slice, y: Array) -> Array:
+        return self._loss.part(y, steps, self._mask, self._counts)[1]
+
+
+class _Whole(Reading):
+    """A user's own loss, which sees all outputs at once: they are kept, and so is dL/dy."""
+
+    def __init__(self, loss: LossFunction, T: int, like: Array, lengths: Lengths | None) -> None:
+        super().__init__(T, like)
+        self._loss, self._lengths, self._shown = loss, lengths, 0
+        self._grad = np.empty((T, *like.shape[1:]), like.dtype)
+
+    def show(self, steps: slice, y: Array) -> None:
+        self._grad[steps] = y
+        self._shown += len(y)
+        if self._shown == len(self.arrives):
+            self.value, self._grad = evaluate(self._loss, self._grad, self._lengths)
+            self.arrives = np.asarray(self._grad.any(axis=-1))
+
+    def grad(self, steps: slice, y: Array) -> Array:
+        return self._grad[steps]
+
+
+def reading(loss: Loss | LossFunction, T: int, like: Array, lengths: Lengths | None) -> Reading:
+    """Return how ``loss`` is read, of T steps a stretch at a time; ``like (n, B, O)`` are outputs of any n of them."""
+    if isinstance(loss, Loss):
+        return _ByStep(loss, T, like, lengths)
+    return _Whole(loss, T, like, lengths)

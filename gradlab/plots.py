@@ -14,7 +14,6 @@ import numpy as np
 from gradlab.analysis.increments import FIRST_LAG
 from gradlab.analysis.words import basis, word_of
 from gradlab.errors import InputError
-from gradlab.theory.driven import rate_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +79,8 @@ def expected(one: Any, quantity: str) -> Line:
 
 
 def _expected_rate(one: Any, quantity: str) -> float:
+    from gradlab.theory.driven import rate_of  # loads SciPy's optimisation, and pandas
+
     slope, states = rate_of(one.tape), one.cell.state_names
     if quantity not in ("adjoint", "last_adjoint", *(f"dL/d{name}" for name in states)):
         raise InputError(f"no line of theory: it is of a state's gradient, not of {quantity}")

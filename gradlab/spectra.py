@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from gradlab.analysis import markup
 from gradlab.analysis.numerals import UNKNOWN, compact, plain, plus_minus
-from gradlab.bptt import Tape
+from gradlab.bptt import Tape, continued
 from gradlab.bptt.forward import STRETCH
+from gradlab.cells import Cell
 from gradlab.checks import positive
 from gradlab.errors import InputError
 
@@ -110,32 +111,46 @@ def spectrum(
     ----------
     Benettin et al. 1980; Shimada & Nagashima 1979; for recurrent networks Engelken, Wolf & Abbott 2023.
     """
-    S, T = tape.cell.state_size, tape.steps
-    if not 1 <= positive("k", k) <= S:
-        raise InputError(f"k must be 1 … S = {S}, got {k}")
-    if every is not None:
-        positive("every", every)
-    longest = T if adjoint else int(tape.ends.max())
-    if not 0 <= warmup < longest:
-        raise InputError(f"warmup must leave at least one of the {longest} steps, got {warmup}")
-    walk = _Walk(tape, k, adjoint, np.random.default_rng(rng))
-    with np.errstate(all="ignore"):
-        walk.go(warmup, every)
-        walk.forget()
-        walk.go(T - warmup, every)
-        return _summary(walk)
+    walk = Walk(tape.cell, tape.steps, tape.ends, k, warmup=warmup, every=every, adjoint=adjoint, rng=rng)
+    walk.take(tape)
+    return walk.spectrum()
 
 
-class _Walk:
-    """k tangents of every sequence on their way, ``(S, K·B)``, and the growth that each QR found."""
+class Walk:
+    """k tangents of every sequence on their way, ``(S, K·B)``, and the growth that each QR found.
 
-    def __init__(self, tape: Tape, k: int, adjoint: bool, rng: np.random.Generator) -> None:
-        self.tape, self.k, self.adjoint = tape, k, adjoint
-        S, B = tape.cell.state_size, tape.x.shape[-1]
-        start = np.linalg.qr(rng.standard_normal((B, S, k)))[0].astype(tape.cell.dtype)
+    Forward in time the tape may come in pieces (:meth:`take`), and what is found does not depend on where they are cut.
+    The parameters are those of :func:`spectrum`; ``steps`` and ``ends (B,)`` are the whole pass's.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        steps: int,
+        ends: NDArray[np.int64],
+        k: int,
+        *,
+        warmup: int = 0,
+        every: int | None = None,
+        adjoint: bool = False,
+        rng: int = 0,
+    ) -> None:
+        S, B = cell.state_size, len(ends)
+        if not 1 <= positive("k", k) <= S:
+            raise InputError(f"k must be 1 … S = {S}, got {k}")
+        if every is not None:
+            positive("every", every)
+        longest = steps if adjoint else int(ends.max())
+        if not 0 <= warmup < longest:
+            raise InputError(f"warmup must leave at least one of the {longest} steps, got {warmup}")
+        self.cell, self.steps, self.ends, self.k, self.adjoint = cell, steps, ends, k, adjoint
+        self.warmup, self.every = warmup, every
+        start = np.linalg.qr(np.random.default_rng(rng).standard_normal((B, S, k)))[0].astype(cell.dtype)
         self.tangents, self.at, self.interval = _flat(start), 0, 1
         #: Beyond this drift in nats less than two digits of the shortest tangent are left: 30 in float64.
-        self.lost = -float(np.log(400.0 * np.finfo(tape.cell.dtype).eps))
+        self.lost = -float(np.log(400.0 * np.finfo(cell.dtype).eps))
+        self._tape: Tape | None = None
+        self._origin, self._known = 0, 0
         self._chunk = slice(0, 0)
         self._local: Any = None
         self.forget()
@@ -146,12 +161,32 @@ class _Walk:
         self.lengths: list[int] = []
         self.counts: list[NDArray[np.int64]] = []
 
-    def go(self, steps: int, every: int | None) -> None:
-        """Carry the tangents on by ``steps``."""
-        end, most = self.at + steps, min(MOST_STEPS, max(1, steps // (QRS_A_BLOCK * BLOCKS)))
+    def take(self, tape: Tape) -> None:
+        """Go as far as ``tape`` allows, which begins where the one before ended."""
+        self._tape = continued(self._tape, self.at - self._origin, tape)
+        self._origin, self._known = self.at, self._known + tape.steps
+        self._chunk = slice(0, 0)
+        with np.errstate(all="ignore"):
+            if self.at < self.warmup:
+                self._go(self.warmup, self.warmup)
+            if self.at == self.warmup:
+                self.forget()
+            if self.at >= self.warmup:
+                self._go(self.steps, self.steps - self.warmup)
+
+    def spectrum(self) -> Spectrum:
+        """Return what was found, when all steps were taken."""
+        with np.errstate(all="ignore"):
+            return _summary(self)
+
+    def _go(self, end: int, steps: int) -> None:
+        """Carry the tangents on to ``end``, or to where the tape ends; ``steps`` are taken there in all."""
+        every, most = self.every, min(MOST_STEPS, max(1, steps // (QRS_A_BLOCK * BLOCKS)))
         self.interval = min(self.interval, most)
         while self.at < end:
             count = min(self.interval if every is None else every, end - self.at)
+            if self.at + count > self._known:
+                return
             moved = self._advance(count)
             frame, logs = graded_qr(_by_sequence(moved, self.k))
             spread = _spread(logs)
@@ -177,8 +212,7 @@ class _Walk:
 
     def _live(self, count: int) -> NDArray[np.int64]:
         """Return how many of the next ``count`` steps each sequence really takes, ``(B,)``."""
-        tape = self.tape
-        taken = count - (tape.steps - tape.ends - self.at) if self.adjoint else tape.ends - self.at
+        taken = count - (self.steps - self.ends - self.at) if self.adjoint else self.ends - self.at
         return np.clip(taken, 0, count)
 
     def _choose_interval(self, count: int, spread: float, most: int) -> None:
@@ -186,7 +220,7 @@ class _Walk:
         self.interval = int(np.clip(allowed, 1, min(2 * self.interval, most)))
 
     def _advance(self, count: int) -> Array:
-        cell, columns = self.tape.cell, self.tangents
+        cell, columns = self.cell, self.tangents
         for place in range(self.at, self.at + count):
             step, ended = self._step(place)
             state = cell.split(columns)
@@ -201,17 +235,18 @@ class _Walk:
         offset = place - self._chunk.start
         t = self._index(place)
         step = type(self._local)(*(array[-1 - offset if self.adjoint else offset] for array in self._local))
-        return step, np.tile(t >= self.tape.ends, self.k)
+        return step, np.tile(t >= self.ends, self.k)
 
     def _index(self, place: int) -> int:
-        return self.tape.steps - 1 - place if self.adjoint else place
+        return self.steps - 1 - place if self.adjoint else place
 
     def _load(self, place: int) -> None:
-        B, T = self.tape.x.shape[-1], self.tape.steps
-        length = min(max(2, STRETCH // (self.tape.cell.state_size * B * self.k)), T - place)
+        assert self._tape is not None
+        length = max(2, STRETCH // (self.cell.state_size * len(self.ends) * self.k))
+        length = min(length, self._known - place)
         self._chunk = slice(place, place + length)
-        first = self._index(place + length - 1) if self.adjoint else place
-        local = self.tape.linearise(slice(first, first + length))
+        first = (self._index(place + length - 1) if self.adjoint else place) - self._origin
+        local = self._tape.linearise(slice(first, first + length))
         self._local = type(local)(*(np.tile(array, self.k) for array in local))
 
 
@@ -247,7 +282,7 @@ def _by_sequence(columns: Array, k: int) -> Array:
     return np.ascontiguousarray(np.moveaxis(columns.reshape(len(columns), k, -1), -1, 0))
 
 
-def _summary(walk: _Walk) -> Spectrum:
+def _summary(walk: Walk) -> Spectrum:
     growth, counts = np.stack(walk.growth), np.stack(walk.counts)
     total, steps = np.cumsum(growth, axis=0), np.cumsum(counts, axis=0)[..., None]
     running = np.where(steps > 0, total / steps, np.nan)
@@ -260,7 +295,7 @@ def _summary(walk: _Walk) -> Spectrum:
         history=history,
         history_steps=np.cumsum(walk.lengths),
         kaplan_yorke=kaplan_yorke(history[-1]),
-        entropy=entropy(history[-1], walk.tape.cell.state_size),
+        entropy=entropy(history[-1], walk.cell.state_size),
         intervals=(min(walk.lengths), max(walk.lengths)),
     )
 

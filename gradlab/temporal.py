@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gradlab.analysis import markup
 from gradlab.analysis.numerals import UNKNOWN, compact, numeral, plain
 from gradlab.bptt import Columns, Tape, parameter_gradients
-from gradlab.cells.base import Pair
+from gradlab.cells.base import Cell, Pair
 from gradlab.checks import positive
 from gradlab.errors import InputError
 from gradlab.propagator import _forward
@@ -314,29 +314,44 @@ def paths(tape: Tape, adjoint: Columns) -> Paths:
     InputError
         for a cell without an additive path.
     """
-    state = tape.cell.additive_state
-    if state is None:
-        raise InputError(f"paths are those of a gated cell with an additive state, got {tape.cell!r}")
-    additive: list[Array] = []
-    everything: list[Array] = []
-    gates: list[Array] = []
-    T, B = tape.steps, tape.x.shape[-1]
-    start = T - np.asarray(adjoint.mantissa.any(axis=1))[::-1].argmax(axis=0)
-    column, exponent = np.zeros((tape.cell.hidden_size, B), tape.cell.dtype), np.zeros(B, np.int64)
-    with np.errstate(all="ignore"):
-        for stretch in reversed(tape.stretches()):
-            local = tape.linearise(stretch)
-            for t in range(stretch.stop, stretch.start, -1):
-                step = type(local)(*(array[t - 1 - stretch.start] for array in local))
-                total = tape.cell.total(step, tape.cell.split(adjoint.mantissa[t]))[state]
-                column = np.where(start == t, total, column)
-                exponent = np.where(start == t, adjoint.exponent[t], exponent)
-                _note(total, adjoint.exponent[t], column, exponent, additive, everything, gates)
-                column = tape.cell.additive(step) * column
-                normalise(column, exponent)
-        last = tape.cell.split(adjoint.mantissa[0])[state]
-        _note(last, adjoint.exponent[0], column, exponent, additive, everything, gates)
-    return Paths(*(np.stack(logs[::-1]) for logs in (additive, everything, gates)))
+    return PathWalk(tape.cell, tape.x.shape[-1]).take(tape, adjoint, whole=True)
+
+
+class PathWalk:
+    """What travels on the additive path, on its way back; the tape may come in pieces, the last one first."""
+
+    def __init__(self, cell: Cell, batch: int) -> None:
+        if cell.additive_state is None:
+            raise InputError(f"paths are those of a gated cell with an additive state, got {cell!r}")
+        self.cell, self.state = cell, cell.additive_state
+        self._column, self._exponent = np.zeros((cell.hidden_size, batch), cell.dtype), np.zeros(batch, np.int64)
+        self._begun = np.zeros(batch, bool)
+
+    def take(self, tape: Tape, adjoint: Columns, *, whole: bool) -> Paths:
+        """Return the norms at the states 1 … n of ``tape``, and at its state 0 too where it is the ``whole`` rest."""
+        additive: list[Array] = []
+        everything: list[Array] = []
+        gates: list[Array] = []
+        cell, column, exponent = self.cell, self._column, self._exponent
+        live = np.asarray(adjoint.mantissa.any(axis=1))
+        begins = ~self._begun & live.any(axis=0)
+        start = np.where(begins, tape.steps - live[::-1].argmax(axis=0), -1)
+        with np.errstate(all="ignore"):
+            for stretch in reversed(tape.stretches()):
+                local = tape.linearise(stretch)
+                for t in range(stretch.stop, stretch.start, -1):
+                    step = type(local)(*(array[t - 1 - stretch.start] for array in local))
+                    total = cell.total(step, cell.split(adjoint.mantissa[t]))[self.state]
+                    column = np.where(start == t, total, column)
+                    exponent = np.where(start == t, adjoint.exponent[t], exponent)
+                    _note(total, adjoint.exponent[t], column, exponent, additive, everything, gates)
+                    column = cell.additive(step) * column
+                    normalise(column, exponent)
+            if whole:
+                last = cell.split(adjoint.mantissa[0])[self.state]
+                _note(last, adjoint.exponent[0], column, exponent, additive, everything, gates)
+        self._column, self._exponent, self._begun = column, exponent, self._begun | begins
+        return Paths(*(np.stack(logs[::-1]) for logs in (additive, everything, gates)))
 
 
 def _note(

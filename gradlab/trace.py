@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import plots
+from gradlab import plots, tracefile
 from gradlab.analysis import markup
 from gradlab.analysis.evidence import Evidence
 from gradlab.analysis.judge import Verdict, judge, together
 from gradlab.analysis.suggestions import Change
-from gradlab.bptt import Gradients, Last, Run, run_backward, run_forward
+from gradlab.bptt import Gradients, Last, Run, SegmentedRun, readout_gradients, run_backward, run_forward
 from gradlab.cells import Cell
 from gradlab.changes import changed
-from gradlab.checks import FLOATS, as_array, finite, float_array
+from gradlab.checks import FLOATS, as_array, finite, float_array, positive
 from gradlab.errors import InputError
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.layers import EXPONENTS, LayerTrace
-from gradlab.losses import Loss, LossFunction, evaluate
-from gradlab.network import READOUT, Layer, Network, cells_of, place_of
+from gradlab.losses import Loss, LossFunction, evaluate, reading
+from gradlab.memory import free_memory
+from gradlab.network import READOUT, Layer, Network, cells_of, output_size, place_of
 from gradlab.scaled import ldexp, log_norm, sequences_first
+from gradlab.segmented import SegmentedTrace, chosen_length
+from gradlab.tracefile import Recalled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +36,13 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 #: The initial state of one layer: its array, or arrays by state name; of two directions, a pair of those.
 StateLike = Array | Mapping[str, Array] | Sequence[Any] | None
+#: Joint initial states ``(S, B)`` by layer and direction.
+Initial = list[list[Array]]
+#: Each sequence's own length, ``(B,)``; None where all have T.
+Ends = NDArray[np.int64] | None
 
 
+@overload
 def trace(
     model: Cell | Network,
     x: Array,
@@ -42,7 +51,29 @@ def trace(
     state: StateLike = None,
     lengths: Sequence[int] | Array | None = None,
     hooks: Iterable[Hook | str] = (),
-) -> Trace:
+    segment_length: None = None,
+) -> Trace: ...
+@overload
+def trace(
+    model: Cell | Network,
+    x: Array,
+    loss: Loss | LossFunction | None = None,
+    *,
+    state: StateLike = None,
+    lengths: Sequence[int] | Array | None = None,
+    hooks: Iterable[Hook | str] = (),
+    segment_length: int,
+) -> Trace | SegmentedTrace: ...
+def trace(
+    model: Cell | Network,
+    x: Array,
+    loss: Loss | LossFunction | None = None,
+    *,
+    state: StateLike = None,
+    lengths: Sequence[int] | Array | None = None,
+    hooks: Iterable[Hook | str] = (),
+    segment_length: int | None = None,
+) -> Trace | SegmentedTrace:
     """Run ``model`` forward over ``x`` and exactly backward, and keep what every timestep says.
 
     Parameters
@@ -55,6 +86,11 @@ def trace(
         there is one state); of a network a list, one such entry (or None) a layer, a pair for two directions.
     lengths : each sequence's own length ``(B,)``, 1 … T; what lies beyond it is not read.
     hooks : :class:`~gradlab.hooks.Hook` objects, or names of built-in ones.
+    segment_length : steps of a segment; of a pass of more steps only the states where segments begin are kept, and each
+        is run again on the way back, so that memory does not grow with T but for what the hooks keep. The answer is
+        then a :class:`~gradlab.segmented.SegmentedTrace`: loss, parameter gradients and what the hooks measured, the
+        same to 1e-12. Unless given, a pass is whole where it fits into half of the memory that is free, and otherwise
+        cut into segments of 16 MiB. A loss that is a function sees all outputs, which are then kept.
 
     Raises
     ------
@@ -69,26 +105,90 @@ def trace(
     >>> float(t.log_norm("dL/dh")[0, 0] / np.log(2))
     -10.0
     """
+    network, given, initial, ends = _checked(model, x, state, lengths)
+    T, B = given.shape[:2]
+    length = _segment_length(network, T, B, ends, segment_length)
+    if length < T:
+        return _in_segments(model, network, given, loss, initial, ends, make_hooks(hooks), length)
+    return _whole(model, network, given, loss, initial, ends, make_hooks(hooks))
+
+
+def whole_trace(
+    model: Cell | Network, x: Array, loss: Loss | LossFunction | None = None, *, hooks: Iterable[Hook | str] = ()
+) -> Trace:
+    """Run as :func:`trace` does, and keep all whatever memory is free, so that bits do not depend on it."""
+    network, given, initial, ends = _checked(model, x, None, None)
+    return _whole(model, network, given, loss, initial, ends, make_hooks(hooks))
+
+
+def _checked(model: Cell | Network, x: Array, state: StateLike, lengths: Any) -> tuple[Network, Array, Initial, Ends]:
     network = Network([model]) if isinstance(model, Cell) else model
     if not isinstance(network, Network):
         raise InputError(f"model must be a gradlab cell or Network, got {type(model).__name__}")
-    columns, ends = _checked_inputs(network, x, lengths)
-    initial = _checked_state(network, state, columns.shape[-1])
-    run = run_forward(network, columns, initial, ends)
-    return Trace(model, run, loss, make_hooks(hooks))
+    given = _checked_shape(network, x)
+    T, B = given.shape[:2]
+    ends = None if lengths is None else _checked_lengths(lengths, T, B)
+    return network, given, _checked_state(network, state, B), ends
 
 
-def _checked_inputs(network: Network, x: Array, lengths: Any) -> tuple[Array, NDArray[np.int64] | None]:
-    """Return x as columns ``(T, D, B)``, zero beyond each sequence's end, and the lengths."""
+def _whole(
+    model: Cell | Network, network: Network, x: Array, loss: Any, initial: Initial, ends: Ends, hooks: list[Hook]
+) -> Trace:
+    return Trace(model, run_forward(network, _columns(network, x, ends, slice(0, len(x))), initial, ends), loss, hooks)
+
+
+def _segment_length(network: Network, T: int, B: int, ends: Any, given: int | None) -> int:
+    """Return the steps of a segment, T or more for a whole pass."""
+    turned = ends is not None and any(len(cells_of(layer)) > 1 for layer in network.layers)
+    if given is None:
+        return T if turned else chosen_length(network, T, B, free_memory())
+    if turned and positive("segment_length", given) < T:
+        raise InputError(
+            "segment_length: in the reverse direction sequences of unequal lengths begin at different steps, which "
+            f"segments cannot; leave lengths out, or give segment_length={T}"
+        )
+    return positive("segment_length", given)
+
+
+def _in_segments(
+    model: Cell | Network,
+    network: Network,
+    x: Array,
+    loss: Any,
+    initial: Initial,
+    ends: Ends,
+    hooks: list[Hook],
+    length: int,
+) -> SegmentedTrace:
+    T, B = x.shape[:2]
+    columns = partial(_columns, network, x, ends)
+    for start in range(0, T, length):
+        columns(slice(start, min(start + length, T)))  # refuses what is not finite before anything is measured
+    O = output_size(network.layers[-1]) if network.readout is None else len(network.readout.W_hy)
+    like = np.zeros((1, B, O), network.dtype)
+    read = None if loss is None else reading(loss, T, like, ends)
+    run = SegmentedRun(network, columns, initial, ends, T, length, read, last=bool(hooks))
+    return SegmentedTrace(model, run, read, hooks, length)
+
+
+def _checked_shape(network: Network, x: Array) -> Array:
     given = as_array("x", x)
-    ends = None if lengths is None or given.ndim != 3 else _checked_lengths(lengths, *given.shape[:2])
-    if ends is not None and given.dtype.name in FLOATS:
-        given = np.where(np.less.outer(np.arange(len(given)), ends)[..., None], given, 0.0)
-    checked = float_array("x", given, ("T", "B", network.input_size))
+    if given.ndim != 3 or given.dtype.name not in FLOATS or 0 in given.shape or given.shape[2] != network.input_size:
+        float_array("x", given, ("T", "B", network.input_size))  # says which
+    return given
+
+
+def _columns(network: Network, x: Array, ends: Ends, steps: slice) -> Array:
+    """Return some steps of x as columns ``(n, D, B)``, zero beyond each sequence's end, checked to be finite."""
+    given = x[steps]
+    if ends is not None:
+        given = np.where(np.less.outer(np.arange(steps.start, steps.stop), ends)[..., None], given, 0.0)
+    name = "x" if not steps.start else f"x[{steps.start}:]"
+    finite(name, given)
     with np.errstate(over="ignore"):
-        columns = np.ascontiguousarray(checked.swapaxes(1, 2), dtype=network.dtype)
-    finite(f"x in {network.dtype}", columns)
-    return columns, ends
+        columns = np.ascontiguousarray(given.swapaxes(1, 2), dtype=network.dtype)
+    finite(f"{name} in {network.dtype}", columns)
+    return columns
 
 
 def _checked_lengths(lengths: Any, T: int, B: int) -> NDArray[np.int64]:
@@ -159,6 +259,7 @@ class Trace:
         self._gradients: list[tuple[Gradients, ...]] | None = None
         self._last: Last | None = None
         self._readout_grad: Array | None = None
+        self._said: Recalled | None = None
         if loss is not None:
             self._backward(loss)
         self.layers = [self._layer_trace(index) for index in range(len(run.tapes))]
@@ -166,6 +267,7 @@ class Trace:
 
     def _backward(self, loss: Loss | LossFunction) -> None:
         self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
+        self._said = Recalled(self.loss, grad)
         loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
         self._gradients, self._readout_grad = run_backward(self._run, loss_grad)
         self._last = Last(self._run, loss_grad, self._gradients)
@@ -277,6 +379,8 @@ class Trace:
 
     def _again(self, layer: int, direction: str, lag: int | None, change: Change) -> Evidence | None:
         """Return the evidence of a layer after the same pass of a changed model; None where it cannot be changed."""
+        if isinstance(self._loss, Recalled):
+            return None  # it knows nothing of other outputs
         network = changed(self._run.network, layer, direction, change)
         if network is None:
             return None
@@ -313,10 +417,7 @@ class Trace:
     def _readout_grads(self) -> dict[str, Array]:
         if self._readout_grad is None:
             return {}
-        grad, batch = self._readout_grad, self._readout_grad.shape[-1]
-        with np.errstate(all="ignore"):
-            weights = np.tensordot(grad, self._run.top, ((0, 2), (0, 2))) / batch
-            return {"W_hy": weights, "b_y": grad.sum(axis=(0, 2)) / batch}
+        return readout_gradients(self._readout_grad, self._run.top)
 
     # --- tables ------------------------------------------------------------------------------------
 
@@ -334,21 +435,13 @@ class Trace:
         InputError
             for a hook whose ``table`` is none of these.
         """
-        return frames.measured(self.hooks, [self._run_row(one) for one in self.passes])
+        rows = [frames.run_row(*_at(one), self._mean_loss, self.overflow_step) for one in self.passes]
+        return frames.measured(self.hooks, rows)
 
     @property
     def _mean_loss(self) -> float:
         with np.errstate(all="ignore"):
             return float("nan") if self.loss is None else float(self.loss.astype(np.float64).mean())
-
-    def _run_row(self, one: LayerTrace) -> dict[str, Any]:
-        return {
-            "layer": one.layer,
-            "direction": one.direction,
-            "status": "diverged" if self.overflow_step else "done",
-            "loss": self._mean_loss,
-            "overflow_step": self.overflow_step,
-        }
 
     def plot(self, *quantities: str, **options: Any) -> Axes:
         """Draw what most want to see first, or what is named; of one layer see :meth:`LayerTrace.plot`.
@@ -360,6 +453,18 @@ class Trace:
             drawn: Axes = self._only("plot").plot(*quantities, **options)
             return drawn
         return plots.overview(self.passes, **options)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the trace as one file (npz and JSON, no pickle), which :func:`gradlab.load_trace` opens.
+
+        Raises
+        ------
+        InputError
+            for a custom cell, whose equations no file can hold.
+        StoreError
+            where the file cannot be written.
+        """
+        return tracefile.save(Path(path), self.model, self._run, self._loss, self._said)
 
     def __repr__(self) -> str:
         return markup.plain(self._title, [(one.name, one.cell) for one in self.passes])
@@ -374,6 +479,24 @@ class Trace:
         T, O, B = self._run.y.shape
         said = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
         return f"Trace: T {T}, B {B}, O {O}, {said}"
+
+
+def load_trace(path: str | Path, *, hooks: Iterable[Hook | str] = ()) -> Trace:
+    """Open what :meth:`Trace.save` wrote: a trace that answers every question; nothing in the file can run.
+
+    Each step is taken again from the h that it had, and the loss reads the outputs again, so all is what it was but for
+    rounding. Of a loss that was a function only what it said is known: a verdict then has no change tried.
+
+    Parameters
+    ----------
+    hooks : what is to be measured of the pass, as for :func:`trace`.
+
+    Raises
+    ------
+    StoreError
+        for a file that cannot be read, or is none of ours.
+    """
+    return Trace(*tracefile.load(Path(path)), make_hooks(hooks))
 
 
 def _at(one: LayerTrace) -> tuple[int, str]:

@@ -145,7 +145,7 @@ def test_a_run_of_which_all_failed_still_has_its_report(
     def fails(*_: Any, **__: Any) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(measuring, "trace", fails)
+    monkeypatch.setattr(measuring, "whole_trace", fails)
     assert command("run", spec, "--workers", "0")[:2] == (1, "results/tiny/report.html\n")
     assert "16 failed of 16 runs" in Path("results/tiny/report.html").read_text(encoding="utf-8")
 

@@ -9,13 +9,13 @@ import gradlab
 
 ROOT = Path(gradlab.__file__).parent
 FLOORS = [
-    ("errors", "files", "checks", "workspace", "scaled", "schema", "initialise"),
+    ("errors", "files", "memory", "checks", "workspace", "scaled", "schema", "initialise"),
     ("cells",),
-    ("losses", "network", "changes", "tasks"),
+    ("losses", "network", "archive", "changes", "tasks"),
     ("bptt",),
     ("analysis", "theory", "lanczos", "jacobians", "spectra", "propagator", "temporal"),
     ("facts", "plots", "layers", "hooks"),
-    ("trace", "selfcheck"),
+    ("segmented", "tracefile", "trace", "selfcheck"),
     ("truths", "report", "adapters", "training", "watch"),
     ("study",),
     ("cli", "__main__"),

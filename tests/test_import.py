@@ -24,12 +24,38 @@ def test_import_is_light() -> None:
     assert fresh(f"import sys, gradlab; print(sorted(set({HEAVY!r}) & set(sys.modules)))") == "[]"
 
 
+@pytest.mark.parametrize("command", [["--help"], ["--version"]])
+def test_help_loads_no_numbers(command: list[str]) -> None:
+    """What starts the command line is the parser alone: no NumPy, and nothing that stands on it."""
+    code = f"""
+import contextlib, io, sys
+from gradlab.__main__ import main
+sys.argv = ["gradlab", *{command!r}]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+print(sorted(set({(*HEAVY[:-1], "numpy", "jinja2", "distributed")!r}) & set(sys.modules)))
+"""
+    assert fresh(code) == "[]"
+
+
 def test_a_pass_needs_no_plotting_and_no_torch() -> None:
     code = """
 import sys, numpy as np, gradlab as gl
 trace = gl.trace(gl.RNN.init(1, 2, rng=0), np.zeros((3, 1, 1)), gl.projection(np.ones((1, 2))))
 trace.log_norm("adjoint"), trace.frame(), trace.jacobians.norm(2)
+trace.param_grads, trace.spectrum(1), trace.loss
 print(sorted({"matplotlib", "seaborn", "torch", "pydantic"} & set(sys.modules)))
+"""
+    assert fresh(code) == "[]"
+
+
+def test_gradients_need_neither_tables_nor_statistics() -> None:
+    """Of the second in which all of gradlab is loaded, pandas and scipy.stats are the larger part."""
+    code = """
+import sys, numpy as np, gradlab as gl
+trace = gl.trace(gl.RNN.init(1, 2, rng=0), np.zeros((3, 1, 1)), gl.projection(np.ones((1, 2))))
+trace.grad, trace.param_grads, trace.log_norm("adjoint"), trace.rate(), trace.jacobians.norm(2), trace.spectrum(1)
+print(sorted({"pandas", "pyarrow", "scipy.stats", "scipy.optimize"} & set(sys.modules)))
 """
     assert fresh(code) == "[]"
 

@@ -15,18 +15,19 @@ with the effective number that were watched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from gradlab.analysis import markup
-from gradlab.analysis.factors import arranged, combinations, ran
 from gradlab.analysis.increments import FIRST_LAG, checked, lengths
 from gradlab.analysis.numerals import compact, plain
 from gradlab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What the columns horizon_e and horizon_1pct of ``runs`` have left of the norm at lag 1.
 FRACTIONS = {"horizon_e": float(np.exp(-1.0)), "horizon_1pct": 0.01}
@@ -127,6 +128,8 @@ def horizon(log_norm: ArrayLike, fraction: float) -> Horizon:
 
 def survival(steps: ArrayLike, reached: ArrayLike) -> Horizon:
     """Return the estimate from how long each was seen, ``(n,)``, and whether it was below by then, ``(n,)``."""
+    from scipy import stats  # half of the time in which all of gradlab is loaded
+
     seen, event = np.asarray(steps, np.float64), np.asarray(reached, bool)
     if not seen.size:
         return Horizon(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, 0)
@@ -167,6 +170,10 @@ def horizon_table(runs: pd.DataFrame, by: Sequence[str] | None = None, *, value:
     InputError
         If a column is missing or ``value`` is another.
     """
+    import pandas as pd
+
+    from gradlab.analysis.factors import arranged, combinations, ran
+
     if value not in FRACTIONS:
         raise InputError(f"value: expected one of {sorted(FRACTIONS)}, got {value!r}")
     groups = combinations(runs) if by is None else list(by)
@@ -197,8 +204,8 @@ def _bounds(above: NDArray[np.float64], watched: NDArray[np.int64]) -> tuple[NDA
     """
     number = watched / np.concatenate([[1.0], above[:-1]])
     still = number * above
-    low = stats.beta.ppf(0.025, still, number - still + 1)
-    high = stats.beta.ppf(0.975, still + 1, number - still)
+    low = special.betaincinv(still, number - still + 1, 0.025)
+    high = special.betaincinv(still + 1, number - still, 0.975)
     return np.where(still > 0, low, 0.0), high
 
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from gradlab.analysis import markup
 from gradlab.analysis.increments import (
@@ -35,6 +35,9 @@ from gradlab.analysis.increments import (
 )
 from gradlab.analysis.numerals import estimate, factor
 from gradlab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["BURN_IN_MOST", "BURN_IN_SHARE", "FEWEST_FOR_INTERVAL", "FIRST_LAG", "Rate", "across_seeds", "rate"]
 
@@ -166,7 +169,7 @@ def across_seeds(runs: pd.DataFrame, by: Sequence[str], value: str = "rate", *, 
     keyed = runs[list(by)].assign(**{value: used})
     groups = keyed.groupby(list(by), dropna=False, observed=True)[value]
     table = groups.agg(["mean", "std", "count", "size"]).reset_index()
-    quantile = stats.t.ppf((1 + level) / 2, np.maximum(table["count"] - 1, 1))
+    quantile = special.stdtrit(np.maximum(table["count"] - 1, 1), (1 + level) / 2)
     half = quantile * table["std"] / np.sqrt(table["count"])
     return table[list(by)].assign(
         **{value: table["mean"], f"{value}_low": table["mean"] - half, f"{value}_high": table["mean"] + half},
@@ -180,5 +183,5 @@ def _half_width(series: NDArray[np.float64], level: float, exact: float) -> tupl
     if series.size < FEWEST_FOR_INTERVAL:
         return np.nan, np.nan, np.nan
     found = fit(series, np.ones((series.size, 1)), exact)
-    half = 0.0 if found.freedom == np.inf else stats.t.ppf((1 + level) / 2, found.freedom) * found.errors[0]
+    half = 0.0 if found.freedom == np.inf else special.stdtrit(found.freedom, (1 + level) / 2) * found.errors[0]
     return float(half), found.autocorrelation, found.effective

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from gradlab.analysis import markup
 from gradlab.analysis.increments import (
@@ -261,7 +261,7 @@ def _fit(profile: _Profile, *columns: Array) -> Fit:
 def _halves(found: Fit, level: float = LEVEL) -> Array:
     if found.freedom == np.inf:
         return np.zeros_like(found.errors)
-    return np.asarray(stats.t.ppf((1 + level) / 2, found.freedom) * found.errors)
+    return np.asarray(special.stdtrit(found.freedom, (1 + level) / 2) * found.errors)
 
 
 def _give_or_take(value: float, half: float) -> str:

@@ -42,8 +42,8 @@ def step_rows(quantity: str, logs: NDArray[np.float64], t: Array, lag: Array, al
     with np.errstate(all="ignore"):
         mean = np.where(finite, logs, 0.0).sum(axis=1) / finite.sum(axis=1)
     return {
-        "t": t[:, 0],
-        "lag": lag[:, 0],
+        "t": t[:, 0].copy(),  # a view would keep all columns
+        "lag": lag[:, 0].copy(),
         "quantity": quantity,
         "mean_log": mean,
         "q05": low,

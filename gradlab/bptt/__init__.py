@@ -4,19 +4,24 @@ from gradlab.bptt.backward import Columns, Gradients, backward, contribution_nor
 from gradlab.bptt.forward import Tape, follow, forward
 from gradlab.bptt.last import Last
 from gradlab.bptt.layers import Run, output_of, run_backward, run_forward, turned
+from gradlab.bptt.segments import Segment, SegmentedRun, continued, readout_gradients
 
 __all__ = [
     "Columns",
     "Gradients",
     "Last",
     "Run",
+    "Segment",
+    "SegmentedRun",
     "Tape",
     "backward",
+    "continued",
     "contribution_norms",
     "follow",
     "forward",
     "output_of",
     "parameter_gradients",
+    "readout_gradients",
     "run_backward",
     "run_forward",
     "sequence_norms",

@@ -52,9 +52,17 @@ def _last_step_only(
     for pair in final or ():
         for array, end in zip(pair, at, strict=False):
             arrives = arrives | ((steps == end) & array.any(axis=0))
-    last = arrives.argmax(axis=0) + 1 if reverse else T - arrives[::-1].argmax(axis=0)
-    elsewhere = steps != last
-    if not (arrives & elsewhere).any():
+    last = last_steps(arrives, reverse=reverse)
+    if last is None:
         return None
+    elsewhere = steps != last
     kept = [[np.where(end == last, array, 0.0) for array, end in zip(pair, at, strict=False)] for pair in final or ()]
     return np.where(elsewhere[:, None], 0.0, grad).astype(grad.dtype), kept if final else None
+
+
+def last_steps(arrives: NDArray[np.bool_], *, reverse: bool) -> NDArray[np.int64] | None:
+    """Return the last step, as a direction runs, at which something ``arrives (T, B)``; None where all is there."""
+    T = len(arrives)
+    last = arrives.argmax(axis=0) + 1 if reverse else T - arrives[::-1].argmax(axis=0)
+    elsewhere = np.arange(1, T + 1)[:, None] != last
+    return last if (arrives & elsewhere).any() else None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.bptt.backward import Columns, Gradients, backward
-from gradlab.bptt.forward import Tape, forward
+from gradlab.bptt.forward import Tape, follow, forward
 from gradlab.network import Network, cells_of
 
 Array = NDArray[Any]
@@ -29,13 +29,26 @@ class Run:
     y: Array
 
 
-def run_forward(network: Network, x: Array, initial: Sequence[Sequence[Array]], lengths: Lengths) -> Run:
-    """Run the network over ``x (T, D, B)`` from joint initial states, one ``(S, B)`` a layer and direction."""
+def run_forward(
+    network: Network,
+    x: Array,
+    initial: Sequence[Sequence[Array]],
+    lengths: Lengths,
+    outputs: Sequence[Sequence[Array]] | None = None,
+) -> Run:
+    """Run the network over ``x (T, D, B)`` from joint initial states, one ``(S, B)`` a layer and direction.
+
+    ``outputs (T, H, B)``, as each direction ran, are those that it had when it ran before, and is to have again.
+    """
     tapes, sequence = [], x
-    for layer, starts in zip(network.layers, initial, strict=True):
-        pair = [forward(cells_of(layer)[0], sequence, starts[0], lengths)]
-        if len(starts) > 1:
-            pair.append(forward(cells_of(layer)[1], turned(sequence, lengths), starts[1], lengths))
+    for index, (layer, starts) in enumerate(zip(network.layers, initial, strict=True)):
+        pair: list[Tape] = []
+        for place, (cell, start) in enumerate(zip(cells_of(layer), starts, strict=True)):
+            inputs = turned(sequence, lengths) if place else sequence
+            if outputs is None:
+                pair.append(forward(cell, inputs, start, lengths))
+            else:
+                pair.append(follow(cell, inputs, start, outputs[index][place], lengths)[0])
         tapes.append(tuple(pair))
         sequence = output_of(pair, lengths)
     if network.readout is None:

@@ -15,14 +15,17 @@ class ContributionsHook(TableHook):
     """Quantities contribution_<parameter> of ``steps``: ln of the norm of step t's part of the batch-mean gradient."""
 
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return one row a parameter and true step; they belong to the batch, so quantiles are the mean itself.
+        """Return one row a parameter and step, as the cell ran; of the batch, so that quantiles are the mean itself.
 
         The lag is that of the longest sequence.
         """
-        t = np.arange(1, segment.tape.ends.max() + 1)[:, None]
-        lag = t[::-1] - 1 if segment.direction == "forward" else t - 1
+        n, longest, forward = segment.tape.steps, int(segment.ends.max()), segment.direction == "forward"
+        before = segment.start if forward else segment.steps - segment.start - n
+        t = np.arange(before + 1, min(before + n, longest) + 1)[:, None]
+        lag, order = longest - t if forward else t - 1, slice(None, None, 1 if forward else -1)
         where = {"layer": segment.layer, "direction": segment.direction}
         found = segment.param_contributions()
         return [
-            where | step_rows(f"contribution_{name}", logs[: len(t), None], t, lag) for name, logs in found.items()
+            where | step_rows(f"contribution_{name}", logs[: len(t), None][order], t[order], lag[order])
+            for name, logs in found.items()
         ], {}

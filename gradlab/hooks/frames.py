@@ -33,15 +33,22 @@ def rows(hooks: Iterable[Hook]) -> dict[str, pd.DataFrame]:
     InputError
         for a hook whose ``table`` is none of these.
     """
-    import pandas as pd
-
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in schema.TABLES if name != "runs"}
     for hook in hooks:
         if hook.table not in parts:
             raise InputError(f"{type(hook).__name__}.table: {unknown('table', hook.table, parts)}")
         parts[hook.table].append(hook.frame())
     filled = {name: [frame for frame in frames if len(frame)] for name, frames in parts.items()}
-    return {name: pd.concat(f, ignore_index=True) if f else pd.DataFrame() for name, f in filled.items()}
+    return {name: _together(frames) for name, frames in filled.items()}
+
+
+def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames below each other; a single one is not copied."""
+    import pandas as pd
+
+    if len(frames) == 1:
+        return frames[0]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def measured(hooks: Sequence[Hook], runs: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame]:
@@ -49,6 +56,17 @@ def measured(hooks: Sequence[Hook], runs: Sequence[dict[str, Any]]) -> dict[str,
     import pandas as pd
 
     return {"runs": _with_summaries(pd.DataFrame(runs), hooks), **rows(hooks)}
+
+
+def run_row(layer: int, direction: str, loss: float, overflow_step: int) -> dict[str, Any]:
+    """Return what a row of ``runs`` has whatever the hooks."""
+    return {
+        "layer": layer,
+        "direction": direction,
+        "status": "diverged" if overflow_step else "done",
+        "loss": loss,
+        "overflow_step": overflow_step,
+    }
 
 
 def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:

@@ -18,16 +18,20 @@ class GatesHook(TableHook):
     """
 
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return activity and saturation of every gate, and the share that is saturated over all of them."""
+        """Return activity and saturation of every gate; kept is each one's saturated share, nan beyond ends."""
         units = segment.gates or {"h": segment.states["h"][1:]}
         within = segment.lag[1:] >= 0
         indices = np.arange(1, segment.tape.steps + 1)
-        rows, shares = [], []
+        rows, shares = [], {}
         for name, values in units.items():
             share = saturated(name, values).mean(axis=-1)
-            shares.append(share[within].mean())
+            shares[name] = np.where(within, share, np.nan)
             with np.errstate(all="ignore"):
                 activity, shared = np.log(np.abs(values).mean(axis=-1)), np.log(share)
             for quantity, logs in ((f"gate_{name}", activity), (f"saturation_{name}", shared)):
                 rows.append(segment.rows(quantity, np.where(within, logs, np.nan), indices))
-        return rows, {"saturation": float(np.mean(shares))}
+        return rows, shares
+
+    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+        """Return the share that is saturated, over all gates."""
+        return {"saturation": float(np.mean([share[~np.isnan(share)].mean() for share in kept.values()]))}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from gradlab.analysis.decay import Decay, by_lag
 from gradlab.analysis.horizons import FRACTIONS
+from gradlab.analysis.words import word_of
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
@@ -15,24 +15,22 @@ class GradientsHook(TableHook):
     """Quantities adjoint, last_adjoint, dL/dh, dL/dc, direct, dL/dx, dL/da_<gate>; the rate's columns of ``runs``."""
 
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return the norms of every quantity, and the rate with all that follows from it."""
-        rows = []
-        for quantity in segment.quantities:
-            logs = segment.log_norm(quantity)
-            indices = np.arange(segment.tape.steps + 1)[-len(logs) :]
-            rows.append(segment.rows(quantity, logs, indices))
-        return rows, _summary(segment)
+        """Return the norms of every quantity; kept are those of the last loss step's gradient."""
+        logs = {name: segment.log_norm(name)[-len(segment.own) :] for name in segment.quantities}
+        rows = [segment.rows(name, found, segment.own[-len(found) :]) for name, found in logs.items()]
+        return rows, {"last": logs["last_adjoint"]}
 
-
-def _summary(segment: LayerTrace) -> dict[str, Any]:
-    found, horizons = segment.rate(), {name: segment.horizon(fraction) for name, fraction in FRACTIONS.items()}
-    return {
-        "rate": found.rate,
-        "rate_low": found.low,
-        "rate_high": found.high,
-        "window": found.window,
-        **{name: estimate.steps for name, estimate in horizons.items()},
-        "censored": horizons["horizon_1pct"].censored,
-        "shape": segment.shape().word,
-        "verdict": segment.word(),
-    }
+    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+        """Return the rate, with all that follows from it."""
+        found = Decay(by_lag(kept["last"], segment.ends), segment.ends, segment.overflow_step, segment.above)
+        rate, horizons = found.rate(), {name: found.horizon(fraction) for name, fraction in FRACTIONS.items()}
+        return {
+            "rate": rate.rate,
+            "rate_low": rate.low,
+            "rate_high": rate.high,
+            "window": rate.window,
+            **{name: estimate.steps for name, estimate in horizons.items()},
+            "censored": horizons["horizon_1pct"].censored,
+            "shape": found.shape.word,
+            "verdict": word_of(found.evidence()),
+        }

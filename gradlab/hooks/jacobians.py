@@ -30,10 +30,11 @@ class JacobiansHook(TableHook):
         self.steps = steps
 
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return norms and condition numbers of the sampled steps, and their medians."""
-        T = segment.tape.steps
+        """Return norms and condition numbers of the sampled steps; kept are those of which medians are taken."""
+        T, start = segment.steps, segment.start
         count = T if self.steps == "all" else min(int(self.steps), T)
-        chosen = np.unique(np.linspace(1, T, count).round().astype(int))
+        sampled = np.unique(np.linspace(1, T, count).round().astype(int)) - start
+        chosen = sampled[(sampled >= 1) & (sampled <= segment.tape.steps)]
         values = segment.jacobians.singular_values(steps=chosen.tolist())
         with np.errstate(all="ignore"):
             measured = {
@@ -44,11 +45,12 @@ class JacobiansHook(TableHook):
                 "jac_min": np.log(values[..., -1]),
             }
         measured["jac_fro"][values[..., 0] == 0] = -np.inf
-        summary = {
-            "jac_norm2_median": _median_exp(measured["jac_norm2"]),
-            "jac_cond_median": _median_exp(measured["jac_cond"]),
-        }
-        return [segment.rows(name, logs, chosen) for name, logs in measured.items()], summary
+        kept = {name: measured[name] for name in ("jac_norm2", "jac_cond")}
+        return [segment.rows(name, logs, chosen) for name, logs in measured.items()], kept
+
+    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+        """Return the medians of the largest singular value and of the condition number."""
+        return {f"{name}_median": _median_exp(logs) for name, logs in kept.items()}
 
 
 def _median_exp(logs: NDArray[np.float64]) -> float:

@@ -6,19 +6,31 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.hooks.base import TableHook
+from gradlab.hooks.base import Info, TableHook
 from gradlab.layers import LayerTrace
+from gradlab.temporal import PathWalk
 
 
 class PathsHook(TableHook):
     """Quantities path_additive, path_gates and path_all; path_share of ``runs``. A vanilla RNN has none of them."""
 
+    def begin(self, info: Info) -> None:
+        """Start with empty tables, and at the end of the paths."""
+        super().begin(info)
+        gated = [place for place in info.layers if place[2].additive_state is not None]
+        self._walks = {(layer, direction): PathWalk(cell, info.batch) for layer, direction, cell in gated}
+
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return the norms on each path, and the mean additive share at the initial state."""
-        if segment.cell.additive_state is None:
-            return [], {"path_share": float("nan")}
-        found = segment.paths()
-        indices = np.arange(segment.tape.steps + 1)
+        """Return the norms on each path; kept is the additive share."""
+        walk = self._walks.get((segment.layer, segment.direction))
+        if walk is None:
+            return [], {"share": np.full((1, 1), np.nan)}
+        found = walk.take(segment.tape, segment.last_adjoint, whole=segment.start == 0)
         parts = {"path_additive": found.additive, "path_gates": found.gates, "path_all": found.everything}
-        rows = [segment.rows(name, np.where(segment.lag < 0, np.nan, logs), indices) for name, logs in parts.items()]
-        return rows, {"path_share": float(found.share[0].mean())}
+        beyond = segment.lag[segment.own] < 0
+        rows = [segment.rows(name, np.where(beyond, np.nan, logs), segment.own) for name, logs in parts.items()]
+        return rows, {"share": found.share[:1]}
+
+    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+        """Return the mean additive share at the initial state."""
+        return {"path_share": float(kept["share"][0].mean())}

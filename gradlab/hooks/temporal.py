@@ -9,7 +9,7 @@ import numpy as np
 from gradlab.analysis.steps import step_rows
 from gradlab.checks import COUNT
 from gradlab.errors import InputError
-from gradlab.hooks.base import TableHook
+from gradlab.hooks.base import Info, TableHook
 from gradlab.layers import LayerTrace
 
 #: Loss steps that are kept unless all are asked for: enough for a map, few rows at any length.
@@ -26,6 +26,12 @@ class TemporalHook(TableHook):
         if steps != "all" and not COUNT.fullmatch(steps):
             raise InputError(f'temporal:{steps}: expected "all" or a number of loss steps of at least 1, got "{steps}"')
         self.steps = steps
+
+    def begin(self, info: Info) -> None:
+        """Start with an empty table; every pair of steps is looked at, so the pass must be one segment."""
+        if not info.whole:
+            raise InputError(f'hook "temporal" sees all steps at once; give gl.trace segment_length={info.steps}')
+        super().begin(info)
 
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return a row a kept loss step and state; loss steps at which nothing is read are not kept."""

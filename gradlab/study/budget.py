@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from operator import itemgetter
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Self
 
@@ -18,6 +17,7 @@ from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
 from gradlab.hooks.temporal import KEPT
 from gradlab.jacobians import CHUNK
+from gradlab.memory import free_memory
 from gradlab.study.measure import measure
 from gradlab.study.plan import GROUP, MANY_STEPS, THIN, Configuration, Plan
 from gradlab.study.progress import counted, duration
@@ -350,19 +350,6 @@ def expected(
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def free_memory() -> float | None:
-    """Return the bytes that are free, or all there are where only that is known, or None."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _rows(size: Size, kept: float) -> float:

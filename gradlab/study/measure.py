@@ -26,7 +26,7 @@ from gradlab.study.plan import Configuration, Group
 from gradlab.study.train import training
 from gradlab.tasks import TASKS, Held, Task
 from gradlab.tasks.registry import adopt
-from gradlab.trace import trace
+from gradlab.trace import whole_trace
 from gradlab.training import Training
 from gradlab.training.standing import DIVERGED, SOLVED
 
@@ -153,7 +153,7 @@ def _traced(config: Configuration, thin: bool, model: Cell | Network | None = No
     """Return what the hooks measure of the configuration's batch in one pass of ``model`` (as drawn unless given)."""
     x, loss = data(config)
     hooks = [make_hook(name) for name in config.values["hooks"]]
-    found = trace(network(config) if model is None else model, x, loss, hooks=hooks).measured()
+    found = whole_trace(network(config) if model is None else model, x, loss, hooks=hooks).measured()
     if thin and "steps" in found:
         found["steps"] = thinned(found["steps"])
     found["runs"] = found["runs"].assign(error=_reason, traceback="")
@@ -194,7 +194,7 @@ def _tested(config: Configuration, task: Task, model: Cell | Network) -> tuple[f
     values, losses, scores = config.values, list[float](), list[float]()
     batches = task.test.batches(values["length"], values["batch"], at=_at(values), seed=_seed(values["seed"], TEST))
     for x, loss in islice(batches, -(-TESTED // values["batch"])):
-        outputs = trace(model, x).outputs
+        outputs = whole_trace(model, x).outputs
         value, _ = loss.evaluate(outputs)
         losses.append(float(value.astype(np.float64).mean()))
         scores.append(_score(task, outputs, loss))

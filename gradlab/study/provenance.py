@@ -15,7 +15,7 @@ from typing import Any
 from gradlab import __version__
 from gradlab.errors import StoreError
 from gradlab.files import write_whole
-from gradlab.study.budget import free_memory
+from gradlab.memory import free_memory
 from gradlab.study.plan import NUMERICS, THIN
 
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn")

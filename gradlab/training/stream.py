@@ -15,7 +15,7 @@ from gradlab.errors import InputError
 from gradlab.losses import At, Loss, LossFunction
 from gradlab.network import Network
 from gradlab.tasks import Task
-from gradlab.trace import trace
+from gradlab.trace import whole_trace
 
 Array = NDArray[Any]
 Batch = tuple[Array, Loss | LossFunction]
@@ -61,4 +61,4 @@ class Stream:
             raise InputError('a score is what a gradlab task says; of a function of one\'s own take Until("loss", …)')
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(SCORED, step)))
         x, loss = self.task.test.sample(self.length, self.batch, at=self.at, rng=rng)
-        return float(self.task.score(trace(model, x).outputs, loss).mean())
+        return float(self.task.score(whole_trace(model, x).outputs, loss).mean())

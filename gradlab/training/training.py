@@ -18,7 +18,7 @@ from gradlab.losses import At
 from gradlab.network import Network
 from gradlab.scaled import ldexp
 from gradlab.tasks import Task
-from gradlab.trace import Trace, trace
+from gradlab.trace import Trace, whole_trace
 from gradlab.training import checkpoint
 from gradlab.training.clipping import Clip, Clipped
 from gradlab.training.omega import check_regularised, omega_gradients
@@ -212,7 +212,7 @@ class Training:
         """Take one step, and let it count by one assignment; observers see it after that."""
         before = self.standing
         x, loss = self.stream(before.step)
-        seen = trace(before.model, x, loss)
+        seen = whole_trace(before.model, x, loss)
         mean, grad = _mean_loss(seen), self._gradient(seen)
         reason = _not_finite(seen, mean, grad)
         self._note(before.step, (mean, grad.norm, grad.kept))
