@@ -16,19 +16,23 @@ from scipy.sparse.linalg import LinearOperator
 
 from gradlab.bptt import Tape
 from gradlab.checks import choice
+from gradlab.cores import share_out
 from gradlab.errors import InputError
-from gradlab.lanczos import largest_singular_values
+from gradlab.lanczos import Product, largest_singular_value, largest_singular_values
 
 Array = NDArray[Any]
-#: Numbers that one chunk of dense Jacobians, or of applied vectors, may hold: 16 MiB in float64.
-CHUNK = 2**21
+#: Numbers that one chunk of dense Jacobians, or of applied vectors, may hold: 4 MiB in float64.
+CHUNK = 2**19
 METHODS = ("lapack", "gram", "lanczos")
-#: Lanczos pays from this S on, for the largest value alone: what was measured stands in ``singular_values``.
-LANCZOS_FROM = 256
-#: Jacobians that are iterated together: more would not let the Krylov bases stay in the cache.
-LANCZOS_COLUMNS = 64
+#: Lanczos pays from this S on, for the largest value alone; what was measured stands in ``singular_values``.
+LANCZOS_FROM = 32
+#: Jacobians that are iterated together, for the largest value alone and for several, whose Krylov bases are kept: more
+#: would not stay in the cache.
+LANCZOS_COLUMNS, LANCZOS_BASES = 256, 64
 #: Of a value this far below the largest, squares keep 1e-16/DIGITS_LOST² = 1e-11 relative; beyond HUGE they overflow.
 DIGITS_LOST, HUGE = 3e-3, 1e140
+#: A sum this far below the squares that it is made of, or out of this range, is not taken.
+CANCELLED, SAFE = 1e-2, (1e-200, 1e200)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +109,19 @@ class Jacobians:
         choice("norm", str(ord), ("2", "fro"))
         if str(ord) == "2":
             return np.asarray(self.singular_values(1, steps=steps)[..., 0])
-        return self._collect(lambda chosen: _frobenius(self._dense(chosen)), (), steps)
+        return self._collect(self._frobenius, (), steps)
+
+    def _frobenius(self, steps: NDArray[np.int64]) -> Array:
+        """Return ``(n, B)``: in closed form where the cell has one whose digits are good, else of dense matrices."""
+        closed = self.tape.cell.frobenius_squared(self._local(steps))
+        if closed is None:
+            return _frobenius(self._dense(steps))
+        square, parts = (np.asarray(part, np.float64).reshape(len(steps), -1) for part in closed)
+        good = ((square > CANCELLED * parts) & (square > SAFE[0]) & (parts < SAFE[1])).all(axis=-1)
+        norms = np.sqrt(square)
+        if not good.all():
+            norms[~good] = _frobenius(self._dense(steps[~good]))
+        return norms
 
     def singular_values(
         self, k: int | None = None, *, steps: Sequence[int] | None = None, method: str = "auto"
@@ -117,21 +133,22 @@ class Jacobians:
         steps : the t wanted, 1 … T; all unless given.
         method : "lapack", the SVD of each dense J; "gram", the eigenvalues of JᵀJ, the largest exact to 3e-15;
             "lanczos", nothing formed, stopped by a residual that bounds the error by 5e-11, a run for each value.
-            "auto" takes "lapack" for all of them, "lanczos" for the largest alone from S = 256 on, else "gram".
-            Where a value that was asked for is so far below the largest that its square has lost digits, LAPACK's
-            takes its place.
+            "auto" takes "lapack" for all of them, "lanczos" for the largest alone from S = 32 on, else "gram".
+            Where a value that was asked for is so far below the largest that its square has lost digits, or did not
+            converge, LAPACK's takes its place.
 
         Notes
         -----
-        Measured, random cells (scale 1), B 32, one core, ms a Jacobian; further values cost Lanczos as much each:
+        Chunks of steps are shared out over the cores that BLAS may use. Measured on one of them, random cells (scale
+        1), μs a Jacobian: RNN, LSTM, GRU of H units, S of them or twice as many; further values cost Lanczos more:
 
-        ====  =======  =======  ====================
-        S     LAPACK   Gram     Lanczos, the largest
-        ====  =======  =======  ====================
-        128   0.8–1.1  0.6–0.9  0.7–1.8
-        256   4.9–6.3  2.9–4.2  1.9–5.1
-        512   33–44    16–27    5–13
-        ====  =======  =======  ====================
+        ===  ==============  ==============  ====================
+        H    LAPACK          Gram            Lanczos, the largest
+        ===  ==============  ==============  ====================
+        32   43, 144, 45     34, 115, 33     16, 63, 41
+        64   154, 706, 173   124, 502, 144   49, 200, 150
+        128  941, 4952, 880  757, 4346, 642  125, 664, 377
+        ===  ==============  ==============  ====================
         """
         S = self.shape[-1]
         if k is not None and not 1 <= k <= S:
@@ -155,13 +172,17 @@ class Jacobians:
     def _by_lanczos(self, steps: NDArray[np.int64], k: int) -> Array:
         """Return ``(n, B, k)`` for the n ``steps`` (0-based), all of them side by side."""
         cell, local, (_, B, S, _) = self.tape.cell, self._local(steps), self.shape
-        values = largest_singular_values(
-            lambda v: np.concatenate(cell.jvp(local, cell.split(v))),
-            lambda u: np.concatenate(cell.vjp(local, cell.split(u))[0]),
-            S,
-            len(steps) * B,
-            k,
-        )
+        columns = len(steps) * B
+
+        def square(local: Any) -> Product:
+            return lambda v: _joint(cell.vjp(local, cell.jvp(local, cell.split(v)))[0])
+
+        if k == 1:
+            values = largest_singular_value(
+                lambda live: square(type(local)(*(array[..., live] for array in local))), S, columns
+            )
+        else:
+            values = largest_singular_values(square(local), S, columns, k)
         return values.reshape(len(steps), B, k)
 
     def log_abs_det(self, *, dense: bool = True) -> NDArray[np.float64]:
@@ -185,10 +206,14 @@ class Jacobians:
         T, B, S, _ = self.shape
         wanted = np.arange(T) if steps is None else np.array([self._index(t) for t in steps])
         answer = np.empty((len(wanted), B, *tail))
-        together = LANCZOS_COLUMNS // B if method == "lanczos" else CHUNK // (B * S * S)
+        columns = LANCZOS_COLUMNS if tail == (1,) else LANCZOS_BASES
+        together = columns // B if method == "lanczos" else CHUNK // (B * S * S)
+
+        def ask(places: NDArray[np.int64]) -> None:
+            answer[places] = question(wanted[places])
+
         with np.errstate(all="ignore"):
-            for places in _chunks(np.arange(len(wanted)), max(1, together)):
-                answer[places] = question(wanted[places])
+            share_out(ask, _chunks(np.arange(len(wanted)), max(1, together)))
         answer[wanted[:, None] >= self.tape.ends] = np.nan
         return answer
 
@@ -233,6 +258,11 @@ class Jacobians:
 
 def _chunks(indices: NDArray[np.int64], length: int) -> list[NDArray[np.int64]]:
     return [indices[start : start + length] for start in range(0, len(indices), length)]
+
+
+def _joint(state: tuple[Array, ...]) -> Array:
+    """Return the states ``(H, N)`` as one array ``(S, N)``."""
+    return state[0] if len(state) == 1 else np.concatenate(state)
 
 
 def _side_by_side(array: Array) -> Array:

@@ -1,7 +1,7 @@
 """Largest singular values of many matrices at once, none of them formed: Lanczos on AᵀA, one product for all.
 
-Full reorthogonalisation keeps the Krylov basis orthogonal to rounding; a Ritz value is accepted by its residual, which
-bounds its error, never by how little it moved.
+A Ritz value is accepted by its residual, which bounds its error, never by how little it moved. For the largest value
+alone no basis is kept; for several, full reorthogonalisation keeps it orthogonal to rounding.
 """
 
 from __future__ import annotations
@@ -21,9 +21,91 @@ RESIDUAL = 1e-10
 ENDED = 1e-13
 #: Steps before the first look at the residual, and between two looks.
 FIRST, EVERY = 12, 4
+#: The same where no basis is kept, and the most steps, in units of S.
+FIRST_ALONE, EVERY_ALONE, MOST_ALONE = 16, 8, 2
+#: Halvings of a bracket of an eigenvalue; Newton's steps need about five.
+MOST_HALVINGS = 100
 
 
-def largest_singular_values(apply: Product, back: Product, size: int, columns: int, k: int = 1) -> NDArray[np.float64]:
+@np.errstate(all="ignore")
+def largest_singular_value(narrowed: Callable[[Array], Product], size: int, columns: int) -> NDArray[np.float64]:
+    """Return the largest singular value of N matrices A ``(S, S)``, ``(N,)``; nan where it did not converge.
+
+    A vector is made orthogonal to the two before it alone. Copies of a value that this lets in appear only after the
+    value itself has converged (Paige 1980), and then its column is out already: every look at the residuals narrows
+    the product to the columns that go on.
+
+    Parameters
+    ----------
+    narrowed : columns ``(n,)`` of the N → their product AᵀA v, for ``v (S, n)``.
+
+    References
+    ----------
+    Paige 1980; Parlett 1998, thm 4.5.1 (residual bound).
+    """
+    answer, live = np.full(columns, np.nan), np.arange(columns)
+    square, v = narrowed(live), _unit(np.random.default_rng(0).standard_normal((size, columns)))[0]
+    before, rest = np.zeros_like(v), np.zeros(columns)
+    diagonal, beside = np.empty((2, MOST_ALONE * size, columns))
+    low = np.zeros(columns)
+    for m in range(1, len(diagonal) + 1):
+        image = square(v)
+        image -= rest * before
+        diagonal[m - 1] = np.einsum("sn,sn->n", v, image)
+        image -= diagonal[m - 1] * v
+        before, (v, rest) = v, _unit(image)
+        ended = rest <= ENDED * np.abs(diagonal[:m]).max(axis=0)
+        v[:, ended], rest[ended] = 0.0, 0.0
+        beside[m - 1] = rest
+        if m >= FIRST_ALONE and (m - FIRST_ALONE) % EVERY_ALONE == 0:
+            value, last = _top_of_tridiagonal(diagonal[:m], beside[: m - 1], low)
+            done = rest * last <= RESIDUAL * value
+            answer[live[done]] = np.sqrt(value[done])
+            on = ~done & np.isfinite(value)
+            if not on.any():
+                break
+            live, low, v, before, rest = live[on], value[on], v[:, on], before[:, on], rest[on]
+            square, diagonal, beside = narrowed(live), diagonal[:, on], beside[:, on]
+    return answer
+
+
+def _top_of_tridiagonal(diagonal: Array, beside: Array, low: Array) -> tuple[Array, Array]:
+    """Return the largest eigenvalue θ ``(N,)`` of N tridiagonal matrices, and the last entry of its unit vector.
+
+    ``diagonal (m, N)``, ``beside (m − 1, N)``, ``low`` a lower bound. Elimination of θ − T from the last row up leaves
+    a first pivot that beyond its last pole rises, concave, through 0 at the eigenvalue: Newton's steps from the left
+    stay left of it. Left of the pole, where another pivot is negative, a bracket is halved.
+    """
+    edge = np.zeros((1, low.size))
+    high = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
+    low = np.maximum(low, diagonal.max(axis=0))
+    at = low
+    for _ in range(MOST_HALVINGS):
+        first, slope, least, last = _pivots(diagonal, beside, at)
+        beyond = least > 0
+        high, low = np.where(beyond & (first > 0), at, high), np.where(beyond & (first > 0), low, at)
+        step = at - first / slope
+        step = np.where(beyond & (step >= low) & (step <= high), step, 0.5 * (low + high))
+        moved, at = np.abs(step - at), step
+        if not (moved > 4e-15 * at).any():
+            break
+    return at, last / np.sqrt(slope)
+
+
+def _pivots(diagonal: Array, beside: Array, at: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the first pivot, its slope in θ, the least other pivot, and |last entry| where the first entry is 1."""
+    pivot, slope, least, last = at - diagonal[-1], np.ones_like(at), np.full_like(at, np.inf), np.ones_like(at)
+    for a, b in zip(diagonal[-2::-1], beside[::-1], strict=True):
+        np.minimum(least, pivot, out=least)
+        ratio = b / pivot
+        slope *= ratio * ratio
+        slope += 1.0
+        last *= np.abs(ratio)
+        pivot = at - a - b * ratio
+    return pivot, slope, least, last
+
+
+def largest_singular_values(square: Product, size: int, columns: int, k: int = 1) -> NDArray[np.float64]:
     """Return the k largest singular values of N matrices A ``(S, S)``, descending, ``(N, k)``.
 
     Values are found one after the other, each in the complement of the right singular vectors already found, so that
@@ -31,7 +113,7 @@ def largest_singular_values(apply: Product, back: Product, size: int, columns: i
 
     Parameters
     ----------
-    apply, back : A v and Aᵀ u for ``columns (S, N)``, one vector a matrix.
+    square : AᵀA v for ``columns (S, N)``, one vector a matrix.
 
     References
     ----------
@@ -41,8 +123,8 @@ def largest_singular_values(apply: Product, back: Product, size: int, columns: i
     locked = np.empty((0, size, columns))
     found = []
     for _ in range(k):
-        square, vector = _largest(lambda v: back(apply(v)), locked, rng.standard_normal((size, columns)))
-        found.append(np.sqrt(np.maximum(square, 0.0)))
+        value, vector = _largest(square, locked, rng.standard_normal((size, columns)))
+        found.append(np.sqrt(np.maximum(value, 0.0)))
         locked = np.concatenate([locked, vector[None]])
     return -np.sort(-np.stack(found, axis=-1), axis=-1)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from oracles.compare import assert_normwise
 from oracles.derivatives import by_state, complex_step
 from oracles.family import FAMILY, make, states
+from threadpoolctl import threadpool_limits
 
 import gradlab as gl
 from gradlab import jacobians
@@ -99,6 +100,44 @@ def test_norms_and_spectra_are_numpys(name: str) -> None:
         wanted = np.linalg.eigvals(dense[2, b])
         np.testing.assert_allclose(np.sort_complex(found[b]), np.sort_complex(wanted), rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(np.prod(found[b]).real, np.linalg.det(dense[2, b]), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("scale", [1.0, 6.0])
+@cases
+def test_frobenius_norms_of_ungated_rows_and_of_an_lstm_form_no_matrix(
+    name: str, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = a_trace(name, scale=scale)
+    wanted, J = np.linalg.norm(all_dense(trace), axis=(-2, -1)), trace.jacobians
+    if name.startswith(("rnn-tanh", "lstm")):
+        monkeypatch.setattr(jacobians.Jacobians, "_dense", None)
+    np.testing.assert_allclose(J.norm("fro"), wanted, rtol=1e-13)
+
+
+def test_a_frobenius_norm_that_cancels_is_taken_of_the_matrix() -> None:
+    """Two gates whose rows undo each other: the squares that are summed are 1e16 above the sum."""
+    W = np.random.default_rng(0).standard_normal((4, H, H))
+    W[2] = -W[0] * (1 + 1e-8)
+    cell = gl.LSTM(np.zeros((4 * H, 1)), W.reshape(-1, H), np.repeat([0.0, -800.0, np.arctanh(0.5), -800.0], H))
+    local = gl.trace(cell, np.zeros((1, 1, 1))).jacobians._local(np.arange(1))
+    equal = local._replace(c_by_i=local.c_by_g, c_by_f=0 * local.f, f=0 * local.f)
+    square, parts = cell.frobenius_squared(equal)
+    assert square < 1e-10 * parts
+    J = gl.trace(cell, np.zeros((1, 1, 1))).jacobians
+    object.__setattr__(J, "_local", lambda steps: equal)
+    np.testing.assert_allclose(J.norm("fro"), [[np.linalg.norm(J.dense(1))]], rtol=1e-13)
+
+
+def test_threads_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One core and four give the same bits: each piece runs with BLAS at one thread."""
+    J = gl.trace(gl.GRU.init(3, 40, rng=0), np.random.default_rng(0).standard_normal((60, 16, 3))).jacobians
+    found = []
+    for count in (1, 4):
+        monkeypatch.setattr("gradlab.cores.cores", lambda count=count: count)
+        with threadpool_limits(1):
+            found.append([J.norm(2), J.norm("fro"), J.singular_values(steps=range(1, 20)), J.singular_values(2)])
+    for one, four in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, four)
 
 
 @cases

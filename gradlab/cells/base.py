@@ -162,6 +162,12 @@ class Cell(ABC):
         """Return ln|det J|, ``(…, N)``, in closed form; None where a recurrence has none."""
         return None
 
+    def frobenius_squared(self, local: Any) -> tuple[Array, Array] | None:
+        """Return ‖J‖_F² in closed form, ``(…, N)``, and the sum of the squares it is made of, of which cancellation
+        leaves it; None where a recurrence has no such form.
+        """
+        return None
+
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
         """Return for each parameter the factors of its gradient, one pair for each block of its rows."""
         return {"W_xh": [(pre_grad, x)], "W_hh": [(pre_grad, before[0])], "b_h": [(pre_grad, None)]}

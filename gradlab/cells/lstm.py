@@ -178,6 +178,18 @@ class LSTM(Cell):
         J[:, unit, H + unit] = (h_by_c * f)[..., 0]
         return J
 
+    def frobenius_squared(self, local: Any) -> tuple[Array, Array]:
+        """Rows of A and of E A + O are sums of four rows of W: the products of those with each other are enough."""
+        by_gate, (o, e, f) = np.stack(local[:3], axis=-3), local[3:]
+        W = self.W_hh.reshape(4, self.hidden_size, -1)
+        products = np.einsum("kif,lif->kli", W, W)[..., None]
+        along = (products[:, :3] * by_gate[..., None, :, :, :]).sum(axis=-3)
+        A, with_o = (by_gate * along[..., :3, :, :]).sum(axis=-3), along[..., 3, :, :]
+        A_parts = sum(by_gate[..., k, :, :] ** 2 * products[k, k] for k in range(3))
+        O, F = o**2 * products[3, 3], f**2 * (1.0 + e**2)
+        square = (1.0 + e**2) * A + 2.0 * e * o * with_o + O + F
+        return square.sum(axis=-2), ((1.0 + e**2) * A_parts + O + F).sum(axis=-2)
+
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
         dh, dc = self.total(local, adjoint)
         H = self.hidden_size

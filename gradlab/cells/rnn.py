@@ -108,6 +108,10 @@ class RNN(Cell):
         det = np.linalg.slogdet(self.W_hh.astype(np.float64))[1]
         return np.asarray(det + np.log(np.abs(local.slope), dtype=np.float64).sum(axis=-2))
 
+    def frobenius_squared(self, local: Any) -> tuple[Array, Array]:
+        square = (self.W_hh**2).sum(axis=1) @ local.slope**2
+        return square, square
+
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
         (before,), into = ((None,), None) if out is None else out
         pre_grad = np.multiply(local.slope, adjoint[0], out=into)
