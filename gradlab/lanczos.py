@@ -22,13 +22,15 @@ ENDED = 1e-13
 #: Steps before the first look at the residual, and between two looks.
 FIRST, EVERY = 12, 4
 #: The same where no basis is kept, and the most steps, in units of S.
-FIRST_ALONE, EVERY_ALONE, MOST_ALONE = 16, 8, 2
+LOOKS, MOST = (16, 8), 2
 #: Halvings of a bracket of an eigenvalue; Newton's steps need about five.
 MOST_HALVINGS = 100
 
 
 @np.errstate(all="ignore")
-def largest_singular_value(narrowed: Callable[[Array], Product], size: int, columns: int) -> NDArray[np.float64]:
+def largest_singular_value(
+    narrowed: Callable[[Array], Product], size: int, columns: int, *, looks: tuple[int, int] = LOOKS
+) -> NDArray[np.float64]:
     """Return the largest singular value of N matrices A ``(S, S)``, ``(N,)``; nan where it did not converge.
 
     A vector is made orthogonal to the two before it alone. Copies of a value that this lets in appear only after the
@@ -38,15 +40,17 @@ def largest_singular_value(narrowed: Callable[[Array], Product], size: int, colu
     Parameters
     ----------
     narrowed : columns ``(n,)`` of the N → their product AᵀA v, for ``v (S, n)``.
+    looks : steps before the first look at the residuals, and between two looks.
 
     References
     ----------
     Paige 1980; Parlett 1998, thm 4.5.1 (residual bound).
     """
     answer, live = np.full(columns, np.nan), np.arange(columns)
-    square, v = narrowed(live), _unit(np.random.default_rng(0).standard_normal((size, columns)))[0]
+    start = np.random.default_rng(0).standard_normal((size, 1))  # the same for all: chunks then change no number
+    square, v = narrowed(live), np.repeat(start / np.linalg.norm(start), columns, axis=1)
     before, rest = np.zeros_like(v), np.zeros(columns)
-    diagonal, beside = np.empty((2, MOST_ALONE * size, columns))
+    diagonal, beside = np.empty((2, MOST * size, columns))
     low = np.zeros(columns)
     for m in range(1, len(diagonal) + 1):
         image = square(v)
@@ -57,7 +61,7 @@ def largest_singular_value(narrowed: Callable[[Array], Product], size: int, colu
         ended = rest <= ENDED * np.abs(diagonal[:m]).max(axis=0)
         v[:, ended], rest[ended] = 0.0, 0.0
         beside[m - 1] = rest
-        if m >= FIRST_ALONE and (m - FIRST_ALONE) % EVERY_ALONE == 0:
+        if m >= looks[0] and (m - looks[0]) % looks[1] == 0:
             value, last = _top_of_tridiagonal(diagonal[:m], beside[: m - 1], low)
             done = rest * last <= RESIDUAL * value
             answer[live[done]] = np.sqrt(value[done])

@@ -13,14 +13,18 @@ from scipy.special import logsumexp
 
 from gradlab.bptt import Tape
 from gradlab.checks import choice
+from gradlab.cores import share_out
 from gradlab.errors import InputError
-from gradlab.jacobians import CHUNK, Jacobians
-from gradlab.scaled import LN2, ldexp
+from gradlab.jacobians import CHUNK, LANCZOS_FROM, Jacobians
+from gradlab.lanczos import Product, largest_singular_value
+from gradlab.scaled import LN2, ldexp, normalise
 from gradlab.spectra import graded_qr
 
 Array = NDArray[Any]
 #: Sweeps of Jacobi rotations: a graded matrix needs two or three, equal singular values perhaps ten.
 MOST_SWEEPS = 60
+#: Sequences whose products are carried back together; groups are shared out over the cores.
+TOGETHER = 4
 
 
 class Isometry(NamedTuple):
@@ -141,16 +145,61 @@ class Propagator:
 def propagator_norms(tape: Tape, ord: int | str = 2) -> NDArray[np.float64]:
     """Return ln‖∂s_T/∂s_t‖ for all t, ``(T+1, B)``, in nats, in one sweep back from each sequence's own end."""
     choice("norm", str(ord), ("2", "fro"))
+    logs = np.empty((tape.steps + 1, tape.x.shape[-1]))
+
+    def sweep(start: int) -> None:
+        some = slice(start, start + TOGETHER)
+        logs[:, some] = _sweep_back(_of_sequences(tape, some), str(ord))
+
+    share_out(sweep, range(0, tape.x.shape[-1], TOGETHER))
+    return np.where(np.arange(tape.steps + 1)[:, None] > tape.ends, np.nan, logs)
+
+
+def _of_sequences(tape: Tape, some: slice) -> Tape:
+    """Return the tape of some sequences, views."""
+    record = {name: array[..., some] for name, array in tape.record.items()}
+    lengths = None if tape.lengths is None else tape.lengths[some]
+    return Tape(tape.cell, tape.x[..., some], tape.states[..., some], record, lengths)
+
+
+def _sweep_back(tape: Tape, ord: str) -> NDArray[np.float64]:
+    """Return ln‖∂s_T/∂s_t‖ ``(T+1, B)``: a stretch of products is kept at a time, and all its norms found at once."""
     S, B, T = tape.cell.state_size, tape.x.shape[-1], tape.steps
-    product = np.broadcast_to(np.eye(S, dtype=tape.cell.dtype), (B, S, S)).copy()
+    product = np.broadcast_to(np.eye(S, dtype=tape.cell.dtype), (B, S, S))
     exponent = np.zeros(B, np.int64)
     logs = np.empty((T + 1, B))
-    logs[T] = 0.0 if str(ord) == "2" else 0.5 * np.log(S)
+    logs[T] = 0.0 if ord == "2" else 0.5 * np.log(S)
     with np.errstate(all="ignore"):
-        for t, J in zip(range(T - 1, -1, -1), _backward(tape, 0, T), strict=True):
-            product = _in_range(product @ J, exponent)
-            logs[t] = _log_norms(product, str(ord)) + exponent * LN2
-    return np.where(np.arange(T + 1)[:, None] > tape.ends, np.nan, logs)
+        for steps in reversed(_stretches(tape, 0, T)):
+            products, exponents = _dense(tape, steps), np.empty((len(steps), B), np.int64)
+            for i in range(len(steps) - 1, -1, -1):
+                products[i] = product = _in_range(product @ products[i], exponent)
+                exponents[i] = exponent
+            found = _log_largest(products) if ord == "2" else _log_norms(products.reshape(-1, S, S), ord)
+            logs[steps] = found.reshape(len(steps), B) + exponents * LN2
+    return logs
+
+
+def _log_largest(matrices: Array) -> NDArray[np.float64]:
+    """Return ln of the largest singular value of ``(…, S, S)`` whose largest entries are in range.
+
+    A long product is all but of rank one, and Lanczos on its Gram matrix soon ends; what did not is LAPACK's.
+    """
+    flat = matrices.reshape(-1, *matrices.shape[-2:]).astype(np.float64, copy=False)
+    values = np.full(len(flat), np.nan)
+    if flat.shape[-1] >= LANCZOS_FROM:
+        gram = np.matmul(np.swapaxes(flat, -1, -2), flat)
+
+        def narrowed(live: NDArray[np.int64]) -> Product:
+            some = gram if live.size == len(gram) else gram[live]
+            return lambda v: np.matmul(some, v.T[..., None])[..., 0].T
+
+        values = largest_singular_value(narrowed, flat.shape[-1], len(flat), looks=(6, 4))
+    logs = np.log(values)
+    rest = ~np.isfinite(logs)
+    if rest.any():
+        logs[rest] = _log_norms(flat[rest], "2")
+    return logs
 
 
 def _forward(tape: Tape, t0: int, t1: int) -> Iterator[Array]:
@@ -177,11 +226,10 @@ def _dense(tape: Tape, steps: NDArray[np.int64]) -> Array:
 
 
 def _in_range(matrices: Array, exponent: NDArray[np.int64]) -> Array:
-    """Return matrices ``(B, S, S)`` whose largest entries are about 1; their powers of two go to ``exponent``."""
-    peak = np.abs(matrices).max(axis=(-2, -1))
-    shift = np.where(np.isfinite(peak) & (peak > 0), np.frexp(peak)[1], 0)
-    exponent += shift
-    return ldexp(matrices, -shift[:, None, None])
+    """Return matrices ``(B, S, S)`` whose largest entries are in range; their powers of two go to ``exponent``."""
+    columns = matrices.reshape(len(matrices), -1).T
+    normalise(columns, exponent)
+    return matrices
 
 
 def _log_norms(matrices: Array, ord: str) -> NDArray[np.float64]:
