@@ -23,8 +23,8 @@ ENDED = 1e-13
 FIRST, EVERY = 12, 4
 #: The same where no basis is kept, and the most steps, in units of S.
 LOOKS, MOST = (16, 8), 2
-#: Halvings of a bracket of an eigenvalue; Newton's steps need about five.
-MOST_HALVINGS = 100
+#: Steps to an eigenvalue of a tridiagonal matrix: about six, more where several are equal.
+MOST_LAGUERRE = 100
 
 
 @np.errstate(all="ignore")
@@ -51,7 +51,6 @@ def largest_singular_value(
     square, v = narrowed(live), np.repeat(start / np.linalg.norm(start), columns, axis=1)
     before, rest = np.zeros_like(v), np.zeros(columns)
     diagonal, beside = np.empty((2, MOST * size, columns))
-    low = np.zeros(columns)
     for m in range(1, len(diagonal) + 1):
         image = square(v)
         image -= rest * before
@@ -62,51 +61,55 @@ def largest_singular_value(
         v[:, ended], rest[ended] = 0.0, 0.0
         beside[m - 1] = rest
         if m >= looks[0] and (m - looks[0]) % looks[1] == 0:
-            value, last = _top_of_tridiagonal(diagonal[:m], beside[: m - 1], low)
+            value, last = _top_of_tridiagonal(diagonal[:m], beside[: m - 1])
             done = rest * last <= RESIDUAL * value
             answer[live[done]] = np.sqrt(value[done])
             on = ~done & np.isfinite(value)
             if not on.any():
                 break
-            live, low, v, before, rest = live[on], value[on], v[:, on], before[:, on], rest[on]
+            live, v, before, rest = live[on], v[:, on], before[:, on], rest[on]
             square, diagonal, beside = narrowed(live), diagonal[:, on], beside[:, on]
     return answer
 
 
-def _top_of_tridiagonal(diagonal: Array, beside: Array, low: Array) -> tuple[Array, Array]:
-    """Return the largest eigenvalue θ ``(N,)`` of N tridiagonal matrices, and the last entry of its unit vector.
+def _top_of_tridiagonal(diagonal: Array, beside: Array) -> tuple[Array, Array]:
+    """Return the largest eigenvalue ``(N,)`` of N tridiagonal matrices, and the last entry of its unit vector.
 
-    ``diagonal (m, N)``, ``beside (m − 1, N)``, ``low`` a lower bound. Elimination of θ − T from the last row up leaves
-    a first pivot that beyond its last pole rises, concave, through 0 at the eigenvalue: Newton's steps from the left
-    stay left of it. Left of the pole, where another pivot is negative, a bracket is halved.
+    ``diagonal (m, N)``, ``beside (m − 1, N)``. Laguerre's steps on the characteristic polynomial come down from
+    Gershgorin's bound and do not pass the eigenvalue; beyond it all pivots of θ − T are positive.
     """
-    edge = np.zeros((1, low.size))
-    high = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
-    low = np.maximum(low, diagonal.max(axis=0))
-    at = low
-    for _ in range(MOST_HALVINGS):
-        first, slope, least, last = _pivots(diagonal, beside, at)
-        beyond = least > 0
-        high, low = np.where(beyond & (first > 0), at, high), np.where(beyond & (first > 0), low, at)
-        step = at - first / slope
-        step = np.where(beyond & (step >= low) & (step <= high), step, 0.5 * (low + high))
-        moved, at = np.abs(step - at), step
-        if not (moved > 4e-15 * at).any():
+    m, edge = len(diagonal), np.zeros((1, diagonal.shape[1]))
+    at = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
+    for _ in range(MOST_LAGUERRE):
+        beyond, first, second, last = _pivots(diagonal, beside, at)
+        step = m / (first + np.sqrt(np.maximum((m - 1) * (m * second - first**2), 0.0)))
+        at = np.where(beyond, at - step, at)
+        if not (beyond & (step > 4e-15 * at)).any():
             break
-    return at, last / np.sqrt(slope)
+    return at, last
 
 
 def _pivots(diagonal: Array, beside: Array, at: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the first pivot, its slope in θ, the least other pivot, and |last entry| where the first entry is 1."""
-    pivot, slope, least, last = at - diagonal[-1], np.ones_like(at), np.full_like(at, np.inf), np.ones_like(at)
+    """Eliminate ``at − T`` from the last row up.
+
+    Returns where all pivots are positive; of ln|det| the first derivative and the second's negative; and what the last
+    entry of the eigenvector is.
+    """
+    pivot = at - diagonal[-1]
+    least, rise = pivot, 1.0 / pivot  # pivot'/pivot
+    bend, last, first, second = np.zeros_like(at), np.ones_like(at), rise, rise**2  # bend: pivot''/pivot
     for a, b in zip(diagonal[-2::-1], beside[::-1], strict=True):
-        np.minimum(least, pivot, out=least)
         ratio = b / pivot
-        slope *= ratio * ratio
-        slope += 1.0
-        last *= np.abs(ratio)
-        pivot = at - a - b * ratio
-    return pivot, slope, least, last
+        last = last * np.abs(ratio)
+        taken = b * ratio
+        pivot = at - a - taken
+        bend = taken * (bend - 2.0 * rise * rise) / pivot
+        slope = 1.0 + taken * rise
+        rise = slope / pivot
+        first = first + rise
+        second = second + (rise * rise - bend)
+        least = np.minimum(least, pivot)
+    return least > 0, first, second, last / np.sqrt(slope if len(beside) else 1.0)
 
 
 def largest_singular_values(square: Product, size: int, columns: int, k: int = 1) -> NDArray[np.float64]:

@@ -215,7 +215,7 @@ def _backward(tape: Tape, t0: int, t1: int) -> Iterator[Array]:
 
 
 def _stretches(tape: Tape, t0: int, t1: int) -> list[NDArray[np.int64]]:
-    length = max(1, CHUNK // (tape.x.shape[-1] * tape.cell.state_size**2))
+    length = max(1, 4 * CHUNK // (tape.x.shape[-1] * tape.cell.state_size**2))
     return [np.arange(start, min(start + length, t1)) for start in range(t0, t1, length)]
 
 
