@@ -28,7 +28,7 @@ METHODS = ("lapack", "gram", "lanczos")
 LANCZOS_FROM = 32
 #: Jacobians that are iterated together, for the largest value alone and for several, whose Krylov bases are kept: more
 #: would not stay in the cache.
-LANCZOS_COLUMNS, LANCZOS_BASES = 256, 64
+LANCZOS_COLUMNS, LANCZOS_BASES = 512, 64
 #: Of a value this far below the largest, squares keep 1e-16/DIGITS_LOST² = 1e-11 relative; beyond HUGE they overflow.
 DIGITS_LOST, HUGE = 3e-3, 1e140
 #: A sum this far below the squares that it is made of, or out of this range, is not taken.
@@ -88,8 +88,10 @@ class Jacobians:
         local = tape.cell.linearise(record, before, after)
         return type(local)(*(_side_by_side(array) for array in local))
 
-    def dense(self, t: int) -> Array:
-        """Return J_t of every sequence, ``(B, S, S)``, for t = 1 … T."""
+    def dense(self, t: int | None = None) -> Array:
+        """Return J_t of every sequence, ``(B, S, S)``, for t = 1 … T; of all steps unless t is given, ``(T, B, S, S)``."""
+        if t is None:
+            return self._dense(np.arange(self.shape[0]))
         return np.asarray(self._dense(np.array([self._index(t)]))[0])
 
     def _index(self, t: int) -> int:

@@ -86,6 +86,7 @@ def test_dense_of_a_cell_is_its_jvp_on_units(name: str) -> None:
 def test_norms_and_spectra_are_numpys(name: str) -> None:
     trace, J = a_trace(name), a_trace(name).jacobians
     dense = all_dense(trace)
+    np.testing.assert_array_equal(J.dense(), dense)
     values = np.linalg.svd(dense, compute_uv=False)
     np.testing.assert_allclose(J.singular_values(), values, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(J.singular_values(2), values[..., :2], rtol=1e-13)

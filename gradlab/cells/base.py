@@ -220,6 +220,12 @@ def rows(factor: Array) -> Array:
     return np.ascontiguousarray(factor.T)[..., None]
 
 
+def in_cache(count: int, size: int) -> list[slice]:
+    """Return ``count`` matrices of ``size`` numbers in stretches of 128 KiB of float64."""
+    length = max(1, 2**14 // size)
+    return [slice(start, min(start + length, count)) for start in range(0, count, length)]
+
+
 def block(array: Array, index: int, size: int) -> Array:
     """Return block ``index`` of ``size`` rows of ``array (…, kH, N)``, a view."""
     return array[..., index * size : (index + 1) * size, :]

@@ -19,6 +19,7 @@ from gradlab.cells.base import (
     block,
     checked_dtype,
     checked_weights,
+    in_cache,
     one_dtype,
     product,
     rows,
@@ -26,6 +27,7 @@ from gradlab.cells.base import (
 from gradlab.checks import choice, float_array
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
+from gradlab.workspace import empty
 
 
 class Local(NamedTuple):
@@ -205,15 +207,18 @@ class GRU(Cell):
         H = self.hidden_size
         keep, h_by_n, h_by_z, by_r, r = (rows(factor) for factor in local)
         W_r, W_z, W_n = self.W_hh.reshape(3, H, H)
-        if self.b_hn is None:
-            inner = by_r * W_r
-            inner[:, np.arange(H), np.arange(H)] += r[..., 0]
-            through_n = np.matmul(W_n, inner)
-        else:
-            through_n = r * W_n + by_r * W_r
-        J = h_by_z * W_z + h_by_n * through_n
-        J[:, np.arange(H), np.arange(H)] += keep[..., 0]
-        return np.asarray(J)
+        unit, J = np.arange(H), empty((len(r), H, H), self.dtype)
+        for some in in_cache(len(r), H * H):
+            through_n = by_r[some] * W_r
+            if self.b_hn is None:
+                through_n[:, unit, unit] += r[some, :, 0]
+                through_n = np.matmul(W_n, through_n)
+            else:
+                through_n += r[some] * W_n
+            through_n *= h_by_n[some]
+            np.add(through_n, h_by_z[some] * W_z, out=J[some])
+            J[some, unit, unit] += keep[some, :, 0]
+        return J
 
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
         (dh,) = adjoint

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import complement, logistic, tanh_derivative
-from gradlab.cells.base import Array, Cell, Out, Record, State, block, checked_dtype, checked_weights, product, rows
+from gradlab.cells.base import Array, Cell, Out, Record, State, block, checked_dtype, checked_weights, in_cache, product, rows
 from gradlab.checks import number
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
+from gradlab.workspace import empty
 
 
 class Local(NamedTuple):
@@ -170,9 +171,15 @@ class LSTM(Cell):
         H = self.hidden_size
         c_by_i, c_by_f, c_by_g, h_by_o, h_by_c, f = (rows(factor) for factor in local)
         W_i, W_f, W_g, W_o = self.W_hh.reshape(4, H, H)
-        J = np.zeros((len(f), 2 * H, 2 * H), self.dtype)
-        J[:, H:, :H] = c_by_i * W_i + c_by_f * W_f + c_by_g * W_g
-        J[:, :H, :H] = h_by_c * J[:, H:, :H] + h_by_o * W_o
+        J = empty((len(f), 2 * H, 2 * H), self.dtype)
+        J[:, :, H:] = 0.0
+        for some in in_cache(len(f), H * H):
+            A = c_by_i[some] * W_i
+            A += c_by_f[some] * W_f
+            A += c_by_g[some] * W_g
+            J[some, H:, :H] = A
+            A *= h_by_c[some]
+            np.add(A, h_by_o[some] * W_o, out=J[some, :H, :H])
         unit = np.arange(H)
         J[:, H + unit, H + unit] = f[..., 0]
         J[:, unit, H + unit] = (h_by_c * f)[..., 0]

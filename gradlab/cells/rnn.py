@@ -12,6 +12,7 @@ from gradlab.cells.activations import ACTIVATIONS
 from gradlab.cells.base import Array, Cell, Out, Record, State, checked_dtype, checked_weights, product, rows
 from gradlab.checks import choice
 from gradlab.initialise import Option, Seed, biases, input_weights, recurrent_weights, streams
+from gradlab.workspace import empty
 
 
 class Local(NamedTuple):
@@ -102,7 +103,8 @@ class RNN(Cell):
         return (local.slope * (self.W_hh @ tangent[0]),)
 
     def dense(self, local: Any) -> Array:
-        return np.asarray(rows(local.slope) * self.W_hh)
+        slope = rows(local.slope)
+        return np.multiply(slope, self.W_hh, out=empty((len(slope), *self.W_hh.shape), self.dtype))
 
     def log_abs_det(self, local: Any) -> Array:
         det = np.linalg.slogdet(self.W_hh.astype(np.float64))[1]
