@@ -29,6 +29,8 @@ LANCZOS_FROM = 32
 #: Jacobians that are iterated together, for the largest value alone and for several, whose Krylov bases are kept: more
 #: would not stay in the cache.
 LANCZOS_COLUMNS, LANCZOS_BASES = 512, 64
+#: S times the Jacobians that Lanczos leaves to LAPACK once no more go on: each step then costs more than it gains.
+LEFT = 512
 #: Of a value this far below the largest, squares keep 1e-16/DIGITS_LOST² = 1e-11 relative; beyond HUGE they overflow.
 DIGITS_LOST, HUGE = 3e-3, 1e140
 #: A sum this far below the squares that it is made of, or out of this range, is not taken.
@@ -166,9 +168,10 @@ class Jacobians:
             return _lapack(self._dense(steps))[..., :k]
         values = self._by_lanczos(steps, k) if method == "lanczos" else _gram(self._dense(steps))[..., :k]
         first, last = values[..., 0], values[..., -1]
-        lost = ~((last > DIGITS_LOST * first) & (first > 1.0 / HUGE) & (first < HUGE)).all(axis=-1)
-        if lost.any():
-            values[lost] = _lapack(self._dense(steps[lost]))[..., :k]
+        lost = ~((last > DIGITS_LOST * first) & (first > 1.0 / HUGE) & (first < HUGE))
+        some = lost.any(axis=-1)
+        if some.any():
+            values[lost] = _lapack(self._dense(steps[some])[lost[some]])[..., :k]
         return values
 
     def _by_lanczos(self, steps: NDArray[np.int64], k: int) -> Array:
@@ -181,7 +184,7 @@ class Jacobians:
 
         if k == 1:
             values = largest_singular_value(
-                lambda live: square(type(local)(*(array[..., live] for array in local))), S, columns
+                lambda live: square(type(local)(*(array[..., live] for array in local))), S, columns, fewest=LEFT // S
             )
         else:
             values = largest_singular_values(square(local), S, columns, k)

@@ -23,13 +23,13 @@ ENDED = 1e-13
 FIRST, EVERY = 12, 4
 #: The same where no basis is kept, and the most steps, in units of S.
 LOOKS, MOST = (16, 8), 2
-#: Steps to an eigenvalue of a tridiagonal matrix: about six, more where several are equal.
-MOST_LAGUERRE = 100
+#: Steps to an eigenvalue of a tridiagonal matrix: about six, more where several are close.
+MOST_LAGUERRE = 40
 
 
 @np.errstate(all="ignore")
 def largest_singular_value(
-    narrowed: Callable[[Array], Product], size: int, columns: int, *, looks: tuple[int, int] = LOOKS
+    narrowed: Callable[[Array], Product], size: int, columns: int, *, looks: tuple[int, int] = LOOKS, fewest: int = 1
 ) -> NDArray[np.float64]:
     """Return the largest singular value of N matrices A ``(S, S)``, ``(N,)``; nan where it did not converge.
 
@@ -41,6 +41,7 @@ def largest_singular_value(
     ----------
     narrowed : columns ``(n,)`` of the N → their product AᵀA v, for ``v (S, n)``.
     looks : steps before the first look at the residuals, and between two looks.
+    fewest : columns to go on with; fewer are left at nan.
 
     References
     ----------
@@ -61,19 +62,20 @@ def largest_singular_value(
         v[:, ended], rest[ended] = 0.0, 0.0
         beside[m - 1] = rest
         if m >= looks[0] and (m - looks[0]) % looks[1] == 0:
-            value, last = _top_of_tridiagonal(diagonal[:m], beside[: m - 1])
-            done = rest * last <= RESIDUAL * value
+            value, last, settled = _top_of_tridiagonal(diagonal[:m], beside[: m - 1])
+            done = settled & (rest * last <= RESIDUAL * value)
             answer[live[done]] = np.sqrt(value[done])
             on = ~done & np.isfinite(value)
-            if not on.any():
+            if on.sum() < fewest:
                 break
             live, v, before, rest = live[on], v[:, on], before[:, on], rest[on]
             square, diagonal, beside = narrowed(live), diagonal[:, on], beside[:, on]
     return answer
 
 
-def _top_of_tridiagonal(diagonal: Array, beside: Array) -> tuple[Array, Array]:
-    """Return the largest eigenvalue ``(N,)`` of N tridiagonal matrices, and the last entry of its unit vector.
+def _top_of_tridiagonal(diagonal: Array, beside: Array) -> tuple[Array, Array, Array]:
+    """Return the largest eigenvalue ``(N,)`` of N tridiagonal matrices, the last entry of its unit vector, and where
+    both are known to rounding.
 
     ``diagonal (m, N)``, ``beside (m − 1, N)``. Laguerre's steps on the characteristic polynomial come down from
     Gershgorin's bound and do not pass the eigenvalue; beyond it all pivots of θ − T are positive.
@@ -84,9 +86,10 @@ def _top_of_tridiagonal(diagonal: Array, beside: Array) -> tuple[Array, Array]:
         beyond, first, second, last = _pivots(diagonal, beside, at)
         step = m / (first + np.sqrt(np.maximum((m - 1) * (m * second - first**2), 0.0)))
         at = np.where(beyond, at - step, at)
-        if not (beyond & (step > 4e-15 * at)).any():
+        settled = ~beyond | (step <= 1e-14 * at)
+        if settled.all():
             break
-    return at, last
+    return at, last, settled
 
 
 def _pivots(diagonal: Array, beside: Array, at: Array) -> tuple[Array, Array, Array, Array]:

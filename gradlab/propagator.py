@@ -15,7 +15,7 @@ from gradlab.bptt import Tape
 from gradlab.checks import choice
 from gradlab.cores import share_out
 from gradlab.errors import InputError
-from gradlab.jacobians import CHUNK, LANCZOS_FROM, Jacobians
+from gradlab.jacobians import CHUNK, LANCZOS_FROM, LEFT, Jacobians
 from gradlab.lanczos import Product, largest_singular_value
 from gradlab.scaled import LN2, ldexp, normalise
 from gradlab.spectra import graded_qr
@@ -194,7 +194,7 @@ def _log_largest(matrices: Array) -> NDArray[np.float64]:
             some = gram if live.size == len(gram) else gram[live]
             return lambda v: np.matmul(some, v.T[..., None])[..., 0].T
 
-        values = largest_singular_value(narrowed, flat.shape[-1], len(flat), looks=(6, 4))
+        values = largest_singular_value(narrowed, flat.shape[-1], len(flat), looks=(3, 2), fewest=LEFT // flat.shape[-1])
     logs = np.log(values)
     rest = ~np.isfinite(logs)
     if rest.any():
@@ -215,7 +215,7 @@ def _backward(tape: Tape, t0: int, t1: int) -> Iterator[Array]:
 
 
 def _stretches(tape: Tape, t0: int, t1: int) -> list[NDArray[np.int64]]:
-    length = max(1, 4 * CHUNK // (tape.x.shape[-1] * tape.cell.state_size**2))
+    length = max(1, 2 * CHUNK // (tape.x.shape[-1] * tape.cell.state_size**2))
     return [np.arange(start, min(start + length, t1)) for start in range(t0, t1, length)]
 
 
