@@ -91,7 +91,7 @@ class Jacobians:
         return type(local)(*(_side_by_side(array) for array in local))
 
     def dense(self, t: int | None = None) -> Array:
-        """Return J_t of every sequence, ``(B, S, S)``, for t = 1 … T; of all steps unless t is given, ``(T, B, S, S)``."""
+        """Return J_t of every sequence for t = 1 … T, ``(B, S, S)``; without t of all steps, ``(T, B, S, S)``."""
         if t is None:
             return self._dense(np.arange(self.shape[0]))
         return np.asarray(self._dense(np.array([self._index(t)]))[0])

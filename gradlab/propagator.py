@@ -194,7 +194,9 @@ def _log_largest(matrices: Array) -> NDArray[np.float64]:
             some = gram if live.size == len(gram) else gram[live]
             return lambda v: np.matmul(some, v.T[..., None])[..., 0].T
 
-        values = largest_singular_value(narrowed, flat.shape[-1], len(flat), looks=(3, 2), fewest=LEFT // flat.shape[-1])
+        values = largest_singular_value(
+            narrowed, flat.shape[-1], len(flat), looks=(3, 2), fewest=LEFT // flat.shape[-1]
+        )
     logs = np.log(values)
     rest = ~np.isfinite(logs)
     if rest.any():

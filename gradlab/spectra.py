@@ -23,6 +23,8 @@ SPREAD = 9.0
 MOST_SPREAD = 12.0
 #: Most steps between two QRs: growth of e^10 a step then stays within float64.
 MOST_STEPS = 64
+#: Rows that differ by more than this are sorted before a QR: it is the factor by which a small one's digits suffer.
+GRADED = 100.0
 #: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it; and
 #: the fewest QRs in each of them, which bound the interval between two.
 BLOCKS, QRS_A_BLOCK = 20, 2
@@ -144,6 +146,7 @@ class Walk:
         if not 0 <= warmup < longest:
             raise InputError(f"warmup must leave at least one of the {longest} steps, got {warmup}")
         self.cell, self.steps, self.ends, self.k, self.adjoint = cell, steps, ends, k, adjoint
+        self.first_end = int(ends.min())
         self.warmup, self.every = warmup, every
         start = np.linalg.qr(np.random.default_rng(rng).standard_normal((B, S, k)))[0].astype(cell.dtype)
         self.tangents, self.at, self.interval = _flat(start), 0, 1
@@ -222,20 +225,21 @@ class Walk:
     def _advance(self, count: int) -> Array:
         cell, columns = self.cell, self.tangents
         for place in range(self.at, self.at + count):
-            step, ended = self._step(place)
+            step = self._step(place)
             state = cell.split(columns)
-            moved = np.concatenate(cell.vjp(step, state)[0] if self.adjoint else cell.jvp(step, state))
-            columns = np.where(ended, columns, moved) if ended.any() else moved
+            after = cell.vjp(step, state)[0] if self.adjoint else cell.jvp(step, state)
+            moved = after[0] if len(after) == 1 else np.concatenate(after)
+            if (t := self._index(place)) >= self.first_end:
+                moved = np.where(np.tile(t >= self.ends, self.k), columns, moved)
+            columns = moved
         return columns
 
-    def _step(self, place: int) -> tuple[Any, NDArray[np.bool_]]:
-        """Return the local derivatives of the step number ``place``, once for each tangent, and who has ended."""
+    def _step(self, place: int) -> Any:
+        """Return the local derivatives of the step number ``place``, once for each tangent."""
         if not self._chunk.start <= place < self._chunk.stop:
             self._load(place)
         offset = place - self._chunk.start
-        t = self._index(place)
-        step = type(self._local)(*(array[-1 - offset if self.adjoint else offset] for array in self._local))
-        return step, np.tile(t >= self.ends, self.k)
+        return type(self._local)(*(array[-1 - offset if self.adjoint else offset] for array in self._local))
 
     def _index(self, place: int) -> int:
         return self.steps - 1 - place if self.adjoint else place
@@ -254,15 +258,22 @@ def graded_qr(columns: Array) -> tuple[Array, NDArray[np.float64]]:
     """Return Q ``(B, S, K)`` and ``ln |R_ii|`` ``(B, K)`` of ``columns (B, S, K)``, rows taken largest first.
 
     A saturated unit makes a tiny row; Householder's QR keeps its digits when larger rows go before it (Cox & Higham
-    1998).
+    1998). Rows that differ little are left where they are.
     """
     finite = np.asarray(np.isfinite(columns).all(axis=(-2, -1)))
     safe = columns if finite.all() else np.where(finite[:, None, None], columns, np.eye(*columns.shape[-2:]))
-    order = np.argsort(-np.abs(safe).max(axis=-1), axis=-1)
+    peaks = np.abs(safe).max(axis=-1)
+    if (peaks.max(axis=-1) < GRADED * peaks.min(axis=-1)).all():
+        Q, R = np.linalg.qr(safe)
+        return Q, np.where(finite[:, None], _log_diagonal(R), np.nan)
+    order = np.argsort(-peaks, axis=-1)
     Q, R = np.linalg.qr(np.take_along_axis(safe, order[..., None], axis=1))
     back = np.argsort(order, axis=-1)
-    logs = np.log(np.abs(np.diagonal(R, axis1=-2, axis2=-1)).astype(np.float64))
-    return np.take_along_axis(Q, back[..., None], axis=1), np.where(finite[:, None], logs, np.nan)
+    return np.take_along_axis(Q, back[..., None], axis=1), np.where(finite[:, None], _log_diagonal(R), np.nan)
+
+
+def _log_diagonal(R: Array) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.abs(np.diagonal(R, axis1=-2, axis2=-1)).astype(np.float64)))
 
 
 def _spread(logs: NDArray[np.float64]) -> float:

@@ -9,7 +9,19 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import complement, logistic, tanh_derivative
-from gradlab.cells.base import Array, Cell, Out, Record, State, block, checked_dtype, checked_weights, in_cache, product, rows
+from gradlab.cells.base import (
+    Array,
+    Cell,
+    Out,
+    Record,
+    State,
+    block,
+    checked_dtype,
+    checked_weights,
+    in_cache,
+    product,
+    rows,
+)
 from gradlab.checks import number
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/cost.py                  # results/benchmarks/cost.{csv,png}: about 10 minutes
 
-The passes are those of `one_pass.py`: forward, every total gradient, parameter gradients, float64; of an LSTM unless told.
+The passes are those of `one_pass.py` (forward, every total gradient, parameter gradients; float64), of an LSTM unless
+told.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def draw(table: pd.DataFrame, made_with: str) -> Any:
         kept = ", ".join(f"{key} {value}" for key, value in BASE._asdict().items() if key != axis)
         ax.set(xlabel=LABELS[axis], ylabel="one pass (ms)", title=kept)
         ax.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{table['cell'].iloc[0].upper()}: every gradient of one pass; slopes of the last {LAST} points. {made_with}")
+    figure.suptitle(
+        f"{table['cell'].iloc[0].upper()}: every gradient of one pass; slopes of the last {LAST} points. {made_with}"
+    )
     return figure
 
 

@@ -3,8 +3,8 @@
     python tests/benchmarks/many.py                  # results/benchmarks/many.{csv,md}: 30 configurations
     python tests/benchmarks/many.py --seeds 10       # all 300
 
-T 200, B 16, H 64, D 8. Of each configuration everyone gives the total gradient of h at every step, its log norms, and the
-parameters' gradients. gradlab runs one configuration after the other in two processes, each with BLAS at one thread;
+T 200, B 16, H 64, D 8. Of each configuration everyone gives the total gradient of h at every step, its log norms, and
+the parameters' gradients. gradlab runs one configuration after the other in two processes, each with BLAS at one thread;
 PyTorch's eager loop and JAX (compiled once a cell, warm) do so with the threads they take; `torch.func` differentiates
 all configurations of a cell as one stacked module, with respect to what is added to each step's state, unbound. The
 floor is two cores at the products and ``tanh`` alone. ``stacked`` is a prototype: a bare RNN pass over eight
@@ -253,14 +253,19 @@ def rows(seeds: int, rounds: int) -> Iterator[dict[str, Any]]:
     ratios = {rival: timing.ratio(times[rival], own) for rival in builds}
     ratios["floor"] = floor(seeds, rounds) / float(np.min(own))
     for rival, least in TARGETS.items():
-        yield {"against": rival, "ratio": ratios[rival], "asked": least, "missed": "" if ratios[rival] >= least else "yes"}
+        yield {
+            "against": rival,
+            "ratio": ratios[rival],
+            "asked": least,
+            "missed": "" if ratios[rival] >= least else "yes",
+        }
     for H, B in ((16, 16), (32, 16), (64, 16), (128, 16)):
         ratio = stacking(H, B)
         yield {"against": f"stacked, H {H}, B {B}", "ratio": ratio, "asked": float("nan"), "missed": ""}
 
 
-NOTES = """{count} configurations: {scales} scales × {seeds} seeds × 3 cells; {seconds}*ratio* says how many times longer the
-other took than gradlab in two processes (of *floor*: its share of gradlab's time; 0.5 is twice the floor). *stacked*
+NOTES = """{count} configurations: {scales} scales × {seeds} seeds × 3 cells; *ratio* says how many times longer the other
+took than gradlab in two processes (of *floor*: its share of gradlab's time; 0.5 is twice the floor). *stacked*
 rows are how many times longer eight configurations of a bare RNN take one after the other than with a leading parameter
 axis: it is to be built into studies only above 1.3 at a usual size (H 64).
 """
@@ -276,7 +281,7 @@ def main() -> None:
     table = pd.DataFrame(rows(say.seeds, say.rounds))
     print(table.to_string(index=False, float_format="%.3g"))
     count = len(grid(say.seeds))
-    notes = NOTES.format(count=count, scales=len(SCALES), seeds=say.seeds, seconds="")
+    notes = NOTES.format(count=count, scales=len(SCALES), seeds=say.seeds)
     heading = f"# Many configurations, against PyTorch, JAX and the floor\n\n{timing.header(COMMAND, 0)}\n\n{notes}\n"
     timing.write(say.out, "many", table, heading + timing.cells(table))
 
