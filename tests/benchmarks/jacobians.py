@@ -154,16 +154,15 @@ def rows(cells: list[str], sizes: list[int], questions: list[str], rounds: int, 
                     yield row
 
 
-NOTES = """*pytorch* and *lapack* say how many times longer these took; gradlab's own time is its shortest. A spectral norm
-is right to 1e-10 by its residual. Asked: dense 5 or more of PyTorch; norms 8 (2.5 at H 32), here of PyTorch's whole way
-and of LAPACK's SVD of matrices that were given to it; all values 0.8 of LAPACK (0.57 of GRU). Frobenius norms of RNN and
-LSTM form no matrix.
+NOTES = """*pytorch* and *lapack* say how many times longer these took; gradlab's own time is its shortest. A spectral
+norm is right to 1e-10 by its residual. Asked: dense 5 or more of PyTorch; norms 8 (2.5 at H 32), here of PyTorch's
+whole way and of LAPACK's SVD of matrices that were given to it; all values 0.8 of LAPACK (0.57 of GRU). Frobenius norms
+of RNN and LSTM form no matrix.
 
-What is missed. *Norms*: the profile of an RNN at H 64 is a third products, a third passes over the vectors, a third the
-tridiagonals' eigenvalues; a residual of 1e-10 takes 24 to 40 steps, and no weaker test is right for close values. Tried:
-full reorthogonalisation (10 times dearer at H 64), `eigvalsh` of the Gram matrix (no better than 1.3 times LAPACK), Lanczos
-on Gram matrices (2 times slower), brackets and Newton's steps for the eigenvalues (1.5 times slower). A GRU's gap is
-smaller, 48 steps, and its step is three products: below H 64 it gains nothing on LAPACK.
+Norms that are missed: a residual of 1e-10 takes 24 to 40 steps, 48 for a GRU, whose gap is smaller and whose step is
+three products; no weaker test is right for values that are close. Tried: full reorthogonalisation (about 7 times dearer
+for an RNN at H 64), `eigvalsh` of the Gram matrix (1.0 to 1.4 times LAPACK's speed), Lanczos on Gram matrices
+(twice as long), other numbers of columns at once. On more cores, chunks of steps are shared out.
 """
 
 

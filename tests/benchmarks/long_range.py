@@ -204,14 +204,14 @@ def medians(table: pd.DataFrame) -> str:
     return "Medians: " + "; ".join(said) + "."
 
 
-NOTES = """*pytorch* and *jax* (compiled, warm) say how many times longer these took; gradlab's own time is its shortest.
+NOTES = """*pytorch* and *jax* (compiled, warm) say how many times longer these took; gradlab's own time is its
+shortest.
 
-What is missed. *Norms*: forming the products is a third of the time, the norms by Lanczos on Gram matrices the rest, half
-of it the tridiagonals' eigenvalues; before, an SVD each took 1.5 to 2.5 times as long. On several cores sequences are
-shared out, which does not show on one. *Exponents*: forty QRs, which the standard errors need, and their overhead are 40 %
-of the time at H 32, and the way from call to call in a Python loop most of the rest; unsorted QRs where rows differ by less
-than 100, and no test for ended sequences in every step, made it 1.5 times faster. PyTorch's loop is 10 times slower on one
-core, not 25.
+Norms that are missed: Lanczos on Gram matrices is 40 to 50 % of the time, half of it the tridiagonals' eigenvalues; the
+products and what brings them into range are the rest. An SVD of each, as before, took 1.2 to 2 times as long. On more
+cores sequences are shared out, which one core does not show. Exponents that are missed: a QR every few steps, as the
+standard errors need forty, takes 40 % at H 32, calls from a Python loop most of the rest. Tried: no sorting of rows that differ
+by less than 100, no test for ended sequences in every step (together 1.6 times faster).
 """
 
 

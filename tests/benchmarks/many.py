@@ -4,9 +4,9 @@
     python tests/benchmarks/many.py --seeds 10       # all 300
 
 T 200, B 16, H 64, D 8. Of each configuration everyone gives the total gradient of h at every step, its log norms, and
-the parameters' gradients. gradlab runs one configuration after the other in two processes, each with BLAS at one thread;
-PyTorch's eager loop and JAX (compiled once a cell, warm) do so with the threads they take; `torch.func` differentiates
-all configurations of a cell as one stacked module, with respect to what is added to each step's state, unbound. The
+the parameters' gradients. gradlab runs one configuration after the other in two processes, each with BLAS at one
+thread; PyTorch's eager loop and JAX (compiled once a cell, warm) do so with the threads they take; `torch.func`
+differentiates all configurations of a cell as one stacked module, with respect to what is added to each step's state, unbound. The
 floor is two cores at the products and ``tanh`` alone. ``stacked`` is a prototype: a bare RNN pass over eight
 configurations with a leading parameter axis, against the same pass over one after the other.
 """
@@ -264,8 +264,8 @@ def rows(seeds: int, rounds: int) -> Iterator[dict[str, Any]]:
         yield {"against": f"stacked, H {H}, B {B}", "ratio": ratio, "asked": float("nan"), "missed": ""}
 
 
-NOTES = """{count} configurations: {scales} scales × {seeds} seeds × 3 cells; *ratio* says how many times longer the other
-took than gradlab in two processes (of *floor*: its share of gradlab's time; 0.5 is twice the floor). *stacked*
+NOTES = """{count} configurations: {scales} scales × {seeds} seeds × 3 cells; *ratio* says how many times longer the
+other took than gradlab in two processes (of *floor*: its share of gradlab's time; 0.5 is twice the floor). *stacked*
 rows are how many times longer eight configurations of a bare RNN take one after the other than with a leading parameter
 axis: it is to be built into studies only above 1.3 at a usual size (H 64).
 """

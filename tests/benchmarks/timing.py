@@ -138,14 +138,6 @@ def header(command: str, cores: int) -> str:
     return f"`{command}{f' --cores {cores}' if cores else ''}` writes this. {processor()}, {where}; {made}.{clock}"
 
 
-def header(command: str, cores: int) -> str:
-    """Return what a table says of how it was made."""
-    where = f"{cores} of its cores for each" if cores else "all of them for each"
-    clock = "\n\nTimes are the processor's, to which other processes add little." if cores == 1 else ""
-    made = versions("gradlab", "numpy", "scipy", "torch", "jax")
-    return f"`{command}{f' --cores {cores}' if cores else ''}` writes this. {processor()}, {where}; {made}.{clock}"
-
-
 def cells(table: pd.DataFrame) -> str:
     """Return a table as markdown, numbers to three digits."""
     rows = [[f"{one:.3g}" if isinstance(one, float) else str(one) for one in row] for row in table.to_numpy(object)]
