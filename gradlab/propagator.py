@@ -201,7 +201,7 @@ def _log_largest(matrices: Array) -> NDArray[np.float64]:
     rest = ~np.isfinite(logs)
     if rest.any():
         logs[rest] = _log_norms(flat[rest], "2")
-    return logs
+    return np.asarray(logs)
 
 
 def _forward(tape: Tape, t0: int, t1: int) -> Iterator[Array]:

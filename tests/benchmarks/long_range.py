@@ -210,8 +210,8 @@ shortest.
 Norms that are missed: Lanczos on Gram matrices is 40 to 50 % of the time, half of it the tridiagonals' eigenvalues; the
 products and what brings them into range are the rest. An SVD of each, as before, took 1.2 to 2 times as long. On more
 cores sequences are shared out, which one core does not show. Exponents that are missed: a QR every few steps, as the
-standard errors need forty, takes 40 % at H 32, calls from a Python loop most of the rest. Tried: no sorting of rows that differ
-by less than 100, no test for ended sequences in every step (together 1.6 times faster).
+standard errors need forty, takes 40 % at H 32, calls from a Python loop most of the rest. Tried: no sorting of rows
+that differ by less than 100, no test for ended sequences in every step (together 1.6 times faster).
 """
 
 

@@ -6,9 +6,9 @@
 T 200, B 16, H 64, D 8. Of each configuration everyone gives the total gradient of h at every step, its log norms, and
 the parameters' gradients. gradlab runs one configuration after the other in two processes, each with BLAS at one
 thread; PyTorch's eager loop and JAX (compiled once a cell, warm) do so with the threads they take; `torch.func`
-differentiates all configurations of a cell as one stacked module, with respect to what is added to each step's state, unbound. The
-floor is two cores at the products and ``tanh`` alone. ``stacked`` is a prototype: a bare RNN pass over eight
-configurations with a leading parameter axis, against the same pass over one after the other.
+differentiates all configurations of a cell as one stacked module, with respect to what is added to each step's state,
+unbound. The floor is two cores at the products and ``tanh`` alone. ``stacked`` is a prototype: a bare RNN pass over
+eight configurations with a leading parameter axis, against the same pass over one after the other.
 """
 
 from __future__ import annotations
