@@ -14,7 +14,7 @@ from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from gradlab.analysis import tables
-from gradlab.analysis.factors import Layout, named
+from gradlab.analysis.factors import MEASURE, Layout, named
 from gradlab.analysis.figures.look import DOUBLE, SINGLE, STYLE
 from gradlab.schema import axis_label
 
@@ -96,7 +96,9 @@ def _combinations(table: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[st
 
 
 def _shared(table: pd.DataFrame, layout: Layout) -> Literal["all", "row"]:
-    """Return which panels share y: all, but where rows of panels end at different x each row has its own."""
+    """Return which panels share y: all, but where rows of panels show different things or end at different x."""
+    if MEASURE in layout.rows:
+        return "row"
     if not layout.rows or not pd.api.types.is_numeric_dtype(table[layout.x]):
         return "all"
     ends = table.groupby(list(layout.rows), observed=True, dropna=False)[layout.x].max()
