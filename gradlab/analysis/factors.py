@@ -169,7 +169,7 @@ def named(key: str, value: Any) -> str:
     if key == TRAINED:
         return f"after {plain(float(value))} steps" if value else "before training"
     text = plain(float(value)) if isinstance(value, float | int | np.number) else str(value)
-    return text if key in ("cell", "pair", SETTING, MEASURE) else f"{short} {text}"
+    return text if key in ("cell", "pair", SETTING) else f"{short} {text}"
 
 
 def at(key: str, value: Any) -> str:

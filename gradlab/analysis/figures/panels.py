@@ -55,15 +55,21 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
                 ax.set_axis_off()
                 continue
             picture.draw(part, layout, ax=ax, whole=table)
-            if layout.y in part and part[layout.y].isna().all():
+            if _lost(part, layout.y):
                 ax.patch.set(visible=True, hatch="////", facecolor="0.95", edgecolor="0.5")
                 ax.text(0.5, 0.5, LOST, transform=ax.transAxes, ha="center", va="center", bbox=PAPER)
-            ax.set_title(", ".join(named(key, value) for key, value in place.items()))
+            ax.set_title(", ".join(named(key, value) for key, value in place.items() if key != MEASURE))
         _outer_labels_only(axes)
         if meshes := _meshes(axes.flat):
             figure.colorbar(meshes[0], ax=axes, label=picture.bar, pad=0.02, aspect=25)
         _key(figure, layout)
     return figure
+
+
+def _lost(part: pd.DataFrame, value: str) -> bool:
+    """Return whether no run of a panel tells anything; a median that is not reached does."""
+    told = "seeds" in part and bool(part["seeds"].any())
+    return value in part and bool(part[value].isna().all()) and not told
 
 
 def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None) -> Axes:
