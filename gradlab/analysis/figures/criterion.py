@@ -66,9 +66,8 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
         ax.set_ylim(-0.04, 1.04)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     else:
-        ax.set_ylim(
-            0.0, 1.08 * float(everything.loc[everything["column"] == STEPS, ["value", "value_high"]].max(axis=None))
-        )
+        steps = everything.loc[everything["column"] == STEPS, ["value", "value_high"]]
+        ax.set_ylim(0.0, 1.08 * np.nanmax(steps.to_numpy(dtype=np.float64)))
     ax.set(xlabel=axis_label(layout.x), ylabel=str(table[MEASURE].iloc[0]))
     if not pd.api.types.is_numeric_dtype(everything[layout.x]):
         ax.set_xticks(list(where.values()), list(where))
