@@ -251,9 +251,9 @@ def shortened(config: Configuration, limit: float) -> Configuration | None:
     if "train.steps" in config.values:
         config = Configuration(config.id, {**config.values, "train.until": None})
     for key in ("train.steps", "length", "batch"):
-        fixed = key not in config.values or (
-            key == "length" and TASKS[config.values["task.name"]]().fixed_length is not None
-        )
+        if key not in config.values:
+            continue
+        fixed = key == "length" and TASKS[config.values["task.name"]]().fixed_length is not None
         if not fixed and seconds(size_of(config)) > limit:
             whole = config
             fitting = _largest(whole.values[key], lambda n: seconds(size_of(_with(whole, key, n))) <= limit)  # noqa: B023
