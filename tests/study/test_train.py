@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,12 @@ def test_what_is_not_given_follows_from_the_rest() -> None:
     assert values["train.measure_at"] == (0, 12)
     assert values["train.learning_rate"] == 1e-3
     assert values["train.schedule_over"] == 12
+
+
+def test_the_example_of_the_readme_is_a_study() -> None:
+    blocks = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split("```")
+    (example,) = [block.removeprefix("toml") for block in blocks if block.startswith("toml") and "[train]" in block]
+    assert Study(**tomllib.loads(example)).plan.spec.trains
 
 
 def test_without_a_table_nothing_is_trained_and_no_key_is_there() -> None:
