@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,9 +37,9 @@ class Watched:
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def __call__(self, group: Group, *, thin: bool) -> Part:
+    def __call__(self, group: Group, **keys: Any) -> Part:
         start = time.process_time()
-        part = measure(group, thin=thin)
+        part = measure(group, **keys)
         spent, name = time.process_time() - start, f"{time.time_ns()}-{group[0].id}"
         (Path(self.folder) / name).write_text(f"{peak()} {spent}", encoding="ascii")
         return part

@@ -58,6 +58,7 @@ LARGE = {
     "jacobians": study(cell="rnn", length=4, hidden=768, batch=16, hooks=["jacobians:2"]),
     "tangents": study(cell="lstm", length=12, hidden=256, batch=32, hooks=["lyapunov:64"]),
     "rows": study(8, cell="rnn", length=15_000, hidden=4, batch=1),
+    "training": study(cell="lstm", length=60, hidden=512, batch=8) | {"train": {"steps": 3, "measure_at": [0, 1, 3]}},
 }
 
 
