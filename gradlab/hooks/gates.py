@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.analysis.saturation import saturated
+from gradlab.facts import kept
 from gradlab.hooks.base import TableHook
 from gradlab.layers import LayerTrace
 
@@ -14,11 +15,12 @@ from gradlab.layers import LayerTrace
 class GatesHook(TableHook):
     """Quantities gate_<g>, ln of the mean of |gate| over units, and saturation_<g>, ln of the share saturated.
 
-    A cell without gates has its output h in their place; saturation is then of |h|, which says something for tanh.
+    Columns saturation and carried of ``runs``; carried is the mean of the gate that keeps. A cell without gates has its
+    output h in their place; saturation is then of |h|, which says something for tanh.
     """
 
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return activity and saturation of every gate, and the share that is saturated over all of them."""
+        """Return activity and saturation of every gate, the share of all that is saturated, and what is kept."""
         units = segment.gates or {"h": segment.states["h"][1:]}
         within = segment.lag[1:] >= 0
         indices = np.arange(1, segment.tape.steps + 1)
@@ -30,4 +32,5 @@ class GatesHook(TableHook):
                 activity, shared = np.log(np.abs(values).mean(axis=-1)), np.log(share)
             for quantity, logs in ((f"gate_{name}", activity), (f"saturation_{name}", shared)):
                 rows.append(segment.rows(quantity, np.where(within, logs, np.nan), indices))
-        return rows, {"saturation": float(np.mean(shares))}
+        gate = kept(segment.tape)
+        return rows, {"saturation": float(np.mean(shares)), "carried": np.nan if gate is None else gate.mean}
