@@ -219,10 +219,11 @@ def check(
 @app.command("list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(metavar="[cells|tasks|inits|hooks|figures]", help="one kind", show_default=False)
+        str | None,
+        typer.Argument(metavar="[cells|tasks|inits|train|hooks|figures]", help="one kind", show_default=False),
     ] = None,
 ) -> None:
-    """List what a study may name: cells, tasks, inits, hooks, figures, each with the keys that it takes.
+    """List what a study may name: cells, tasks, inits, training, hooks, figures, each with the keys that it takes.
 
     Example:
 
@@ -270,7 +271,7 @@ def _keys(prefix: str, options: Any) -> Iterable[tuple[str, str]]:
         choices = f" ({', '.join(option.choices)})" if option.choices else ""
         yield (
             f"  {prefix}.{key}",
-            f"{option.meaning}{choices}" + (f"; default {option.default}" if option.default != "" else ""),
+            f"{option.meaning}{choices}" + (f"; default {option.default}" if option.default not in ("", None) else ""),
         )
 
 
@@ -297,6 +298,17 @@ def _inits() -> Iterable[tuple[str, str]]:
     return ((name, meaning) for name, (_, meaning) in RECURRENT.items())
 
 
+def _train() -> Iterable[tuple[str, str]]:
+    from gradlab.study.train import BRINGS, TRAIN
+
+    yield "train", "what a [train] table takes"
+    yield from _keys("train", TRAIN)
+    for (key, value), options in BRINGS.items():
+        if options:
+            yield f"{key} {value}", "takes as well"
+            yield from _keys("train", options)
+
+
 def _hooks() -> Iterable[tuple[str, str]]:
     from gradlab.hooks import HOOKS
 
@@ -313,6 +325,7 @@ LISTS: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
     "cells": _cells,
     "tasks": _tasks,
     "inits": _inits,
+    "train": _train,
     "hooks": _hooks,
     "figures": _figures,
 }

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from gradlab.analysis.factors import SEED, arranged, keys, named, places, varying
+from gradlab.analysis.factors import SEED, TRAINED, arranged, keys, named, places, varying
 from gradlab.analysis.numerals import estimate, numeral
 from gradlab.errors import InputError, unknown
 
@@ -230,8 +230,9 @@ def _where(row: pd.Series, equal: list[str]) -> str:
     """Return `` in the LSTM at scale 1, length 400``; a key that has no value goes without saying."""
     known = [name for name in equal if not pd.isna(row[name])]
     cell = f" in the {_named('cell', row['cell'])}" if "cell" in known else ""
-    rest = [_named(name, row[name]) for name in known if name != "cell"]
-    return cell + (f" at {', '.join(rest)}" if rest else "")
+    rest = [_named(name, row[name]) for name in known if name not in ("cell", TRAINED)]
+    trained = f" {named(TRAINED, row[TRAINED])}" if TRAINED in known else ""
+    return cell + (f" at {', '.join(rest)}" if rest else "") + trained
 
 
 def _named(key: str, level: Any) -> str:

@@ -2,7 +2,7 @@
 
 A training that was ended at its last step without having met the criterion says only that it would have taken longer:
 it is censored, and the median is Kaplan and Meier's (`gradlab.analysis.horizons`). One that diverged will never meet
-it: censoring it where it diverged would count it as if it might have gone on, so it counts as long as any other.
+it: censoring it where it diverged would count it as if it might have gone on, so it is censored at the last step too.
 
 References
 ----------
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from gradlab.analysis.factors import PLACES, SEED, TRAINED, arranged, combinations, ran
+from gradlab.analysis.factors import PLACES, SEED, arranged, combinations, ran
 from gradlab.analysis.horizons import survival
 from gradlab.errors import InputError
 
@@ -38,9 +38,9 @@ def criterion_table(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs : DataFrame
-        The table ``runs`` of a study that trains, with ``solved``, ``steps_to_criterion`` and ``trained``
-        (`gradlab.schema.TRAINING`); the layers and steps of a configuration agree in these. A configuration that
-        failed has none of them and is left out; one that diverged is unsolved.
+        The table ``runs`` of a study that trains, with ``solved`` and ``steps_to_criterion``
+        (`gradlab.schema.TRAINING`) and the key ``train.steps``; the layers and steps of a configuration agree in
+        these. A configuration that failed has none of them and is left out; one that diverged is unsolved.
 
     Returns
     -------
@@ -58,9 +58,7 @@ def criterion_table(runs: pd.DataFrame) -> pd.DataFrame:
     if not has_criterion(runs):
         raise InputError('runs: no criterion was set; [train] until = "loss" or "score" sets one')
     by = [name for name in combinations(runs) if name not in PLACES]
-    known = ran(arranged(runs)).dropna(subset="solved")
-    last = known.sort_values(TRAINED, kind="stable") if TRAINED in known else known
-    each = last.drop_duplicates([*by, SEED], keep="last").sort_index()
+    each = ran(arranged(runs)).dropna(subset="solved").drop_duplicates([*by, SEED])
     groups = each.groupby(by, dropna=False, observed=True)
     rows = [[*(key if isinstance(key, tuple) else (key,)), *_numbers(part)] for key, part in groups]
     return pd.DataFrame(rows, columns=[*by, *NUMBERS]).astype(each[by].dtypes.to_dict() | {"seeds": "int64"})
@@ -69,7 +67,6 @@ def criterion_table(runs: pd.DataFrame) -> pd.DataFrame:
 def _numbers(runs: pd.DataFrame) -> list[float]:
     solved = runs["solved"].to_numpy() == 1.0
     share = stats.binomtest(int(solved.sum()), len(runs)).proportion_ci(0.95, method="exact")
-    seen = runs["trained"].mask(runs["status"] == "diverged", runs["trained"].max())
-    found = survival(np.where(solved, runs["steps_to_criterion"], seen), solved)
+    found = survival(np.where(solved, runs["steps_to_criterion"], runs["train.steps"]), solved)
     steps = [found.steps, found.low, found.high, found.limit, found.censored]
     return [float(solved.mean()), share.low, share.high, *steps, len(runs)]

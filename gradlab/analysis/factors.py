@@ -19,6 +19,8 @@ PLACES = (TRAINED, "layer", "direction")
 SETTING = "setting"
 #: How a specification, and a column of words, says that an option is left out.
 NONE = "none"
+#: A column that says what a row's number is, for figures that show several things in rows of panels.
+MEASURE = "measure"
 #: Runs that differ in nothing else are repetitions.
 SEED = "seed"
 
@@ -160,12 +162,19 @@ def longest(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def named(key: str, value: Any) -> str:
-    """Return how a panel or a legend names ``value`` of ``key``: ``lstm`` for a cell, else ``scale 0.5``."""
+    """Return how a panel or a legend names ``value`` of ``key``: ``lstm``, ``after 100 steps``, else ``scale 0.5``."""
     short = key.rpartition(".")[2]
     if pd.isna(value):
         return f"no {short}"
+    if key == TRAINED:
+        return f"after {plain(float(value))} steps" if value else "before training"
     text = plain(float(value)) if isinstance(value, float | int | np.number) else str(value)
     return text if key in ("cell", "pair", SETTING) else f"{short} {text}"
+
+
+def at(key: str, value: Any) -> str:
+    """Return where that is in a sentence: ``at scale 0.5``, ``after 100 steps``."""
+    return named(key, value) if key == TRAINED else f"at {named(key, value)}"
 
 
 def placed(row: pd.Series, columns: Sequence[str | None]) -> str:

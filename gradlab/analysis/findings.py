@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from gradlab.analysis.factors import longest, named, numeric_control, others, placed, ran
+from gradlab.analysis.factors import at, longest, named, numeric_control, others, placed, ran
 from gradlab.analysis.numerals import estimate
 from gradlab.analysis.tables import crossings, rates
 
@@ -65,9 +65,9 @@ def _along(part: pd.DataFrame, along: str, turn: pd.Series, *, finished: bool) -
     first, last = known.iloc[0], known.iloc[-1]
     if pd.isna(first[along]):
         return f"{_rated(first)} nats/step, {named(along, None)}{lost}"
-    ends = f"{_rated(first)} nats/step at {named(along, first[along])}"
+    ends = f"{_rated(first)} nats/step {at(along, first[along])}"
     if len(known) > 1:
-        ends += f", {_rated(last)} at {named(along, last[along])}"
+        ends += f", {_rated(last)} {at(along, last[along])}"
     return f"{_sign(known, along, turn, finished=finished)}: {ends}{lost}"
 
 

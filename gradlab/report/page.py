@@ -35,8 +35,8 @@ NOTES = {
     + "; ".join(f"{word}: {rule}" for word, rule in RULES.items())
     + ".",
     "criterion": "Share of the seeds whose training met its criterion, with Clopper and Pearson's 95 % interval, and "
-    "Kaplan and Meier's median of the steps until then, with its 95 % interval; a training that ended before is "
-    "censored at its last step, one that diverged at the last step of the longest.",
+    "Kaplan and Meier's median of the steps until then, with its 95 % interval; a training that did not meet "
+    "it is censored at the last step that it was given, one that diverged too.",
     "comparisons": "Differences of rates at the longest length, paired by seed and data. With 95 % probability all "
     "intervals of the table hold together (Bonferroni, Dunn 1961); p is adjusted alike.",
 }

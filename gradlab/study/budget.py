@@ -18,10 +18,10 @@ from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
 from gradlab.hooks.temporal import KEPT
 from gradlab.jacobians import CHUNK
-from gradlab.study.measure import measure
-from gradlab.study.plan import GROUP, MANY_STEPS, THIN, Configuration, Plan
+from gradlab.study.measure import TESTED, measure
+from gradlab.study.plan import MANY_STEPS, THIN, Configuration, Plan, together
 from gradlab.study.progress import counted, duration
-from gradlab.tasks import TASKS
+from gradlab.tasks import TASKS, Task
 
 
 class Cost(NamedTuple):
@@ -55,6 +55,10 @@ _DRAWN, _ORTHOGONAL = 2e-8, 1.4e-10
 _FLOPS, _AGAIN = 2.5e10, 1.5
 #: Seconds in which workers start, and what calibrating may take altogether, twice of it on a busy machine.
 _WORKERS, CALIBRATING = 2.0, 0.9
+#: Seconds of a training step beside its pass; what a pass forward takes of a whole one.
+_UPDATE, _FORWARD = 7e-4, 0.4
+#: Copies of the parameters that a training holds: its own, the optimiser's memory, the gradient and the change.
+_TRAINING = 6
 
 
 class Size(NamedTuple):
@@ -70,6 +74,8 @@ class Size(NamedTuple):
     hooks: tuple[str, ...]
     recurrent: str
     inputs: int
+    trained: int = 0
+    measured: int = 1
 
     @property
     def blocks(self) -> int:
@@ -133,7 +139,18 @@ _SHARED: Callable[[Mapping[str, Any]], Any] = itemgetter(
 def size_of(config: Configuration) -> Size:
     """Return what decides the cost of ``config``."""
     v = config.values
-    return Size._make((*_SHARED(v), tuple(v["hooks"]), v.get("init.recurrent", ""), v.get("task.input_size", 1)))
+    own = (tuple(v["hooks"]), v.get("init.recurrent", ""), _inputs(v))
+    return Size._make((*_SHARED(v), *own, v.get("train.steps", 0), len(v.get("train.measure_at", (0,)))))
+
+
+def _inputs(values: Mapping[str, Any]) -> int:
+    options = ((key.partition(".")[2], value) for key, value in values.items() if key.startswith("task."))
+    return _input_size(TASKS[values["task.name"]], tuple(options))
+
+
+@cache
+def _input_size(task: Callable[..., Task], options: tuple[tuple[str, Any], ...]) -> int:
+    return task(**{key: value for key, value in options if key != "name"}).input_size
 
 
 @cache
@@ -147,13 +164,14 @@ def memory(size: Size, together: int = 1, thin: bool = False) -> float:
     T, B, H = size.length, size.batch, size.hidden
     again = size.blocks + size.states * min(size.states, 2) if size.several else 0
     kept = size.layers * (size.cost.arrays + again) * T * B * H + _INPUTS * T * B * size.inputs
-    weights = size.layers * size.blocks * H**2 * _WEIGHTS
+    weights = size.layers * size.blocks * H**2 * (_WEIGHTS + (_TRAINING if size.trained else 0))
     jacobian = B * (size.states * H) ** 2
     dense = min(size.sampled * jacobian, max(CHUNK, jacobian)) * _DENSE
     sources = T * B * (_SOURCES * size.states * H + _PAIRS * T) if size.taught else 0
     passing = max(_PASSING * T * B * H, dense, _TANGENTS * size.states * H * size.tangents * B, sources)
     rows = _rows(size, T)
-    stored = together * (_rows(size, min(T, _OCTAVE * math.log2(T + 1))) if thin else rows)
+    kept_rows = size.measured * (_rows(size, min(T, _OCTAVE * math.log2(T + 1))) if thin else rows)
+    stored = (together + (size.trained > 0)) * kept_rows  # those of one training stand twice while they are joined
     tracing = (kept + weights + passing) * size.bytes + rows * _MADE + stored * _WAITING
     return _IDLE + max(tracing, stored * _PACKED + _PACKING)
 
@@ -161,17 +179,33 @@ def memory(size: Size, together: int = 1, thin: bool = False) -> float:
 @cache
 def seconds(size: Size) -> float:
     """Return the seconds of one configuration on one core, roughly: right to a factor, which calibrating finds."""
+    H, drawn = size.hidden, size.blocks * size.hidden**2 * _DRAWN
+    drawn *= 1.0 + (_ORTHOGONAL / _DRAWN * H if size.recurrent == "orthogonal" else 0.0)
+    found = _START + size.layers * drawn + size.measured * _measuring(size)
+    if size.trained:
+        tested = size.measured * math.ceil(TESTED / size.batch) * _FORWARD
+        found += size.trained * _UPDATE + (size.trained + tested) * size.layers * size.length * _step(size)
+    return found
+
+
+def _step(size: Size) -> float:
+    """Return the seconds of a step of a layer, forward and back, without hooks."""
+    B, H = size.batch, size.hidden
+    numbers = _NUMBER * (size.cost.arrays + _PASSING) * B * H
+    return size.cost.step + numbers + 6 * size.blocks * H * (H + size.inputs) * B / _FLOPS
+
+
+def _measuring(size: Size) -> float:
+    """Return the seconds of a pass with its hooks."""
     T, B, H, S = size.length, size.batch, size.hidden, size.states * size.hidden
     arrays = size.cost.arrays + _PASSING
-    step = size.cost.step + _NUMBER * arrays * B * H + 6 * size.blocks * H * (H + size.inputs) * B / _FLOPS
-    step *= _AGAIN if size.several else 1.0
+    step = _step(size) * (_AGAIN if size.several else 1.0)
     if K := size.tangents:
         step += _QR + B * K * (_NUMBER / 2 * arrays * H + (2 * size.blocks * H**2 + 2 * S * K) / _FLOPS)
     if size.taught:  # T/2 adjoints at a step, on average
         step += T / 2 * B * (_NUMBER / 2 * arrays * H + 2 * size.blocks * H**2 / _FLOPS)
     jacobians = size.sampled * B * (_ONE + _CUBE * S**3)
-    drawn = size.blocks * H**2 * (_DRAWN + (_ORTHOGONAL * H if size.recurrent == "orthogonal" else 0.0))
-    return _START + size.layers * (T * step + jacobians + drawn)
+    return size.layers * (T * step + jacobians)
 
 
 def work(configs: Iterable[Configuration]) -> float:
@@ -210,11 +244,15 @@ def calibrated(plan: Plan, measured: Callable[[Configuration], float | None] | N
 
 
 def shortened(config: Configuration, limit: float) -> Configuration | None:
-    """Return a copy with fewer steps, then fewer sequences, that takes about ``limit`` seconds; None where none does.
+    """Return a copy that takes about ``limit`` seconds: shorter training, sequences, then fewer; None where none does.
 
-    What happens at some steps only happens at as large a share of the copy's.
+    What happens at some steps only happens at as large a share of the copy's; no criterion ends its training.
     """
-    for key in ("length", "batch"):
+    if "train.steps" in config.values:
+        config = Configuration(config.id, {**config.values, "train.until": None})
+    for key in ("train.steps", "length", "batch"):
+        if key not in config.values:
+            continue
         fixed = key == "length" and TASKS[config.values["task.name"]]().fixed_length is not None
         if not fixed and seconds(size_of(config)) > limit:
             whole = config
@@ -226,6 +264,9 @@ def shortened(config: Configuration, limit: float) -> Configuration | None:
 def _with(config: Configuration, key: str, number: int) -> Configuration:
     """Return ``config`` with another length or batch; with fewer steps, as much less of what happens at some."""
     values = {**config.values, key: number}
+    if key == "train.steps":
+        share = number / config.values[key]
+        values["train.measure_at"] = tuple(sorted({round(step * share) for step in config.values["train.measure_at"]}))
     if key == "length":
         share, size = number / config.values["length"], size_of(config)
         if "jacobians" in {name.partition(":")[0] for name in size.hooks}:
@@ -260,9 +301,10 @@ class Need(NamedTuple):
     @classmethod
     def of(cls, plan: Plan) -> Self:
         """Return what the worst group of ``plan`` needs."""
-        together, thin = min(GROUP, len(plan.spec.seeds)), plan.thin
-        largest = max(set(map(size_of, plan.configurations)), key=lambda size: memory(size, together, thin))
-        return cls(largest, together, thin, memory(largest, together, thin), free_memory())
+        seeds, thin = len(plan.spec.seeds), plan.thin
+        pairs = {(size_of(config), min(together(config), seeds)) for config in plan.configurations}
+        largest, most = max(pairs, key=lambda pair: memory(*pair, thin))
+        return cls(largest, most, thin, memory(largest, most, thin), free_memory())
 
     @property
     def fitting(self) -> int:
@@ -328,11 +370,23 @@ def describe(plan: Plan, measured: Callable[[Configuration], float | None] | Non
         lines.append(f"table steps     {THIN}, because there are more than {MANY_STEPS} steps in all")
     there = "" if need.free is None else f", {need.free / 1e9:.1f} GB are free"
     lines.append(f"memory          about {need.bytes / 1e9:.1f} GB a worker{there}")
+    lines += _training(plan)
     workers = need.workers(plan)
     core, wall = expected(plan, workers, measured)
     each = f"{counted(workers, 'worker')} ({duration(core)} of one core)"
-    lines.append(f"time            about {duration(wall)} on {each}")
+    sooner = any(spec.values("train.until"))
+    lines.append(f"time            {'up to' if sooner else 'about'} {duration(wall)} on {each}")
     return "\n".join(lines)
+
+
+def _training(plan: Plan) -> list[str]:
+    """Return the line on the training steps of a study that trains."""
+    steps = [config.values["train.steps"] for config in plan.configurations if plan.spec.trains]
+    if not steps:
+        return []
+    span = " to ".join(map(str, sorted({min(steps), max(steps)})))
+    until = ", fewer where a criterion is met" if any(plan.spec.values("train.until")) else ""
+    return [f"training        {span} steps each, {sum(steps)} in all{until}"]
 
 
 def expected(

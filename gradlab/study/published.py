@@ -11,13 +11,11 @@ from gradlab.analysis.beside import ALLOWANCES
 from gradlab.analysis.statistics import STATISTICS
 from gradlab.errors import SpecError, unknown
 from gradlab.initialise import Option
-from gradlab.study.keys import checked, every_key, shown
+from gradlab.study.keys import LISTED, checked, every_key, shown
 
 _TEXT, _NUMBER = Option(str, ""), Option(float, 0.0)
 _SIZE = Option(float, 0.0, minimum=0.0)
 _EXPONENT = re.compile(r"lyapunov_[1-9][0-9]{0,8}")
-#: Columns of ``runs`` that hold a number, yes and no included.
-_MEASURED = [name for name, column in schema.RUNS.items() if column.dtype not in ("string", "object")]
 #: What may stand in ``where`` beside the study's keys, where a run has several rows.
 _PLACES = {
     "layer": Option(int, 0, minimum=0),
@@ -78,8 +76,22 @@ class Published(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value != self._field_defaults.get(name)}
 
 
-def published(entries: Sequence[Mapping[str, Any]], hooks: Iterable[str]) -> tuple[Published, ...]:
-    """Return the entries, checked.
+class _Recorded(NamedTuple):
+    """What a study's runs hold: their columns, and how many exponents."""
+
+    columns: Mapping[str, schema.Column]
+    exponents: int
+
+    @property
+    def numbers(self) -> list[str]:
+        """The columns that hold a number, yes and no included."""
+        return [name for name, column in self.columns.items() if column.dtype not in ("string", "object")]
+
+
+def published(
+    entries: Sequence[Mapping[str, Any]], hooks: Iterable[str], *, trained: bool = False
+) -> tuple[Published, ...]:
+    """Return the entries, checked; ``trained`` says whether the study trains.
 
     Raises
     ------
@@ -87,7 +99,7 @@ def published(entries: Sequence[Mapping[str, Any]], hooks: Iterable[str]) -> tup
         one line that starts with the entry's path: an unknown key or column with the nearest, a missing one, a wrong
         type, a column that no hook of the study records, no tolerance or two.
     """
-    recorded = _exponents(hooks)
+    recorded = _Recorded(schema.tables(trained=trained)["runs"], _exponents(hooks))
     return tuple(_entry(f"published[{i}]", entry, recorded) for i, entry in enumerate(entries))
 
 
@@ -109,6 +121,7 @@ def refuse_unmatched(
             if (where := getattr(entry, key)) is not None:
                 path, keys = f"published[{i}].{key}", {k: v for k, v in where.items() if k not in _PLACES}
                 found = _matching(every, keys) or _matching(full(), keys) or _refuse_none(path, keys, every)
+                _refuse_unmeasured(f"{path}.step", where.get("step"), found)
                 if STATISTICS[entry.statistic].needs != "against":
                     _refuse_mixed(path, found)
 
@@ -124,6 +137,12 @@ def _refuse_mixed(path: str, found: Sequence[Mapping[str, Any]]) -> None:
             raise SpecError(f"{path}: these runs differ in {key}; say which: {', '.join(levels)}")
 
 
+def _refuse_unmeasured(path: str, step: int | None, found: Sequence[Mapping[str, Any]]) -> None:
+    measured = {one for values in found for one in values.get("train.measure_at", ())}
+    if step is not None and step not in measured:
+        raise SpecError(f"{path}: nothing is measured after {step} steps; measure_at has {sorted(measured)}")
+
+
 def _refuse_none(path: str, where: Mapping[str, Any], every: list[Mapping[str, Any]]) -> NoReturn:
     for key, value in where.items():
         levels = list(dict.fromkeys(shown(values[key]) for values in every if key in values))
@@ -134,7 +153,7 @@ def _refuse_none(path: str, where: Mapping[str, Any], every: list[Mapping[str, A
     raise SpecError(f"{path}: no run of the study has all of {shown(dict(where))}")
 
 
-def _entry(path: str, given: Mapping[str, Any], recorded: int) -> Published:
+def _entry(path: str, given: Mapping[str, Any], recorded: _Recorded) -> Published:
     for key in given:
         if key not in Published._fields:
             raise SpecError(f"{path}.{key}: {unknown('key', key, Published._fields)}")
@@ -144,7 +163,7 @@ def _entry(path: str, given: Mapping[str, Any], recorded: int) -> Published:
     found: dict[str, Any] = {key: checked(f"{path}.{key}", _TEXT, given[key]) for key in _TEXTS if key in given}
     found |= {key: checked(f"{path}.{key}", option, given[key]) for key, option in _CHOICES.items() if key in given}
     found |= {key: checked(f"{path}.{key}", _SIZE, given[key]) for key in ("tolerance", "absolute") if key in given}
-    found |= {key: _where(f"{path}.{key}", given[key]) for key in ("where", "over") if key in given}
+    found |= {key: _where(f"{path}.{key}", given[key], recorded) for key in ("where", "over") if key in given}
     found |= {"column": _column(f"{path}.column", given["column"], recorded)}
     found |= {"value": checked(f"{path}.value", _NUMBER, given["value"])}
     found |= {"per": _number_key(f"{path}.per", given["per"])} if "per" in given else {}
@@ -170,23 +189,24 @@ def _refuse_needs(path: str, found: Mapping[str, Any]) -> None:
             raise SpecError(f"{path}.{key}: {why}")
 
 
-def _column(path: str, name: object, recorded: int) -> str:
+def _column(path: str, name: object, recorded: _Recorded) -> str:
     text: str = checked(path, _TEXT, name)
     if _EXPONENT.fullmatch(text):
-        if int(text.partition("_")[2]) > recorded:
+        if int(text.partition("_")[2]) > recorded.exponents:
             raise SpecError(f'{path}: no hook records {text}; put "lyapunov:{text.partition("_")[2]}" into hooks')
-    elif text not in _MEASURED:
-        raise SpecError(f"{path}: {unknown('column', text, [*_MEASURED, 'lyapunov_1'])}")
+    elif text not in recorded.numbers:
+        raise SpecError(f"{path}: {unknown('column', text, [*recorded.numbers, 'lyapunov_1'])}")
     return text
 
 
-def _where(path: str, given: object) -> dict[str, Any]:
+def _where(path: str, given: object, recorded: _Recorded) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise SpecError(f"{path}: expected a table of keys and values, got {shown(given)}")
     found = {}
     for key, value in flat(path, given).items():
-        known = every_key() | {place: option for place, option in _PLACES.items() if place in schema.RUNS}
-        if key not in known or key == "at":
+        known = {name: option for name, option in every_key().items() if option.type not in LISTED}
+        known |= {place: option for place, option in _PLACES.items() if place in recorded.columns}
+        if key not in known:
             raise SpecError(f"{path}.{key}: {unknown('key', key, known)}")
         found[key] = checked(f"{path}.{key}", known[key], value)
     return found
@@ -198,7 +218,7 @@ def _number_key(path: str, name: object) -> str:
     return str(name)
 
 
-def _against(path: str, name: object, recorded: int) -> str:
+def _against(path: str, name: object, recorded: _Recorded) -> str:
     return str(name) if name in _numbers() else _column(path, name, recorded)
 
 

@@ -119,7 +119,7 @@ class Spec:
         _check_owners({**grid, **{key: (value,) for key, value in fixed.items()}}, entries)
         figures = _figures(top.report.figures)
         kept = {} if full else flat("full", top.full)
-        beside = published(top.published, hooks)
+        beside = published(top.published, hooks, trained=any(key.startswith("train.") for key in entries))
         spec = cls(top.name, top.question, grid, fixed, (), seeds, hooks, figures, beside, kept)
         if spec.size > MOST:
             raise SpecError(f"grid: {spec.size} configurations are more than {MOST}; take values out")

@@ -23,7 +23,7 @@ class Study:
     name : fit for a folder; results go to ``results/<name>``.
     grid : the values of each key that varies, ``{"cell": ["rnn", "lstm"], "scale": [0.5, 1.0], "seeds": 5}``.
     base : the value of each key that does not, and ``hooks``.
-    tables : the other tables of a specification: ``question``, ``task``, ``init``, ``rnn``, ``gru``,
+    tables : the other tables of a specification: ``question``, ``task``, ``init``, ``train``, ``rnn``, ``gru``,
         ``exclude`` (combinations of the grid that are left out), ``report``, ``full``.
 
     Raises

@@ -19,7 +19,7 @@ from gradlab.training.until import OF
 
 #: What every configuration that is trained has.
 TRAIN: dict[str, Option] = {
-    "steps": Option(int, None, minimum=1, meaning="training steps, at most"),
+    "steps": Option(int, None, minimum=1, meaning="training steps, at most; has to be given"),
     "measure_at": Option(list, None, minimum=0, optional=True, meaning="training steps measured; by default 0, steps"),
     "optimiser": Option(str, "adam", choices=tuple(OPTIMISERS), meaning="the optimiser"),
     "learning_rate": Option(float, None, minimum=0, optional=True, meaning="by default the optimiser's own"),
@@ -30,13 +30,27 @@ TRAIN: dict[str, Option] = {
 }
 #: What a field's annotation says: the type, and whether None may stand in its place.
 _KINDS = {"int": (int, False), "float": (float, False), "bool": (bool, False), "int | None": (int, True)}
+_MEANINGS = {
+    "momentum": "share of the last change that is kept",
+    "nesterov": "whether it is Nesterov's",
+    "alpha": "share of the mean of squares that is kept",
+    "eps": "what is added to the root that is divided by",
+    "beta1": "share of the mean that is kept",
+    "beta2": "share of the mean of squares that is kept",
+    "warmup": "steps over which the rate grows at first",
+    "factor": "what the rate is multiplied by",
+    "every": "after so many steps",
+    "over": "steps of the cosine; by default all",
+    "least": "factor at its end",
+}
 
 
 def _option(kind: type, name: str) -> Option:
     """Return the option that a field of a dataclass is."""
     one = next(field for field in fields(kind) if field.name == name)
     plain, optional = _KINDS[str(one.type)]
-    return Option(plain, None if one.default is MISSING else one.default, optional=optional)
+    default = None if one.default is MISSING else one.default
+    return Option(plain, default, optional=optional, meaning=_MEANINGS.get(name, ""))
 
 
 #: The keys that a choice brings, by the key that chooses and its value.
@@ -74,9 +88,10 @@ def keys_of(values: Mapping[str, Any]) -> dict[str, Option]:
     """Return the keys of ``[train]`` that a configuration has, ``train.`` before each; none where it has no [train]."""
     if not any(key.startswith("train.") for key in values):
         return {}
-    chosen = [(key, values.get(spelled(key), EVERY[key].default if key in EVERY else None)) for key in CHOOSING]
-    known = TRAIN.keys() | {name for choice in chosen for name in BRINGS.get(choice, {})}
-    return {f"train.{name}": option for name, option in EVERY.items() if name in known}
+    known = dict(TRAIN)
+    for key in CHOOSING:
+        known |= BRINGS.get((key, values.get(spelled(key), EVERY[key].default if key in EVERY else None)), {})
+    return {f"train.{name}": known[name] for name in EVERY if name in known}
 
 
 def refuse_unowned(values: Mapping[str, tuple[Any, ...]], paths: Mapping[str, str]) -> None:

@@ -81,6 +81,10 @@ def with_long_range(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.Dat
 def trained(runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the tables of a study that looked before training and after 100 steps of it, which halve every loss."""
     after = steps.assign(mean_log=steps["mean_log"] / 2, step=100)
+    runs = runs.assign(
+        solved=(runs["seed"] > 0).astype("float64"), steps_to_criterion=np.where(runs["seed"], 60.0, np.inf)
+    )
+    runs.insert(list(runs.columns).index("study") + 1, "train.steps", 100)
     return frames(runs, pd.concat([steps.assign(step=0), after], ignore_index=True))
 
 

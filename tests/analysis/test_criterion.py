@@ -8,6 +8,7 @@ import pytest
 from analysis.synthetic import in_training, make_frames
 from scipy import stats
 
+from gradlab.analysis import figures
 from gradlab.analysis.criterion import criterion_table, has_criterion
 from gradlab.errors import InputError
 from gradlab.report.page import made_tables
@@ -23,6 +24,7 @@ def studied() -> pd.DataFrame:
     steps = [STEPS[cell][seed] for cell, seed in zip(runs["cell"], runs["seed"], strict=True)]
     runs = runs.assign(steps_to_criterion=steps)
     met = runs["steps_to_criterion"].notna()
+    runs.insert(runs.columns.get_loc("study") + 1, "train.steps", 100)
     return runs.assign(solved=met.astype("float64"), trained=runs["steps_to_criterion"].fillna(100.0))
 
 
@@ -63,12 +65,11 @@ def test_what_failed_has_no_part() -> None:
 
 
 def test_a_training_that_diverged_early_counts_as_never_and_not_as_unknown() -> None:
-    """Of 20, 40, 60, never, never the median is 60; censored at step 1, the two would leave 40."""
+    """Of 20, 40, 60, never, never the median is 60; censored where they ended, at step 1, the two would leave 40."""
     runs = studied()
     lost = (runs["cell"] == "rnn") & (runs["seed"] >= 3)
     runs.loc[lost, "trained"] = 1.0
     runs.loc[lost & (runs["step"] == 100), "status"] = "diverged"
-    runs.loc[(runs["cell"] == "rnn") & (runs["seed"] == 2), "trained"] = 60.0
     row = criterion_table(runs).set_index("cell").loc["rnn"]
     assert row["steps_to_criterion"] == 60.0
     assert row["solved"] == 0.6
@@ -88,3 +89,27 @@ def test_the_report_has_the_table_in_words(kind: str) -> None:
     assert "criterion" in text
     if kind == "markdown":
         assert "3 of 10 runs are solved; the others are censored" in text
+
+
+def test_the_figure_has_the_tables_numbers_and_a_triangle_where_there_is_no_median() -> None:
+    runs = studied()
+    figure = figures.draw("criterion", {"runs": runs})
+    share, steps = figure.axes
+    assert (share.get_ylabel(), steps.get_ylabel()) == ("share solved", "steps to criterion (training steps)")
+    points = {ax: [bars.lines[0].get_ydata().tolist() for bars in ax.containers] for ax in (share, steps)}
+    assert points[share] == [[pytest.approx(0.6)], [0.0]]
+    assert points[steps] == [[60.0], []]
+    hollow = [one for one in steps.lines if one.get_marker() == "^" and len(one.get_xdata())]
+    assert [one.get_ydata().tolist() for one in hollow] == [[100.0]]
+    table, layout = figures.FIGURES["criterion"].table({"runs": runs})
+    told = figures.FIGURES["criterion"].says(table, layout)
+    assert told == "3 of 10 trainings met their criterion; soonest rnn, in 60 steps (median)."
+
+
+def test_the_figure_runs_over_the_length_where_nothing_else_varies() -> None:
+    runs, _ = in_training(*make_frames({"cell": ["rnn"], "length": [30, 60]}, seeds=3))
+    runs.insert(runs.columns.get_loc("study") + 1, "train.steps", 100)
+    runs = runs.assign(solved=1.0, steps_to_criterion=runs["length"].astype("float64"))
+    table, layout = figures.FIGURES["criterion"].table({"runs": runs})
+    assert (layout.x, layout.panel) == ("length", "")
+    assert table[table["column"] == "steps_to_criterion"]["value"].tolist() == [30.0, 60.0]

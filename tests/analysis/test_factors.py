@@ -83,6 +83,8 @@ def test_names_keep_the_order_of_the_plan() -> None:
         ("init.forget_bias", np.nan, "no forget_bias"),
         ("task.order", "rows", "order rows"),
         ("length", np.int64(400), "length 400"),
+        ("step", 0, "before training"),
+        ("step", np.int64(3000), "after 3000 steps"),
     ],
 )
 def test_named(key: str, value: object, text: str) -> None:

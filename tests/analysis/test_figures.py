@@ -25,7 +25,7 @@ IMAGES = {"cell": ["rnn", "lstm"], "task.order": ["rows", "pixels"], "scale": [0
 
 
 def tables_of(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return trained(runs, steps) if name == "training" else with_long_range(runs, steps)
+    return trained(runs, steps) if name in ("training", "criterion") else with_long_range(runs, steps)
 
 
 def draw(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:

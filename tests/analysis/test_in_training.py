@@ -46,11 +46,11 @@ def test_training_is_compared_with_its_start_by_seed(studied: tuple[pd.DataFrame
     before = tables.rates(studied[0]).set_index(["cell", "scale", "step"]).loc[("rnn", 2.0, 0), "rate"]
     assert row["difference"] == pytest.approx(-before / 2, rel=1e-12)
     assert "at scale 2" in row["sentence"]
-    assert "step 100" in row["sentence"]
+    assert "after 100 steps" in row["sentence"]
 
 
 def test_the_verdict_names_the_step(studied: tuple[pd.DataFrame, ...]) -> None:
-    assert "step 100" in str(study_verdict(studied[0]))
+    assert "after 100 steps" in str(study_verdict(studied[0]))
 
 
 @pytest.mark.parametrize("name", ["decay", "phase", "rates", "training", "horizon"])

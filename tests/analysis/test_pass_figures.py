@@ -56,6 +56,7 @@ def legend(found: Any) -> list[str]:
         ("gates", r'hooks = \["gates"\]'),
         ("contributions", r'hooks = \["contributions"\]'),
         ("training", 'no column "step"'),
+        ("criterion", r'\[train\] until = "loss" or "score"'),
         ("temporal", r'hooks = \["temporal"\]'),
     ],
 )
@@ -195,7 +196,7 @@ def test_training_draws_the_same_decay_before_and_after() -> None:
         np.testing.assert_allclose(line(ax, str(step)).get_ydata(), logs - logs[0], atol=1e-12)
     before, after = (line(ax, step).get_ydata()[-1] for step in ("0", "100"))
     assert after > before + 1  # to sum its inputs the network has to remember them
-    assert "nats after 0 steps and" in figures.training.says(table, layout)
+    assert "nats before training and" in figures.training.says(table, layout)
 
 
 def test_training_of_a_study_has_intervals_over_the_seeds() -> None:

@@ -90,6 +90,32 @@ def test_every_cell_has_its_cost() -> None:
 # --- time ---------------------------------------------------------------------------------------------
 
 
+def test_training_costs_its_steps_and_the_inputs_are_the_tasks_own() -> None:
+    """Twice the steps cost about twice the time, the passes that are measured aside; copy has ten inputs, not one."""
+    tables = study(cell="rnn", length=30, hidden=16, batch=8) | {"task": {"name": "adding"}}
+    one, two = (size_of(Study(**tables, train={"steps": n}).plan.configurations[0]) for n in (1000, 2000))
+    none = size_of(Study(**tables).plan.configurations[0])
+    assert seconds(two) - seconds(one) == pytest.approx(seconds(one) - seconds(none), rel=0.5)
+    assert memory(one) > memory(none)
+    copied = Study(**study(cell="rnn", length=60) | {"task": {"name": "copy"}}).plan.configurations[0]
+    assert (none.inputs, size_of(copied).inputs) == (2, 10)
+
+
+def test_a_copy_trains_less_and_no_criterion_ends_it() -> None:
+    tables = study(cell="lstm", length=30, hidden=16, batch=8) | {"task": {"name": "adding"}}
+    train = {"steps": 10_000, "until": "loss", "threshold": 0.1, "measure_at": [0, 5000, 10_000]}
+    plan = Study(**tables, train=train).plan
+    copy = shortened(plan.configurations[0], 0.3)
+    assert copy is not None
+    steps = copy.values["train.steps"]
+    assert 1 <= steps < 100
+    assert copy.values["train.measure_at"] == (0, round(steps / 2), steps)
+    assert copy.values["train.until"] is None
+    assert measure((copy,)).statuses == {copy.id: "done"}
+    assert "training        10000 steps each, 10000 in all, fewer where a criterion is met" in describe(plan)
+    assert "time            up to " in describe(plan)
+
+
 def test_each_cell_takes_the_factor_that_its_copy_took() -> None:
     plan = tiny(grid={"length": [50, 100]}).plan
     factors = {"rnn": 3.0, "lstm": 0.5}

@@ -14,7 +14,7 @@ from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from gradlab.analysis import tables
-from gradlab.analysis.factors import Layout, named
+from gradlab.analysis.factors import MEASURE, Layout, named
 from gradlab.analysis.figures.look import DOUBLE, SINGLE, STYLE
 from gradlab.schema import axis_label
 
@@ -55,15 +55,21 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
                 ax.set_axis_off()
                 continue
             picture.draw(part, layout, ax=ax, whole=table)
-            if layout.y in part and part[layout.y].isna().all():
+            if _lost(part, layout.y):
                 ax.patch.set(visible=True, hatch="////", facecolor="0.95", edgecolor="0.5")
                 ax.text(0.5, 0.5, LOST, transform=ax.transAxes, ha="center", va="center", bbox=PAPER)
-            ax.set_title(", ".join(named(key, value) for key, value in place.items()))
+            ax.set_title(", ".join(named(key, value) for key, value in place.items() if key != MEASURE))
         _outer_labels_only(axes)
         if meshes := _meshes(axes.flat):
             figure.colorbar(meshes[0], ax=axes, label=picture.bar, pad=0.02, aspect=25)
         _key(figure, layout)
     return figure
+
+
+def _lost(part: pd.DataFrame, value: str) -> bool:
+    """Return whether no run of a panel tells anything; a median that is not reached does."""
+    told = "seeds" in part and bool(part["seeds"].any())
+    return value in part and bool(part[value].isna().all()) and not told
 
 
 def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None) -> Axes:
@@ -96,7 +102,9 @@ def _combinations(table: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[st
 
 
 def _shared(table: pd.DataFrame, layout: Layout) -> Literal["all", "row"]:
-    """Return which panels share y: all, but where rows of panels end at different x each row has its own."""
+    """Return which panels share y: all, but where rows of panels show different things or end at different x."""
+    if MEASURE in layout.rows:
+        return "row"
     if not layout.rows or not pd.api.types.is_numeric_dtype(table[layout.x]):
         return "all"
     ends = table.groupby(list(layout.rows), observed=True, dropna=False)[layout.x].max()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradlab.analysis.factors import SETTING, TRAINED, Layout, combinations
+from gradlab.analysis.factors import SETTING, TRAINED, Layout, combinations, named
 from gradlab.analysis.figures import decay
 from gradlab.analysis.figures.panels import Picture
 from gradlab.analysis.figures.rows import averaged, drawn, few, joined, of, settings
-from gradlab.analysis.numerals import compact, plain
+from gradlab.analysis.numerals import compact
 from gradlab.analysis.rates import FIRST_LAG
 from gradlab.analysis.tables import Frames, NotRecorded
 
@@ -43,7 +43,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
     for name, part in table.groupby(layout.panel, observed=True):
         ends = part[part["lag"] == part["lag"].max()].dropna(subset="change").set_index(TRAINED)["change"].sort_index()
         if len(ends):
-            steps = [f"{compact(ends.iloc[i])} nats after {plain(float(ends.index[i]))} steps" for i in (0, -1)]
+            steps = [f"{compact(ends.iloc[i])} nats {named(TRAINED, ends.index[i])}" for i in (0, -1)]
             told.append(f"{name} {' and '.join(steps)}")
     return f"From lag 1 to the last, ln‖δ‖ changes by: {'; '.join(told) or 'not known'}."
 
