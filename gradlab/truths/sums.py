@@ -1,4 +1,4 @@
-"""Truths of the running sum: what a forget gate keeps of it, an LSTM and a ReLU pair that are exact, and their gradients.
+"""Truths of the running sum: what a forget gate keeps of it, and an LSTM and a ReLU pair that are exact.
 
 The inputs are ones, or any in [−1, 1]. The exact LSTM has one unit, no recurrent weights, all gates open, b_g = 0 and
 W_g = ε, and is read as y = h/ε.
