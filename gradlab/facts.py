@@ -26,7 +26,7 @@ def facts(tape: Tape) -> dict[str, Any]:
     cell = tape.cell
     if isinstance(cell, RNN):
         return {"cell": f"{cell.activation} RNN", **_vanilla(cell, tape.output, within)}
-    named: dict[str, Any] = {"cell": type(cell).__name__, "kept": _kept(tape, within)}
+    named: dict[str, Any] = {"cell": type(cell).__name__, "kept": kept(tape)}
     if cell.gate_names:
         named["saturated"] = _saturated(cell, tape.record["gates"], within)
     return named
@@ -53,14 +53,24 @@ def _saturated(cell: Cell, gates: Array, within: NDArray[np.bool_]) -> float:
     return float(np.mean([share[within].mean() for share in parts]))
 
 
-def _kept(tape: Tape, within: NDArray[np.bool_]) -> Kept | None:
-    bias = kept_bias(tape.cell)
+def kept_share(tape: Tape) -> Array | None:
+    """Return the mean over the units of what the gate of the additive path keeps, ``(T, B)``; None without one."""
+    if kept_bias(tape.cell) is None:
+        return None
+    with np.errstate(all="ignore"):
+        parts = [tape.cell.additive(tape.linearise(stretch)).mean(axis=1) for stretch in tape.stretches()]
+    return np.concatenate(parts)
+
+
+def kept(tape: Tape) -> Kept | None:
+    """Return what the gate of the additive path keeps; None of a cell without one."""
+    bias, within = kept_bias(tape.cell), np.arange(tape.steps)[:, None] < tape.ends
     if bias is None:
         return None
     key, mean, sign = bias
     gate, product = GATES[key, int(sign)]
     with np.errstate(all="ignore"):
-        kept = [tape.cell.additive(tape.linearise(stretch)) for stretch in tape.stretches()]
-        means = np.concatenate([part.mean(axis=1) for part in kept])
-        logs = np.concatenate([np.log(part, dtype=np.float64).mean(axis=1) for part in kept])
+        parts = [tape.cell.additive(tape.linearise(stretch)) for stretch in tape.stretches()]
+        means = np.concatenate([part.mean(axis=1) for part in parts])
+        logs = np.concatenate([np.log(part, dtype=np.float64).mean(axis=1) for part in parts])
     return Kept(gate, product, float(means[within].mean()), float(logs[within].mean()), mean, key, sign)

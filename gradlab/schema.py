@@ -67,6 +67,12 @@ RUNS: dict[str, Column] = {
         "mean square of ∂h/∂w",
     ),
     "saturation": Column("float64", "", "share of gate units (tanh units in an RNN) that are saturated", "saturated"),
+    "carried": Column(
+        "float64",
+        "",
+        "mean over units, steps and sequences of what a step keeps of the state: f of an LSTM, 1 − z (or z) of a GRU",
+        "mean gate that keeps",
+    ),
 }
 
 #: Keys of a study whose name alone does not say what they are; all others label themselves.

@@ -6,7 +6,7 @@ import pytest
 
 from gradlab import truths
 from gradlab.analysis.beside import RULES
-from gradlab.cells import RNN
+from gradlab.cells import LSTM, RNN
 from gradlab.errors import InputError
 from gradlab.truths import TRUTHS
 
@@ -27,6 +27,20 @@ def test_a_wrong_derivative_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) 
         return local._replace(slope=local.slope * 1.001)
 
     monkeypatch.setattr(RNN, "linearise", wrong)
+    assert truths._row(TRUTHS[name])["word"] == "not reproduced"
+
+
+@pytest.mark.parametrize("name", ["sum, gradient of the state", "sum, gradient of the gate"])
+def test_a_forget_gate_that_keeps_too_little_on_the_way_back_is_seen(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = LSTM.linearise
+
+    def wrong(cell: LSTM, *args: object, **keys: object) -> object:
+        local = true(cell, *args, **keys)  # type: ignore[arg-type]
+        return local._replace(f=local.f * (1 - 1e-9))
+
+    monkeypatch.setattr(LSTM, "linearise", wrong)
     assert truths._row(TRUTHS[name])["word"] == "not reproduced"
 
 

@@ -1,6 +1,6 @@
 """Ground truths that gradlab measures itself, in seconds: what ``gradlab check --published`` sets beside algebra.
 
-A new one is an entry in the table of its topic: ``linear``, ``gated`` or ``random``.
+A new one is an entry in the table of its topic: ``linear``, ``gated``, ``sums`` or ``random``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from gradlab.truths.cells import variants
 from gradlab.truths.gated import GATED
 from gradlab.truths.linear import LINEAR
 from gradlab.truths.random import RANDOM
+from gradlab.truths.sums import SUMS
 
-TRUTHS: dict[str, Truth] = {**LINEAR, **GATED, **RANDOM}
+TRUTHS: dict[str, Truth] = {**LINEAR, **GATED, **SUMS, **RANDOM}
 
 __all__ = ["TRUTHS", "Truth", "measured", "variants"]
 

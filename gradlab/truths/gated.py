@@ -1,4 +1,4 @@
-"""Truths of LSTM and GRU at rest, of gates that keep everything, and of the sums that a forget gate keeps."""
+"""Truths of LSTM and GRU at rest, and of gates that keep everything."""
 
 from __future__ import annotations
 
@@ -64,14 +64,6 @@ def _chrono() -> Estimate:
     return Estimate(float(kept.mean()), float(kept.mean() - half), float(kept.mean() + half), kept.size)
 
 
-def _sum_of_ones(forget_bias: float) -> Estimate:
-    """Return what an LSTM's cell state holds of the sum of 1000 ones: c_t = f c_(t−1) + ε x_t, divided by ε."""
-    eps = 1e-9
-    bias = np.array([40.0, forget_bias, 0.0, 40.0])
-    cell = LSTM(np.array([[0.0], [0.0], [eps], [0.0]]), np.zeros((4, 1)), bias)
-    return sure(trace(cell, np.ones((1000, 1, 1))).states["c"][-1, 0, 0] / eps)
-
-
 GATED = {
     "E11": Truth(
         "constant error carousel: ∂c_T/∂c_0 = I, largest difference", "Hochreiter & Schmidhuber 1997; algebra",
@@ -105,13 +97,5 @@ GATED = {
         "chrono biases keep E f^k → E₂(k/T) after k = T/2 steps", "Tallec & Ollivier 2018; derived",
         "LSTM, T_max = 1000", "H 100000", 0.3266, {"tolerance": 0.01}, "T is finite, and units are drawn", _chrono,
         "derived",
-    ),
-    "sum, small gate": Truth(
-        "a small forget gate erases: of 1000 ones the cell holds (1 − f^T)/(1 − f)", "algebra", "LSTM, b_f = 1",
-        "H 1, T 1000", 1 + math.e, {"absolute": 1e-5}, "ε and σ(40) are not 0 and 1", partial(_sum_of_ones, 1.0),
-    ),
-    "sum, large gate": Truth(
-        "a large one keeps: of 1000 ones the cell holds (1 − f^T)/(1 − f)", "algebra", "LSTM, b_f = 10", "H 1, T 1000",
-        977.7, {"absolute": 0.1}, PRINTED, partial(_sum_of_ones, 10.0),
     ),
 }  # fmt: skip

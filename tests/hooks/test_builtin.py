@@ -126,6 +126,22 @@ def test_a_cell_without_gates_shows_its_output() -> None:
     np.testing.assert_allclose(runs.saturation, (np.abs(trace.states["h"][1:]) > 0.8).mean(), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("cell", "gate"),
+    [
+        ("lstm", lambda gates: gates["f"]),
+        ("gru-before-replace", lambda gates: 1 - gates["z"]),
+        ("gru-after-keep", lambda gates: gates["z"]),
+        ("rnn-tanh", lambda gates: np.full((T, 1, 1), np.nan)),
+    ],
+)
+def test_the_gate_that_keeps_has_its_mean_within_the_sequences(cell: str, gate: Any) -> None:
+    trace, runs, _ = measured("gates", cell, lengths=ENDS, scale=4.0)
+    inside = np.arange(1, T + 1)[:, None] <= ENDS
+    means = np.broadcast_to(gate(trace.gates).mean(axis=-1), inside.shape)
+    np.testing.assert_allclose(runs.carried, means[inside].mean(), rtol=1e-12)
+
+
 def test_activity_that_overflows_warns_no_one() -> None:
     cell = gl.RNN(np.ones((2, 1)), np.eye(2), activation="identity")
     trace = gl.trace(cell, np.zeros((2, 1, 1)), state=np.full((1, 2), 1.5e308), hooks=["gates"])
