@@ -24,7 +24,7 @@ from gradlab.analysis.shapes import Shape, shape
 from gradlab.analysis.steps import step_rows
 from gradlab.analysis.suggestions import Suggestion, proposed
 from gradlab.analysis.words import STABLE, UNCERTAIN, word_of
-from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradient, sequence_norms
+from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradients, sequence_norms
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
 from gradlab.facts import facts
@@ -171,7 +171,7 @@ class LayerTrace:
     def scaled_param_grads(self) -> dict[str, tuple[Array, int]]:
         """:attr:`param_grads` as ``(mantissa, exponent)``: mantissa · 2^exponent neither over- nor underflows."""
         pairs, exponent = self._backward.pairs, self._backward.exponent[1:]
-        found = {name: parameter_gradient(factors, exponent) for name, factors in pairs.items()}
+        found = parameter_gradients(pairs, exponent)
         return {name: (mantissa * self._of_the_mean, e) for name, (mantissa, e) in found.items()}
 
     @property

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from gradlab import workspace
 from gradlab.checks import float_array
 from gradlab.errors import InputError
 
@@ -46,16 +47,19 @@ class Loss:
         InputError
             where a step lies beyond T or a sequence's end, or the targets do not fit y.
         """
-        T, B, _ = y.shape
+        T, B, O = y.shape
         mask = step_mask(self.at, T, B, lengths)
         targets = self._spread(y, mask)
+        read = np.flatnonzero(mask.any(axis=1))
+        steps = slice(read[0], read[-1] + 1)
+        grad = workspace.zeros((T, O, B), y.dtype).swapaxes(1, 2)  # as columns, which it will be
         with np.errstate(all="ignore"):
-            value, grad = self.per_step(y, targets)
+            value, slope = self.per_step(y[steps], targets[steps])
             weight = mask / np.maximum(mask.sum(axis=0), 1) if self.averaged else mask.astype(float)
-            weight = weight.astype(y.dtype)
+            mask, weight = mask[steps], weight.astype(y.dtype)[steps]
             loss = np.where(mask, value * weight, 0).sum(axis=0)
-            grad = np.where(mask[..., None], grad * weight[..., None], 0)
-            return loss.astype(y.dtype), grad.astype(y.dtype)
+            grad[steps] = np.where(mask[..., None], slope * weight[..., None], 0)
+            return loss.astype(y.dtype), grad
 
     def right(self, y: Array, tolerance: float | None = None) -> NDArray[np.float64]:
         """Return the share of the steps read at which y is right, ``(B,)``; what is not a number never is.

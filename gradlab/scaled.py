@@ -90,16 +90,29 @@ def _careful_log_norm(vectors: Array) -> NDArray[np.float64]:
     return np.asarray(np.log(np.linalg.norm(wide / unit[..., None], axis=-1)) + np.log(unit))
 
 
-def normalise(columns: Array, exponent: NDArray[np.int64]) -> None:
-    """Move powers of two from ``columns (…, F, B)`` to ``exponent (…, B)``, in place, where peaks leave their room."""
-    room = ROOM[columns.dtype.name]
-    peak = np.maximum(columns.max(axis=-2), -columns.min(axis=-2))
-    largest = peak.max()
-    if largest < 2.0**room and peak.min() > 2.0**-room:
+def squared(columns: Array) -> Array:
+    """Return the squared norms of ``columns (…, F, B)``, ``(…, B)``, which may over- or underflow."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.matmul(np.ones(columns.shape[-2], columns.dtype), columns * columns))
+
+
+def in_room(squares: Array, dtype: np.dtype[Any], share: float = 1.0) -> bool:
+    """Return whether columns of these squared norms all have their peaks in the room, or in a share of it."""
+    high = 4.0 ** (share * ROOM["float64" if dtype.itemsize == 8 else "float32"])  # dtype.name is slow
+    return bool(squares.min() > 1.0 / high and squares.max() < high)
+
+
+def normalise(columns: Array, exponent: NDArray[np.int64], share: float = 1.0) -> None:
+    """Move powers of two from ``columns (…, F, B)`` to ``exponent (…, B)``, in place, where peaks leave their room.
+
+    All columns that can be are brought close to 1 then, so that the next time is far. With a ``share`` below 1 it is
+    done earlier, where that share of the room is left.
+    """
+    if in_room(squared(columns), columns.dtype, share):
         return
-    away = np.isfinite(peak) & (peak > 0) & ((peak >= 2.0**room) | (peak <= 2.0**-room))
-    if away.any():
-        shift = np.where(away, np.frexp(peak)[1], 0)
+    peak = np.maximum(columns.max(axis=-2), -columns.min(axis=-2))
+    shift = np.where(np.isfinite(peak) & (peak > 0), np.frexp(peak)[1], 0)
+    if shift.any():
         columns[...] = ldexp(columns, -shift[..., None, :])
         exponent += shift
 
@@ -119,6 +132,19 @@ def add(
     )
     first, second = shifted
     return first + second, exponent
+
+
+def highest(columns: Array, exponent: NDArray[np.int64]) -> int | None:
+    """Return the highest exponent of a column of ``columns (T, F, B)`` that is not zero; None where all are."""
+    left = np.ones_like(exponent, bool)
+    while left.any():
+        level = int(exponent[left].max())
+        here = left & (exponent == level)
+        steps = np.flatnonzero(here.any(axis=1))
+        if any((columns[t].any(axis=0) & here[t]).any() for t in steps):
+            return level
+        left &= ~here
+    return None
 
 
 def common_exponent(columns: Array, exponent: NDArray[np.int64], axes: tuple[int, ...]) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analysis import markup
-from gradlab.bptt import Columns, Gradients, Tape, backward, forward, parameter_gradient
+from gradlab.bptt import Columns, Gradients, Tape, backward, forward, parameter_gradients
 from gradlab.cells import Cell
 from gradlab.cells.base import State
 from gradlab.errors import GradlabError, InputError
@@ -293,8 +293,8 @@ def _parameter_error(case: _Case) -> float:
     if not cell.parameters or not is_dataclass(cell):
         return float("nan")
     errors = []
-    for name, pairs in case.gradients.pairs.items():
-        mantissa, exponent = parameter_gradient(pairs, case.gradients.exponent[1:])
+    found = parameter_gradients(case.gradients.pairs, case.gradients.exponent[1:])
+    for name, (mantissa, exponent) in found.items():
         direction = case.rng.standard_normal(mantissa.shape)
         ahead, behind = (
             case.loss(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradlab.analysis import markup
 from gradlab.analysis.numerals import UNKNOWN, compact, numeral, plain
-from gradlab.bptt import Columns, Tape, parameter_gradient
+from gradlab.bptt import Columns, Tape, parameter_gradients
 from gradlab.cells.base import Pair
 from gradlab.checks import positive
 from gradlab.errors import InputError
@@ -253,7 +253,7 @@ def _truncated_gradients(tape: Tape, direct: Columns, lags: NDArray[np.int64]) -
 def _parameter_gradients(tape: Tape, pre_grad: Array, exponent: NDArray[np.int64]) -> list[tuple[Array, int]]:
     before = tape.cell.split(tape.states[:-1])
     pairs: dict[str, list[Pair]] = tape.cell.parameter_pairs(tape.record, before, pre_grad, tape.x)
-    return [parameter_gradient(found, exponent) for found in pairs.values()]
+    return list(parameter_gradients(pairs, exponent).values())
 
 
 def _flat(gradients: list[tuple[Array, int]]) -> tuple[Array, int]:

@@ -9,7 +9,7 @@ import gradlab
 
 ROOT = Path(gradlab.__file__).parent
 FLOORS = [
-    ("errors", "files", "checks", "scaled", "schema", "initialise"),
+    ("errors", "files", "checks", "workspace", "scaled", "schema", "initialise"),
     ("cells",),
     ("losses", "network", "changes", "tasks"),
     ("bptt",),

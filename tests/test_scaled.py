@@ -138,10 +138,10 @@ def test_normalise_leaves_room_and_what_is_not_finite_alone(dtype: str) -> None:
     )
     before, exponent = columns.copy(), np.zeros(8, np.int64)
     normalise(columns, exponent)
-    np.testing.assert_array_equal(exponent[[0, 3, 4, 5]], 0)
-    np.testing.assert_array_equal(columns[0, [0, 3, 4, 5]], before[0, [0, 3, 4, 5]])
-    np.testing.assert_array_equal(columns[0, [1, 2]], 0.5)
-    np.testing.assert_array_equal(exponent[[1, 2]], [room + 2, -room])
+    np.testing.assert_array_equal(exponent[[3, 4, 5]], 0)
+    np.testing.assert_array_equal(columns[0, [3, 4, 5]], before[0, [3, 4, 5]])
+    np.testing.assert_array_equal(columns[0, [0, 1, 2]], 0.5)  # the first had room, and gets more
+    np.testing.assert_array_equal(exponent[[0, 1, 2]], [1, room + 2, -room])
     assert np.all((np.abs(columns[0, 6:]) >= 0.5) & (np.abs(columns[0, 6:]) <= 1))
 
 

@@ -1,6 +1,6 @@
 """Backpropagation through time: forward → Tape, backward → Gradients. The loop knows no statistic."""
 
-from gradlab.bptt.backward import Columns, Gradients, backward, contribution_norms, parameter_gradient, sequence_norms
+from gradlab.bptt.backward import Columns, Gradients, backward, contribution_norms, parameter_gradients, sequence_norms
 from gradlab.bptt.forward import Tape, follow, forward
 from gradlab.bptt.last import Last
 from gradlab.bptt.layers import Run, output_of, run_backward, run_forward, turned
@@ -16,7 +16,7 @@ __all__ = [
     "follow",
     "forward",
     "output_of",
-    "parameter_gradient",
+    "parameter_gradients",
     "run_backward",
     "run_forward",
     "sequence_norms",

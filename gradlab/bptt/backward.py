@@ -5,19 +5,27 @@ The cell's own ``vjp`` is the step; the loop adds what arrives from outside and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import workspace
 from gradlab.bptt.forward import Tape
+from gradlab.cells import Cell
 from gradlab.cells.base import Pair
-from gradlab.scaled import LN2, add, common_exponent, ldexp, log_norm, normalise
+from gradlab.scaled import LN2, add, common_exponent, highest, in_room, ldexp, log_norm, normalise, squared
 
 Array = NDArray[Any]
 Exponent = NDArray[np.int64]
+#: Steps that the way back takes before it looks whether the mantissas are in their room: few where that is small.
+BLOCK = {np.dtype("float64"): 16, np.dtype("float32"): 4}
+#: Terms of the sums over steps and sequences that are multiplied at once: as many as stay in the cache.
+LONG = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +42,23 @@ class Columns:
         exponent = np.zeros((*columns.shape[:-2], columns.shape[-1]), np.int64)
         normalise(columns, exponent)
         return cls(columns, exponent)
+
+    @classmethod
+    def after_nothing(cls, plain: Array) -> Columns:
+        """Return plain numbers of steps 1 … T, most of them zero, perhaps, as columns of 0 … T."""
+        T, F, B = plain.shape
+        columns, exponent = workspace.zeros((T + 1, F, B), plain.dtype), np.zeros((T + 1, B), np.int64)
+        read = np.flatnonzero(plain.any(axis=(1, 2)))
+        if read.size:
+            first, behind = int(read[0]), int(read[-1]) + 1
+            columns[first + 1 : behind + 1] = plain[first:behind]
+            normalise(columns[first + 1 : behind + 1], exponent[first + 1 : behind + 1])
+        return cls(columns, exponent)
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """At which steps anything is not zero, ``(T,)`` of ``(T, F, B)``."""
+        return np.asarray(self.mantissa.any(axis=(1, 2)))
 
     def plus(self, other: Columns) -> Columns:
         """Return the sum, on the larger exponent of each column."""
@@ -83,25 +108,23 @@ class Gradients:
 def backward(tape: Tape, direct: Columns) -> Gradients:
     """Carry ``direct``, what arrives from outside at h_t ``(T+1, H, B)`` or at s_t ``(T+1, S, B)``, back to step 0."""
     cell, T = tape.cell, tape.steps
-    arriving = np.asarray(direct.mantissa.any(axis=(1, 2)))
-    adjoint = np.zeros_like(tape.states)
+    adjoint = workspace.empty(tape.states.shape, tape.states.dtype)
+    adjoint[T] = 0.0
     exponent = np.zeros((T + 1, adjoint.shape[-1]), np.int64)
-    total = adjoint if _is_its_total(tape) else np.zeros_like(adjoint)
+    total = adjoint if _is_its_total(tape) else workspace.empty(adjoint.shape, adjoint.dtype)
+    live = direct.live
     pre_grad: Array | None = None
     with np.errstate(all="ignore"):
-        _arrive(adjoint[T], exponent[T], direct, T, arriving[T])
+        _arrive(adjoint[T], exponent[T], direct, T, live[T])
         for stretch in reversed(tape.stretches()):
             local = tape.linearise(stretch)
-            for t in range(stretch.stop, stretch.start, -1):
-                step = type(local)(*(array[t - 1 - stretch.start] for array in local))
-                before, at_step = cell.vjp(step, cell.split(adjoint[t]))
-                if pre_grad is None:
-                    pre_grad = np.empty((T, *at_step.shape), at_step.dtype)
-                pre_grad[t - 1] = at_step
-                for target, array in zip(cell.split(adjoint[t - 1]), before, strict=True):
-                    target[...] = array
-                exponent[t - 1] = exponent[t]
-                _arrive(adjoint[t - 1], exponent[t - 1], direct, t - 1, arriving[t - 1])
+            if pre_grad is None:
+                pre_grad = _room_for_pre_grad(tape, local, adjoint[T])
+            way = _Way(cell, local, stretch.start, direct, live, adjoint, exponent, pre_grad)
+            for stop in range(stretch.stop, stretch.start, -BLOCK[adjoint.dtype]):
+                block = slice(max(stop - BLOCK[adjoint.dtype], stretch.start), stop)
+                if not way.together(block):
+                    way.one_by_one(block)
             if total is not adjoint:
                 steps = slice(stretch.start + 1, stretch.stop + 1)
                 for target, array in zip(
@@ -117,6 +140,68 @@ def _is_its_total(tape: Tape) -> bool:
     return len(tape.cell.state_names) == 1
 
 
+def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:
+    """Return an array for the pre-activation gradients of all steps, of the shape that the last one's have."""
+    at_step = tape.cell.vjp(type(local)(*(array[-1] for array in local)), tape.cell.split(last))[1]
+    return workspace.empty((tape.steps, *at_step.shape), at_step.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """The way back over steps whose derivatives, from step ``first`` on, are ``local``; it fills the pass's arrays."""
+
+    cell: Cell
+    local: Any
+    first: int
+    direct: Columns
+    live: NDArray[np.bool_]
+    adjoint: Array
+    exponent: Exponent
+    pre_grad: Array
+
+    def together(self, block: slice) -> bool:
+        """Go back on one exponent, and return whether nothing left the room of a mantissa on the way."""
+        exponent, arriving = self.exponent[block.stop], self.live[block]
+        if arriving.any() and (self.direct.exponent[block][arriving] != exponent).any():
+            return False
+        width = self.direct.mantissa.shape[1]
+        for t in self._back(block):
+            if self.live[t - 1]:
+                self.adjoint[t - 1, :width] += self.direct.mantissa[t - 1]
+        squares = squared(self.adjoint[block])
+        if not _kept(squares, self.adjoint[block.stop]):
+            return False
+        self.exponent[block] = exponent
+        if not in_room(squares[0], self.adjoint.dtype, 0.5):
+            normalise(self.adjoint[block.start], self.exponent[block.start], 0.5)
+        return True
+
+    def one_by_one(self, block: slice) -> None:
+        """Go back, and bring every step into range before the next."""
+        for t in self._back(block):
+            self.exponent[t - 1] = self.exponent[t]
+            _arrive(self.adjoint[t - 1], self.exponent[t - 1], self.direct, t - 1, self.live[t - 1])
+
+    def _back(self, block: slice) -> Iterator[int]:
+        """Take the steps, the last first, and yield t after each."""
+        adjoint = self.adjoint[block.start : block.stop + 1][::-1]
+        here = slice(block.start - self.first, block.stop - self.first)
+        local = (array[here][::-1] for array in self.local)
+        places = pairwise(zip(*self.cell.split(adjoint), strict=True))
+        steps = zip(range(block.stop, block.start, -1), places, self.pre_grad[block][::-1], *local, strict=True)
+        for t, (after, before), at_step, *factors in steps:
+            self.cell.vjp_into(type(self.local)(*factors), after, (before, at_step))
+            yield t
+
+
+def _kept(squares: NDArray[np.float64], start: Array) -> bool:
+    """Return whether the squared norms ``(n, B)`` of n steps back from ``start`` all stayed in range, or at zero."""
+    if in_room(squares, start.dtype):
+        return True
+    dead = np.logical_and.accumulate(squares[::-1] == 0)[::-1] & ~start.any(axis=0)
+    return in_room(np.where(dead, 1.0, squares), start.dtype)
+
+
 def _arrive(joint: Array, exponent: Exponent, direct: Columns, t: int, any_arrives: np.bool_) -> None:
     """Add what arrives from outside at step t to its adjoint, in place, and bring the sum into range."""
     width = direct.mantissa.shape[1]  # h comes first in the joint state
@@ -129,17 +214,63 @@ def _arrive(joint: Array, exponent: Exponent, direct: Columns, t: int, any_arriv
     normalise(joint, exponent)
 
 
-def parameter_gradient(pairs: list[Pair], exponent: Exponent) -> tuple[Array, int]:
-    """Return mantissa and exponent of a parameter's gradient of the batch-mean loss, one product for each pair."""
-    peaks = [common_exponent(left, exponent, (0, 1)) for left, _ in pairs]
-    highest = max((int(peak.max()) for left, peak in peaks if left.any()), default=0)
-    blocks = []
+def parameter_gradients(pairs: Mapping[str, list[Pair]], exponent: Exponent) -> dict[str, tuple[Array, int]]:
+    """Return mantissa and exponent of each parameter's gradient of the batch-mean loss.
+
+    All that one left factor is paired with makes one product: ``dL/da [h; x; 1]ᵀ`` is the gradient of a cell's weights
+    and its bias at once.
+    """
+    rights: dict[int, list[Array | None]] = {}
+    lefts = {id(left): left for factors in pairs.values() for left, _ in factors}
+    for left, right in (factor for factors in pairs.values() for factor in factors):
+        rights.setdefault(id(left), []).append(right)
     with np.errstate(all="ignore"):
-        for (left, peak), (_, right) in zip(peaks, pairs, strict=True):
-            batch = left.shape[-1]
-            product = left.sum(axis=(0, 2)) if right is None else np.tensordot(left, right, ((0, 2), (0, 2)))
-            blocks.append(ldexp(product / batch, np.asarray(peak.max() - highest)))
-    return np.concatenate(blocks), highest
+        found = {key: _products(left, rights[key], exponent) for key, left in lefts.items()}
+        return {name: _stacked([found[id(left)] for left, _ in factors]) for name, factors in pairs.items()}
+
+
+def _stacked(blocks: list[tuple[Iterator[Array], int | None]]) -> tuple[Array, int]:
+    """Return the next product of each block of rows on one exponent, the highest of those that are not zero."""
+    highest = max((level for _, level in blocks if level is not None), default=0)
+    parts = [ldexp(next(products), np.asarray((level or 0) - highest)) for products, level in blocks]
+    return np.concatenate(parts), highest
+
+
+def _products(left: Array, rights: list[Array | None], exponent: Exponent) -> tuple[Iterator[Array], int | None]:
+    """Return the batch means ``Σ_t left_t right_tᵀ``, one for each right, and their exponent, None where all is zero.
+
+    A few steps at a time, turned so that steps and sequences are one axis and in the cache when they are multiplied.
+    """
+    level = highest(left, exponent)
+    weight = np.exp2(np.clip(exponent - (level or 0), -3000, 0).astype(left.dtype))
+    T, F, B = left.shape
+    widths = [1 if right is None else right.shape[1] for right in rights]
+    ends, steps = np.cumsum(widths), -(-LONG // B)
+    bands = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+    total = np.zeros((sum(widths), F), left.dtype)
+    for start in range(0, T, steps):
+        part = slice(start, min(start + steps, T))
+        if not weight[part].any():
+            continue
+        wide = workspace.empty((len(total), part.stop - part.start, B), left.dtype)
+        for band, right in zip(bands, rights, strict=True):
+            wide[band] = 1.0 if right is None else right[part].swapaxes(0, 1)
+        if (weight[part] != 1.0).any():
+            wide *= weight[part]
+        total += wide.reshape(len(total), -1) @ _turned(left[part]).T
+    total /= B
+    blocks = [total[band].T for band in bands]
+    return iter([b[:, 0] if right is None else b for b, right in zip(blocks, rights, strict=True)]), level
+
+
+def _turned(columns: Array) -> Array:
+    """Return ``(n, F, B)`` as ``(F, n·B)``, a copy but for one sequence."""
+    n, F, B = columns.shape
+    if B == 1:
+        return columns[..., 0].T
+    turned = workspace.empty((F, n, B), columns.dtype)
+    turned[...] = columns.swapaxes(0, 1)
+    return turned.reshape(F, n * B)
 
 
 def contribution_norms(pairs: list[Pair], exponent: Exponent) -> NDArray[np.float64]:

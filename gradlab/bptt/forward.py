@@ -6,11 +6,13 @@ The tape is the Jacobian: what the backward pass needs of each step is, with the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import workspace
 from gradlab.cells import Cell
 from gradlab.cells.base import Record, State
 
@@ -70,23 +72,27 @@ class Tape:
 def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | None = None) -> Tape:
     """Run ``cell`` over ``x (T, D, B)`` from the joint state ``initial (S, B)``."""
     T, _, B = x.shape
-    states = np.empty((T + 1, cell.state_size, B), cell.dtype)
+    states = workspace.empty((T + 1, cell.state_size, B), cell.dtype)
     states[0] = initial
-    record: Record = {}
-    running = None if lengths is None else np.arange(T)[:, None] < lengths
     with np.errstate(all="ignore"):
-        drive = cell.drive(x)
-        for t in range(T):
-            after, kept = cell.step(drive[t], cell.split(states[t]))
-            for target, array in zip(cell.split(states[t + 1]), after, strict=True):
-                target[...] = array
-            if running is not None and not running[t].all():
-                states[t + 1] = np.where(running[t], states[t + 1], states[t])
-            for name, array in kept.items():
-                if t == 0:
-                    record[name] = np.empty((T, *array.shape), array.dtype)
-                record[name][t] = array
-    return Tape(cell, x, states, record, lengths)
+        _, first = cell.step(cell.drive(x[:1])[0], cell.split(initial))
+        record = {name: workspace.empty((T, *array.shape), array.dtype) for name, array in first.items()}
+        tape = Tape(cell, x, states, record, lengths)
+        for stretch in tape.stretches():
+            _run(tape, stretch)
+    return tape
+
+
+def _run(tape: Tape, stretch: slice) -> None:
+    """Take the steps ``stretch`` (0-based), writing into the tape's own arrays."""
+    cell, lengths = tape.cell, tape.lengths
+    states = tape.states[stretch.start : stretch.stop + 1]
+    drive, places = cell.drive(tape.x[stretch]), pairwise(zip(*cell.split(states), strict=True))
+    steps = zip(range(len(drive)), drive, places, *(array[stretch] for array in tape.record.values()), strict=True)
+    for t, at_step, (before, after), *kept in steps:
+        cell.step_into(at_step, before, (after, dict(zip(tape.record, kept, strict=True))))
+        if lengths is not None and stretch.start + t >= lengths.min():
+            states[t + 1] = np.where(stretch.start + t < lengths, states[t + 1], states[t])
 
 
 def follow(

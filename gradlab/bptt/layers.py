@@ -82,12 +82,12 @@ def run_backward(
         assert run.readout_a is not None
         with np.errstate(all="ignore"):
             arriving, readout_grad = run.network.readout.vjp(run.readout_a, run.y, grad)
-    top, layers = Columns.of(arriving), []
+    top, layers = Columns.after_nothing(arriving), []
     for index, tapes in reversed(list(enumerate(run.tapes))):
         found = _layer_backward(tapes, top, run.lengths, None if final is None else final[index])
         layers.append(found)
         if index:
-            top = _input_grad(found, run.lengths)
+            top = _after_nothing(_input_grad(found, run.lengths))
     return layers[::-1], readout_grad
 
 
@@ -95,9 +95,10 @@ def _layer_backward(
     tapes: Sequence[Tape], top: Columns, lengths: Lengths, final: Sequence[Array] | None
 ) -> tuple[Gradients, ...]:
     width = tapes[0].cell.hidden_size
-    direct = [_direct(Columns(top.mantissa[:, :width], top.exponent))]
+    direct = [Columns(top.mantissa[:, :width], top.exponent)]
     if len(tapes) > 1:
-        direct.append(_direct(Columns(turned(top.mantissa[:, width:], lengths), turned(top.exponent, lengths))))
+        reverse = Columns(turned(top.mantissa[1:, width:], lengths), turned(top.exponent[1:], lengths))
+        direct.append(_after_nothing(reverse))
     if final is not None:
         direct = [_at_the_end(*found) for found in zip(direct, final, tapes, strict=True)]
     return tuple(backward(tape, arriving) for tape, arriving in zip(tapes, direct, strict=True))
@@ -116,7 +117,7 @@ def _at_the_end(direct: Columns, final: Array, tape: Tape) -> Columns:
     return Columns(mantissa, exponent)
 
 
-def _direct(arriving: Columns) -> Columns:
+def _after_nothing(arriving: Columns) -> Columns:
     """Return what arrives at h_1 … h_T with a zero in front for h_0."""
     mantissa, exponent = (np.concatenate([np.zeros_like(a[:1]), a]) for a in (arriving.mantissa, arriving.exponent))
     return Columns(mantissa, exponent)

@@ -18,16 +18,17 @@ CANCELS = 2.0**-6
 
 
 class Activation(NamedTuple):
-    """``value(a)`` and ``derivative(a, y)`` with y = value(a), both elementwise."""
+    """``value(a, out=None)`` and ``derivative(a, y)`` with y = value(a), both elementwise."""
 
     name: str
-    value: Callable[[Array], Array]
+    value: Callable[..., Array]
     derivative: Callable[[Array, Array], Array]
 
 
-def logistic(a: Array) -> Array:
+def logistic(a: Array, out: Array | None = None) -> Array:
     """Return σ(a) = 1/(1 + e^{−a}), right in relative terms; complex arguments continue it analytically."""
-    y = np.exp(-a)
+    y = np.negative(a, out=out)
+    np.exp(y, out=y)
     y += 1.0
     return np.asarray(np.divide(1.0, y, out=y))
 
@@ -56,16 +57,18 @@ def tanh_derivative(a: Array, y: Array) -> Array:
     return np.asarray(slope)
 
 
-def _relu(a: Array) -> Array:
-    return np.where(a.real > 0, a, 0.0 * a)
+def _relu(a: Array, out: Array | None = None) -> Array:
+    y = np.multiply(0.0, a, out=out)
+    np.copyto(y, a, where=a.real > 0)
+    return y
 
 
 def _relu_derivative(a: Array, y: Array) -> Array:
     return (a > 0).astype(a.dtype)
 
 
-def _identity(a: Array) -> Array:
-    return a + 0.0
+def _identity(a: Array, out: Array | None = None) -> Array:
+    return np.add(a, 0.0, out=out)
 
 
 def _one(a: Array, y: Array) -> Array:

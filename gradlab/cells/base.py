@@ -8,8 +8,10 @@ Jacobians and the self-check share them. A state is a tuple of such arrays, one 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -22,8 +24,14 @@ from gradlab.initialise import INIT_KEYS, Option
 Array = NDArray[Any]
 State = tuple[Array, ...]
 Record = dict[str, Array]
+#: Where a step writes what it returns: the next state and the record.
+Out = tuple[State, Record]
 #: Factors of one block of a parameter's gradient: Σ_{t,b} left ⊗ right; ``right`` None for a bias.
 Pair = tuple[Array, Array | None]
+
+#: BLAS libraries have kernels for products of up to 100³ multiplications. Beyond it they prepare for large ones, and
+#: wake threads, which a product a few times larger does not repay: in parts that are small it takes half the time.
+SMALL = 100**3
 
 
 class Cell(ABC):
@@ -48,6 +56,7 @@ class Cell(ABC):
     derivative_error: float = 0.0
     INIT_KEYS: ClassVar[Mapping[str, Option]] = INIT_KEYS
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
+    _in_place: ClassVar[set[str]]
 
     W_xh: Array
     W_hh: Array
@@ -72,6 +81,26 @@ class Cell(ABC):
         """Return Jᵀ δ and the pre-activation gradients ``(…, kH, N)``, blocks in the order of ``block_names``."""
 
     # --- what most recurrences leave as it is ------------------------------------------------------
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._in_place = {name for name in ("step", "vjp") if "out" in signature(getattr(cls, name)).parameters}
+
+    def step_into(self, drive: Array, state: State, out: Out) -> None:
+        """Write into ``out`` what :meth:`step` returns: a copy, but of a cell whose ``step`` takes ``out`` itself."""
+        if "step" in self._in_place:
+            self.step(drive, state, out)  # type: ignore[call-arg]
+        else:
+            after, record = self.step(drive, state)
+            _write((*out[0], *out[1].values()), (*after, *record.values()))
+
+    def vjp_into(self, local: Any, adjoint: State, out: tuple[State, Array]) -> None:
+        """Write into ``out`` what :meth:`vjp` returns: a copy, but of a cell whose ``vjp`` takes ``out`` itself."""
+        if "vjp" in self._in_place:
+            self.vjp(local, adjoint, out)  # type: ignore[call-arg]
+        else:
+            before, pre_grad = self.vjp(local, adjoint)
+            _write((*out[0], out[1]), (*before, pre_grad))
 
     @property
     def input_size(self) -> int:
@@ -155,6 +184,29 @@ class Cell(ABC):
         options = "".join(f", {key}={getattr(self, key)!r}" for key in self.OPTION_KEYS)
         sizes = f"input_size={self.input_size}, hidden_size={self.hidden_size}"
         return f"{type(self).__name__}({sizes}{options}, {self.dtype})"
+
+
+def _write(targets: Iterable[Array], arrays: Iterable[Array]) -> None:
+    for target, array in zip(targets, arrays, strict=True):
+        target[...] = array
+
+
+def product(W: Array, columns: Array, out: Array | None = None) -> Array:
+    """Return ``W @ columns``; of one step's columns ``(F, N)`` with W's rows in parts that make the product small."""
+    (size, inner), N = W.shape, columns.shape[-1]
+    if columns.ndim > 2 or N == 1 or size * inner * N <= SMALL:
+        return np.matmul(W, columns, out=out)
+    parts = _parts(size, inner * N)
+    if out is None:
+        out = np.empty((size, N), np.result_type(W, columns))
+    np.matmul(W.reshape(parts, size // parts, inner), columns, out=out.reshape(parts, size // parts, N))
+    return out
+
+
+@cache
+def _parts(size: int, each: int) -> int:
+    """Return the fewest parts, of equally many rows, that are small; a row takes ``each`` multiplications."""
+    return next((n for n in range(1, size) if size % n == 0 and size // n * each <= SMALL), size)
 
 
 def rows(factor: Array) -> Array:

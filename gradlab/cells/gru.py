@@ -9,7 +9,20 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import complement, logistic, tanh_derivative
-from gradlab.cells.base import Array, Cell, Pair, Record, State, block, checked_dtype, checked_weights, one_dtype, rows
+from gradlab.cells.base import (
+    Array,
+    Cell,
+    Out,
+    Pair,
+    Record,
+    State,
+    block,
+    checked_dtype,
+    checked_weights,
+    one_dtype,
+    product,
+    rows,
+)
 from gradlab.checks import choice, float_array
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
@@ -134,32 +147,33 @@ class GRU(Cell):
         H = self.hidden_size
         return self.W_hh[blocks[0] * H : (blocks[-1] + 1) * H]
 
-    def step(self, drive: Array, state: State) -> tuple[State, Record]:
+    def step(self, drive: Array, state: State, out: Out | None = None) -> tuple[State, Record]:
         (h,) = state
         H = self.hidden_size
-        a, extra = self._pre_activations(drive, h)
-        gates = np.empty_like(a)
-        gates[..., : 2 * H, :] = logistic(a[..., : 2 * H, :])
+        (h_out,), into = ((None,), {}) if out is None else out
+        a, extra = self._pre_activations(drive, h, into)
+        gates = into["gates"] if into else np.empty_like(a)
+        logistic(a[..., : 2 * H, :], out=gates[..., : 2 * H, :])
         r, z, n = (block(gates, k, H) for k in range(3))
-        if self.b_hn is None:
-            a_n = drive[..., 2 * H :, :] + self._rows(2) @ (r * h)
-        else:
-            a_n = drive[..., 2 * H :, :] + r * extra["u"]
-        a[..., 2 * H :, :] = a_n
+        a_n = block(a, 2, H)
+        np.add(block(drive, 2, H), product(self._rows(2), r * h) if self.b_hn is None else r * extra["u"], out=a_n)
         np.tanh(a_n, out=n)
-        h = (1.0 - z) * h + z * n if self.update == "replace" else z * h + (1.0 - z) * n
-        return (h,), {"a": a, "gates": gates, **extra}
+        new, old = (n, h) if self.update == "replace" else (h, n)
+        mixed = np.multiply(1.0 - z, old, out=h_out)
+        mixed += z * new
+        return (mixed,), {"a": a, "gates": gates, **extra}
 
-    def _pre_activations(self, drive: Array, h: Array) -> tuple[Array, Record]:
+    def _pre_activations(self, drive: Array, h: Array, into: Record) -> tuple[Array, Record]:
         """Return a with its blocks r and z filled, and u = W_n h + b_hn where the reset comes after the product."""
         H = self.hidden_size
         if self.b_hn is None:
-            a_rz = self._rows(0, 1) @ h
-            a = np.empty((*a_rz.shape[:-2], 3 * H, a_rz.shape[-1]), a_rz.dtype)
+            a_rz = product(self._rows(0, 1), h)
+            a = into["a"] if into else np.empty((*a_rz.shape[:-2], 3 * H, a_rz.shape[-1]), a_rz.dtype)
             np.add(a_rz, drive[..., : 2 * H, :], out=a[..., : 2 * H, :])
             return a, {}
-        product = self.W_hh @ h
-        return product + drive, {"u": block(product, 2, H) + self.b_hn[:, None]}
+        a = product(self.W_hh, h, into.get("a"))
+        u = np.add(block(a, 2, H), self.b_hn[:, None], out=into.get("u"))
+        return np.add(a, drive, out=into.get("a")), {"u": u}
 
     def linearise(self, record: Record, before: State, after: State) -> Local:
         H = self.hidden_size
@@ -201,20 +215,23 @@ class GRU(Cell):
         J[:, np.arange(H), np.arange(H)] += keep[..., 0]
         return np.asarray(J)
 
-    def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
+    def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
         (dh,) = adjoint
         H = self.hidden_size
-        pre_grad = np.empty((*dh.shape[:-2], 3 * H, dh.shape[-1]), dh.dtype)
+        (before,), into = ((None,), None) if out is None else out
+        pre_grad = np.empty((*dh.shape[:-2], 3 * H, dh.shape[-1]), dh.dtype) if into is None else into
         r, z, n = (block(pre_grad, k, H) for k in range(3))
         np.multiply(local.h_by_n, dh, out=n)
         np.multiply(local.h_by_z, dh, out=z)
         if self.b_hn is None:
-            through_n = self._rows(2).T @ n
+            through_n = product(self._rows(2).T, n)
             np.multiply(local.by_r, through_n, out=r)
-            before = local.keep * dh + local.r * through_n + self._rows(0, 1).T @ pre_grad[..., : 2 * H, :]
+            before = product(self._rows(0, 1).T, pre_grad[..., : 2 * H, :], before)
+            before += local.r * through_n
         else:
             np.multiply(local.by_r, n, out=r)
-            before = local.keep * dh + self.W_hh.T @ self._into_product(pre_grad, local.r)
+            before = product(self.W_hh.T, self._into_product(pre_grad, local.r), before)
+        before += local.keep * dh
         return (before,), pre_grad
 
     def additive(self, local: Any) -> Array:
@@ -233,6 +250,6 @@ class GRU(Cell):
         if self.b_hn is None:
             pairs["W_hh"] = [(pre_grad[..., : 2 * H, :], h), (block(pre_grad, 2, H), r * h)]
         else:
-            into = self._into_product(pre_grad, r)
-            pairs |= {"W_hh": [(into, h)], "b_hn": [(block(into, 2, H), None)]}
+            n = r * block(pre_grad, 2, H)
+            pairs |= {"W_hh": [(pre_grad[..., : 2 * H, :], h), (n, h)], "b_hn": [(n, None)]}
         return pairs

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import complement, logistic, tanh_derivative
-from gradlab.cells.base import Array, Cell, Record, State, block, checked_dtype, checked_weights, rows
+from gradlab.cells.base import Array, Cell, Out, Record, State, block, checked_dtype, checked_weights, product, rows
 from gradlab.checks import number
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
@@ -115,28 +115,29 @@ class LSTM(Cell):
         kind = checked_dtype(dtype)
         return cls(W_xh.astype(kind), W_hh.astype(kind), b_h.ravel().astype(kind))
 
-    def step(self, drive: Array, state: State) -> tuple[State, Record]:
+    def step(self, drive: Array, state: State, out: Out | None = None) -> tuple[State, Record]:
         h, c = state
-        record = self._gates(drive, h)
+        (h_out, c_out), into = ((None, None), {}) if out is None else out
+        record = self._gates(drive, h, into)
         i, f, g, o = (block(record["gates"], k, self.hidden_size) for k in range(4))
-        c = f * c + i * g
-        return (o * np.tanh(c), c), record
+        c = np.multiply(f, c, out=c_out)
+        c += i * g
+        return (np.multiply(o, np.tanh(c), out=h_out), c), record
 
-    def _gates(self, drive: Array, h: Array) -> Record:
+    def _gates(self, drive: Array, h: Array, into: Record) -> Record:
         """Return the pre-activations and gates that follow from the h before."""
         H = self.hidden_size
-        a = self.W_hh @ h
-        a = a + drive
-        gates = np.empty_like(a)
-        gates[..., : 2 * H, :] = logistic(a[..., : 2 * H, :])
+        a = np.add(product(self.W_hh, h, into.get("a")), drive, out=into.get("a"))
+        gates = into["gates"] if into else np.empty_like(a)
+        logistic(a[..., : 2 * H, :], out=gates[..., : 2 * H, :])
         np.tanh(block(a, 2, H), out=block(gates, 2, H))
-        gates[..., 3 * H :, :] = logistic(a[..., 3 * H :, :])
+        logistic(a[..., 3 * H :, :], out=gates[..., 3 * H :, :])
         return {"a": a, "gates": gates}
 
     def follow(self, drive: Array, states: Array) -> tuple[Record, Array]:
         """All gates follow from h at once; only c is carried on from step to step."""
         h, c = self.split(states)
-        record = self._gates(drive, h[:-1])
+        record = self._gates(drive, h[:-1], {})
         i, f, g, o = (block(record["gates"], k, self.hidden_size) for k in range(4))
         np.multiply(i, g, out=c[1:])
         for t in range(len(drive)):
@@ -177,15 +178,16 @@ class LSTM(Cell):
         J[:, unit, H + unit] = (h_by_c * f)[..., 0]
         return J
 
-    def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
+    def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
         dh, dc = self.total(local, adjoint)
         H = self.hidden_size
-        pre_grad = np.empty((*dc.shape[:-2], 4 * H, dc.shape[-1]), dc.dtype)
+        (h_out, c_out), into = ((None, None), None) if out is None else out
+        pre_grad = np.empty((*dc.shape[:-2], 4 * H, dc.shape[-1]), dc.dtype) if into is None else into
         np.multiply(local.c_by_i, dc, out=block(pre_grad, 0, H))
         np.multiply(local.c_by_f, dc, out=block(pre_grad, 1, H))
         np.multiply(local.c_by_g, dc, out=block(pre_grad, 2, H))
         np.multiply(local.h_by_o, dh, out=block(pre_grad, 3, H))
-        return (self.W_hh.T @ pre_grad, local.f * dc), pre_grad
+        return (product(self.W_hh.T, pre_grad, h_out), np.multiply(local.f, dc, out=c_out)), pre_grad
 
     def additive(self, local: Any) -> Array:
         return np.asarray(local.f)

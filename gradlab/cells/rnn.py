@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import ACTIVATIONS
-from gradlab.cells.base import Array, Cell, Record, State, checked_dtype, checked_weights, rows
+from gradlab.cells.base import Array, Cell, Out, Record, State, checked_dtype, checked_weights, product, rows
 from gradlab.checks import choice
 from gradlab.initialise import Option, Seed, biases, input_weights, recurrent_weights, streams
 
@@ -90,10 +90,10 @@ class RNN(Cell):
         kind = checked_dtype(dtype)
         return cls(W_xh.astype(kind), W_hh.astype(kind), b_h.astype(kind), activation)
 
-    def step(self, drive: Array, state: State) -> tuple[State, Record]:
-        a = self.W_hh @ state[0]
-        a += drive
-        return (ACTIVATIONS[self.activation].value(a),), {"a": a}
+    def step(self, drive: Array, state: State, out: Out | None = None) -> tuple[State, Record]:
+        (h,), into = ((None,), None) if out is None else (out[0], out[1]["a"])
+        a = np.add(product(self.W_hh, state[0], into), drive, out=into)
+        return (ACTIVATIONS[self.activation].value(a, out=h),), {"a": a}
 
     def linearise(self, record: Record, before: State, after: State) -> Local:
         return Local(ACTIVATIONS[self.activation].derivative(record["a"], after[0]))
@@ -108,6 +108,7 @@ class RNN(Cell):
         det = np.linalg.slogdet(self.W_hh.astype(np.float64))[1]
         return np.asarray(det + np.log(np.abs(local.slope), dtype=np.float64).sum(axis=-2))
 
-    def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
-        pre_grad = local.slope * adjoint[0]
-        return (self.W_hh.T @ pre_grad,), pre_grad
+    def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
+        (before,), into = ((None,), None) if out is None else out
+        pre_grad = np.multiply(local.slope, adjoint[0], out=into)
+        return (product(self.W_hh.T, pre_grad, before),), pre_grad

@@ -14,7 +14,7 @@ from oracles.derivatives import exact_tanh_derivative
 from oracles.family import FAMILY, make, states
 
 import gradlab as gl
-from gradlab.bptt import parameter_gradient
+from gradlab.bptt import parameter_gradients
 
 Array = NDArray[Any]
 EPS = np.finfo(float).eps
@@ -231,6 +231,6 @@ def test_determinant_of_the_lstm(scale: float) -> None:
 def test_a_block_of_zeros_does_not_sink_the_others() -> None:
     """One block of a parameter's rows gets no gradient at all, the other 2^-5000: it must not go down with it."""
     live, dead, h = np.ones((3, 2, 1)), np.zeros((3, 2, 1)), np.ones((3, 2, 1))
-    mantissa, exponent = parameter_gradient([(dead, h), (live, h)], np.full((3, 1), -5000))
+    mantissa, exponent = parameter_gradients({"W": [(dead, h), (live, h)]}, np.full((3, 1), -5000))["W"]
     assert exponent == -5000
     assert np.array_equal(mantissa, [[0, 0], [0, 0], [3, 3], [3, 3]])

@@ -1,0 +1,143 @@
+"""What the speed tables share: rivals timed in turn, each in a process of its own, and what a table says of itself.
+
+Only one rival computes at a time, so that none is slowed by another's threads; what else the machine does falls on all
+alike, and a ratio is the median over rounds of two times taken one right after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradlab.files import write_whole
+
+#: Calls of which one time is the shortest: the first finds the caches full of another rival's arrays.
+CALLS = 3
+#: What makes a rival of a case: a function that does its work once, and one that reads what the work gave.
+Build = Callable[..., tuple[Callable[[], Any], Callable[[Any], Any]]]
+
+
+class Rival:
+    """One way of doing the work, in a process of its own."""
+
+    def __init__(self, build: Build) -> None:
+        spawn = get_context("spawn")
+        self._pipe, there = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(there, build), daemon=True)
+        self._process.start()
+        there.close()
+
+    def take(self, *case: Any) -> Any:
+        """Make the case ready, do it twice, and return what is read of the work."""
+        return self._ask(case)
+
+    def seconds(self) -> float:
+        """Return the time of one call, the shortest of a few."""
+        return float(self._ask(None))
+
+    def _ask(self, what: Any) -> Any:
+        self._pipe.send(what)
+        answer = self._pipe.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(pipe: Connection, build: Build) -> None:
+    """Answer a case with what the work gives, None with the time of a call, until the other end is closed."""
+    work: Callable[[], Any] = lambda: None  # noqa: E731
+    while True:
+        try:
+            case = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if case is None:
+                pipe.send(min(_time(work) for _ in range(CALLS)))
+                continue
+            work, read = build(*case)
+            work()
+            pipe.send(read(work()))
+        except Exception as error:
+            pipe.send(RuntimeError(f"{build.__name__}{case}: {error!r}"))
+
+
+def _time(work: Callable[[], Any]) -> float:
+    """Return seconds; on one core the processor's, which do not count what else runs there meanwhile."""
+    clock = time.process_time if _cores() == 1 else time.perf_counter
+    start = clock()
+    work()
+    return clock() - start
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def rivals(builds: Mapping[str, Build], cores: int = 0) -> Iterator[dict[str, Rival]]:
+    """Keep a process for each rival, by name; on so many cores, where not 0, and so with as many threads."""
+    allowed = os.sched_getaffinity(0)
+    if cores:
+        os.sched_setaffinity(0, sorted(allowed)[-cores:])  # which the processes inherit, with their libraries' threads
+    made = {name: Rival(build) for name, build in builds.items()}
+    os.sched_setaffinity(0, allowed)
+    try:
+        yield made
+    finally:
+        for one in made.values():
+            one.close()
+
+
+def in_turn(made: Mapping[str, Rival], rounds: int) -> dict[str, NDArray[np.float64]]:
+    """Return the times of all rivals, ``(rounds,)`` each, taken in turn."""
+    times = [[one.seconds() for one in made.values()] for _ in range(rounds)]
+    return dict(zip(made, np.array(times).T, strict=True))
+
+
+def ratio(slow: NDArray[np.float64], fast: NDArray[np.float64]) -> float:
+    """Return how many times longer ``slow`` took, the median over rounds."""
+    return float(np.median(slow / fast))
+
+
+def processor() -> str:
+    """Return the processor's name and its cores, as a table may say them: no host's name."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {_cores()} cores"
+
+
+def versions(*packages: str) -> str:
+    """Return Python's version and those of the packages."""
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
+
+
+def cells(table: pd.DataFrame) -> str:
+    """Return a table as markdown, numbers to three digits."""
+    rows = [[f"{one:.3g}" if isinstance(one, float) else str(one) for one in row] for row in table.to_numpy(object)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (list(table), ["---"] * len(table.columns), *rows))
+
+
+def write(folder: Path, name: str, table: pd.DataFrame, text: str) -> None:
+    """Write ``name.csv``, the numbers, and ``name.md``, what is read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.5g").encode())
+    write_whole(folder / f"{name}.md", (text.rstrip() + "\n").encode())
