@@ -114,6 +114,7 @@ def checked_list(path: str, option: Option, value: object) -> tuple[Any, ...]:
 
 def shown(value: object) -> str:
     """Return ``value`` as TOML would spell it, as far as TOML can and a line has room."""
+    value = NONE if value is None else value
     return printable(json.dumps(value, ensure_ascii=False, default=str), 200)
 
 

@@ -59,6 +59,7 @@ def test_it_is_written_and_read_back() -> None:
         ({"scale": 1.0}, r'^exclude\[0\]\.scale: unknown key of the grid "scale"'),
         ({"cell": "gru"}, r'^exclude\[0\]\.cell: the grid has no "gru"; it has "rnn", "lstm"'),
         ({"cell": "lsmt"}, r'^exclude\[0\]\.cell: unknown cell "lsmt"; did you mean "lstm"'),
+        ({"cell": ["gru", "custom"]}, r"^exclude\[0\]\.cell"),
         ({}, r"^exclude\[0\]: the table is empty; name the values"),
         ({"cell": ["rnn", "lstm"]}, r"^exclude: no combination of the grid is left"),
         ({"cell": []}, r"^exclude\[0\]\.cell: the list is empty"),
