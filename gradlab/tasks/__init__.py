@@ -10,6 +10,7 @@ from gradlab.tasks.file import File
 from gradlab.tasks.function import FunctionTask
 from gradlab.tasks.noise import Noise
 from gradlab.tasks.registry import TASKS, register
+from gradlab.tasks.rivals import Rival
 from gradlab.tasks.sum import Sum
 from gradlab.tasks.sunspots import Sunspots
 from gradlab.tasks.temporal_order import TemporalOrder
@@ -25,6 +26,7 @@ __all__ = [
     "FunctionTask",
     "Held",
     "Noise",
+    "Rival",
     "Sequences",
     "Sum",
     "Sunspots",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gradlab.errors import InputError
 from gradlab.initialise import Option
 from gradlab.losses import At, Loss, LossFunction, step_mask
+from gradlab.tasks.rivals import Rival
 
 Array = NDArray[Any]
 #: The key of a task whose data a file or a user holds.
@@ -23,8 +24,8 @@ CONTENT = Option(str, "", meaning="checksum of the data, filled in by a study; w
 class Task(ABC):
     """A source of batches. A frozen dataclass whose fields are the keys in ``KEYS``.
 
-    A task says its sizes and :meth:`sample`, and as far as there is such a thing :meth:`constant_loss`, ``tolerance``
-    and :meth:`lag`. One whose data end says ``train`` and ``test``; one whose data a file or a user holds is a
+    A task says its sizes and :meth:`sample`, and as far as there is such a thing :meth:`constant_loss`, ``tolerance``,
+    :meth:`lag` and :meth:`rivals`. One whose data end says ``train`` and ``test``; one whose data a file or a user holds is a
     :class:`Held`.
 
     Attributes
@@ -99,6 +100,10 @@ class Task(ABC):
     def baseline(self, length: int, at: At = "last") -> float:
         """Return the least expected loss of outputs that do not depend on the inputs, of the loss read at ``at``."""
         return float(self.constant_loss(length)[step_mask(at, length, 1)[:, 0]].mean())
+
+    def rivals(self) -> tuple[Rival, ...]:
+        """Return plain methods, fitted to ``train``, that a trained network should beat on ``test``: none by default."""
+        return ()
 
     def score(self, outputs: Array, loss: Loss | LossFunction) -> NDArray[np.float64]:
         """Return the share of the steps read whose answer is right, by sequence, ``(B,)``.

@@ -16,6 +16,7 @@ from gradlab.initialise import Option
 from gradlab.losses import At, Loss, cross_entropy
 from gradlab.tasks.answers import constant_cost
 from gradlab.tasks.base import Parted
+from gradlab.tasks.rivals import Rival
 
 ORDERS = ("rows", "pixels", "permuted")
 #: Seed of the one permutation of the 64 pixels.
@@ -84,10 +85,18 @@ class Digits(Parted):
 
         Scikit-learn's, with its default penalty; no order and no time in it.
         """
-        (images, classes), (others, theirs) = self.train._images(), self.test._images()
-        from sklearn.linear_model import LogisticRegression
+        return float(_regression().score(*self.test._images()))
 
-        return float(LogisticRegression(max_iter=1000).fit(images, classes).score(others, theirs))
+    def rivals(self) -> tuple[Rival, ...]:
+        """Return the logistic regression on all 64 pixels at once, whose logits stand at every step."""
+        place = pixel_order().argsort() if self.order == "permuted" else np.arange(64)
+
+        def answer(x: NDArray[Any]) -> NDArray[Any]:
+            pixels = x.swapaxes(0, 1).reshape(x.shape[1], 64)[:, place]
+            logits = _regression().decision_function(pixels)
+            return np.broadcast_to(logits, (len(x), *logits.shape))
+
+        return (Rival("logistic_regression", answer),)
 
     def _images(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         images, classes = load_digits()
@@ -98,6 +107,15 @@ class Digits(Parted):
 def pixel_order() -> NDArray[np.int64]:
     """Return the fixed permutation of the 64 pixels."""
     return np.random.default_rng(PERMUTATION_SEED).permutation(64)
+
+
+@cache
+def _regression() -> Any:
+    """Return the logistic regression on the pixels of the images that are trained on."""
+    images, classes = Digits(part="train")._images()
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=1000).fit(images, classes)
 
 
 @cache

@@ -13,9 +13,12 @@ from gradlab.errors import InputError
 from gradlab.losses import At, Loss
 from gradlab.tasks.arrays import Windows
 from gradlab.tasks.base import Parted
+from gradlab.tasks.rivals import Rival, autoregression, persistence
 
 #: The years that are trained on and by which all are standardised; those after it are kept from training.
 LAST_TRAINED = 1920
+#: Years that the autoregression looks at: as many as Akaike's criterion picks of up to 15 on the years trained on.
+ORDER = 9
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Sunspots(Parted):
     says why a shorter one is no prefix). Numbers have the mean and the deviation of 1700–1920 taken out; ``train`` is
     those years, ``test`` 1921–2008, as has been usual since Weigend, Huberman & Rumelhart 1990 (whose test years ended
     earlier). A constant costs the targets' variance, near 1 over 1700–1920; persistence, the next year as this one, is
-    the plain baseline (:meth:`persistence`). What has to be bridged is not known; the cycle is of about 11 years.
+    the plain baseline (:meth:`persistence`), and an autoregression on nine years the one that is hard to beat. What has to be bridged is not known; the cycle is of about 11 years.
 
     References
     ----------
@@ -53,6 +56,11 @@ class Sunspots(Parted):
         """Return the mean squared error of answering with this year's number, over the years of ``part``."""
         data = self._windows()
         return float(np.square(data.y - data.x).mean())
+
+    def rivals(self) -> tuple[Rival, ...]:
+        """Return persistence, and a linear autoregression on nine years."""
+        z, trained = standardised()
+        return persistence(), autoregression(z[:trained, 0], ORDER)
 
     def _windows(self) -> Windows:
         z, trained = standardised()
