@@ -178,6 +178,9 @@ TRAINING: dict[str, Column] = {
     "score": Column(
         "float64", "", "share of answers that are right, over test sequences; missing without any", "score"
     ),
+    "constant_loss": Column(
+        "float64", "", "loss on test data of the best answer that does not look at the input", "loss of a constant"
+    ),
     "solved": Column("float64", "", "1 if training met its criterion, 0 if it ended before", "share solved"),
     "steps_to_criterion": Column(
         "float64", "training steps", "steps until the criterion was met; inf if it was not", "steps to criterion"
@@ -186,6 +189,8 @@ TRAINING: dict[str, Column] = {
         "float64", "training steps", "steps done by then, fewer than step where it had ended", "steps trained"
     ),
 }
+#: What ``runs`` then has of a task's rivals too, as ``<rival>_loss`` and ``<rival>_score``.
+RIVAL = {"loss": "mean loss", "score": "share of right answers"}
 #: What each table of a study that trains has after ``direction``.
 STEP = Column("int64", "training steps", "step of training that a row is measured after", "training step")
 
@@ -235,6 +240,10 @@ def described(column: str) -> Column | None:
     prefix, _, rank = column.partition("_")
     if prefix == "lyapunov" and rank.isdecimal():
         return Column("float64", "nats/step", f"Lyapunov exponent {rank}", "λ" + rank.translate(_SUBSCRIPTS))
+    rival, _, kind = column.rpartition("_")
+    if rival and kind in RIVAL and column not in TRAINING:
+        name = rival.replace("_", " ")
+        return Column("float64", "", f"{RIVAL[kind]} of {name}, over the same test sequences", f"{kind} of {name}")
     return {**KEYS, **DERIVED, **WATCHED, **WATCHED_RUNS, **TRAINING, **SPECTRA, **STEPS, **RUNS}.get(column)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -30,6 +30,7 @@ from gradlab.trace import trace
 from gradlab.training import Training
 from gradlab.training.standing import DIVERGED, SOLVED
 
+Array = np.ndarray[Any, Any]
 #: Purposes for which a seed is spawned; the numbers are part of the numerics.
 DATA, READOUT, WEIGHTS, TRAIN, TEST = 0, 1, 2, 3, 4
 #: Test sequences, at least, on which a trained network's loss and score are taken, in passes of a batch.
@@ -170,14 +171,14 @@ def _trained(config: Configuration, thin: bool) -> dict[str, pd.DataFrame]:
         if going.model is not last:
             last = going.model
             found = _traced(config, thin, last)
-            loss, score = _tested(config, task, last)
+            loss, score = _tested(config, task, lambda x, model=last: trace(model, x).outputs)
         runs = found["runs"].assign(loss=loss, score=score, trained=float(going.step))
         if going.status == DIVERGED:
             runs = runs.assign(status="diverged", error=going.reason)
         parts.append({name: frame.assign(step=step) for name, frame in (found | {"runs": runs}).items()})
     going.run(values["train.steps"])
     joined = {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
-    joined["runs"] = joined["runs"].assign(**_outcome(going))
+    joined["runs"] = joined["runs"].assign(**_outcome(going), **_beside(config, task))
     return joined
 
 
@@ -189,19 +190,35 @@ def _outcome(going: Training) -> dict[str, float]:
     return {"solved": float(met), "steps_to_criterion": float(going.step) if met else np.inf}
 
 
-def _tested(config: Configuration, task: Task, model: Cell | Network) -> tuple[float, float]:
-    """Return the mean loss and score over test sequences, the same for every step; nan for a task without a score."""
+def _beside(config: Configuration, task: Task) -> dict[str, float]:
+    """Return what a constant costs on test data, and the loss and score of the task's rivals, in columns of theirs."""
+    found = {"constant_loss": _constant(config, task.test)}
+    for name, answer in task.rivals():
+        found[f"{name}_loss"], found[f"{name}_score"] = _tested(config, task, answer)
+    return found
+
+
+def _constant(config: Configuration, task: Task) -> float:
+    """Return the loss of the best constant, nan where the task does not say it."""
+    try:
+        return task.baseline(config.values["length"], _at(config.values))
+    except InputError:
+        return float("nan")
+
+
+def _tested(config: Configuration, task: Task, answer: Callable[[Array], Array]) -> tuple[float, float]:
+    """Return the mean loss and score over test sequences, the same for all; nan for a task without a score."""
     values, losses, scores = config.values, list[float](), list[float]()
     batches = task.test.batches(values["length"], values["batch"], at=_at(values), seed=_seed(values["seed"], TEST))
     for x, loss in islice(batches, -(-TESTED // values["batch"])):
-        outputs = trace(model, x).outputs
+        outputs = answer(x)
         value, _ = loss.evaluate(outputs)
         losses.append(float(value.astype(np.float64).mean()))
         scores.append(_score(task, outputs, loss))
     return float(np.mean(losses)), float(np.mean(scores))
 
 
-def _score(task: Task, outputs: np.ndarray[Any, Any], loss: Loss) -> float:
+def _score(task: Task, outputs: Array, loss: Loss) -> float:
     """Return the mean score, nan where the task says nothing of what is right."""
     try:
         return float(task.score(outputs, loss).mean())
