@@ -7,7 +7,7 @@ import pandas as pd
 
 from gradlab.analysis.factors import PLACES, SEED, TRAINED, arranged, combinations, ran
 from gradlab.analysis.rates import across_seeds
-from gradlab.schema import RIVAL, TRAINING
+from gradlab.schema import RIVAL
 
 #: What a network is judged by, and between which bounds an interval of it lies.
 JUDGED = {"loss": (-np.inf, np.inf), "score": (0.0, 1.0)}
@@ -20,7 +20,7 @@ def has_outcomes(runs: pd.DataFrame) -> bool:
 
 def rivals(runs: pd.DataFrame) -> list[str]:
     """Return the columns that hold the loss and the score of others on the test data, a constant's first."""
-    names = [f"{name[: -len('_loss')]}_{kind}" for name in runs if name.endswith("_loss") for kind in RIVAL]
+    names = [f"{name[: -len('_loss')]}_{kind}" for name in map(str, runs) if name.endswith("_loss") for kind in RIVAL]
     return [name for name in names if name in runs and runs[name].notna().any()]
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from gradlab.analysis.beside import RULES
-from gradlab.analysis.factors import longest, seeds_told, varying
+from gradlab.analysis.factors import longest, placed, seeds_told, varying
 from gradlab.analysis.findings import study_findings
-from gradlab.analysis.numerals import compact
+from gradlab.analysis.numerals import compact, estimate
+from gradlab.analysis.outcomes import rivals
 from gradlab.schema import axis_label
 
 
@@ -24,6 +25,7 @@ def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, 
         "comparisons": f"Difference of rates{at}, paired by seed and data, with intervals that hold together at 95 %",
         "crossings": f"Where the rate turns from negative to positive, mean of the seeds' crossings, {over}",
         "measures": f"What the hooks recorded{at}, {over}",
+        "outcomes": f"Loss and score on test data, {over}",
         "criterion": f"Trainings that met their criterion, and after how many steps, of {seeds}",
         "excluded": "Runs that are left out of every mean",
         "published": "Published numbers beside measured ones, with 95 % intervals",
@@ -56,6 +58,18 @@ def _measured(table: pd.DataFrame) -> str:
     return "Range of the means: " + "; ".join(f"{label} {compact(low)} to {compact(high)}" for label, low, high in ends)
 
 
+def _outcomes(table: pd.DataFrame) -> str:
+    """Return the least mean loss and whose it is, and what others reach on the same data."""
+    known = table.dropna(subset="loss")
+    if known.empty:
+        return "No loss is known"
+    best = known.sort_values("loss").iloc[0]
+    by = list(table.columns[: list(table.columns).index("loss")])
+    told = f"The least mean loss is {estimate(best['loss'], best['loss_low'], best['loss_high'])} ({placed(best, by)})"
+    others = [f"the {axis_label(name)} is {compact(best[name])}" for name in rivals(table) if pd.notna(best[name])]
+    return "; ".join([told, *others])
+
+
 def _criterion(table: pd.DataFrame) -> str:
     runs = table["seeds"].sum()
     return f"{(table['solved'] * table['seeds']).sum():.0f} of {runs} runs are solved; the others are censored"
@@ -76,6 +90,7 @@ _SAYS = {
     "comparisons": _compared,
     "crossings": _crossed,
     "measures": _measured,
+    "outcomes": _outcomes,
     "criterion": _criterion,
     "excluded": _excluded,
     "published": _published,

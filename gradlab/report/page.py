@@ -13,6 +13,7 @@ from gradlab.analysis.beside import DIGITS, RULES, beside
 from gradlab.analysis.compare import comparisons
 from gradlab.analysis.criterion import criterion_table, has_criterion
 from gradlab.analysis.factors import SEED, control, longest, numeric_control, varying
+from gradlab.analysis.outcomes import has_outcomes, outcomes
 from gradlab.files import write_whole
 from gradlab.report import tabular
 from gradlab.report.cells import grid
@@ -22,7 +23,7 @@ from gradlab.report.render import rendered
 from gradlab.report.source import Source, told
 
 #: Names of the tables that a report may write.
-TABLES = ("rates", "comparisons", "crossings", "measures", "criterion", "excluded", "published")
+TABLES = ("rates", "comparisons", "crossings", "measures", "outcomes", "criterion", "excluded", "published")
 
 #: What stands above a table.
 NOTES = {
@@ -31,6 +32,9 @@ NOTES = {
     "measures": "Means over the seeds with 95 % t-intervals; of norms and condition numbers, which spread over "
     "decades, geometric means: the mean and the t-interval are of their logarithms (runs where they are 0 or infinite "
     "are left out), taken back. What lies between 0 and 1, or is never negative, has its interval cut there.",
+    "outcomes": "Loss and score on test data, means over the seeds with 95 % t-intervals; a training that diverged is "
+    "left out. Beside them, on the same sequences, the plain methods that the task names, fitted to the training data; "
+    "and what the best answer costs that does not look at the input.",
     "published": "By the 95 % interval of what was measured: "
     + "; ".join(f"{word}: {rule}" for word, rule in RULES.items())
     + ".",
@@ -79,8 +83,8 @@ def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -
 
     ``rates`` is there where the study's hooks record them, and then ``crossings`` where a number varies, and
     ``comparisons`` of several seeds where the cell or another key does; ``measures`` where other hooks recorded any;
-    ``criterion`` where they were trained until one is met; ``published`` where the study has published
-    numbers, ``entries``.
+    ``outcomes`` where the networks were trained, ``criterion`` where until one is met; ``published`` where the study
+    has published numbers, ``entries``.
     """
     found = {"excluded": tables.excluded(runs)}
     if tables.has_rates(runs):
@@ -91,6 +95,8 @@ def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -
     measured = tables.measures(runs)
     if "seeds" in measured:
         found["measures"] = measured
+    if has_outcomes(runs):
+        found["outcomes"] = outcomes(runs)
     if has_criterion(runs):
         found["criterion"] = criterion_table(runs)
     return found | {"published": beside(runs, entries)} if entries else found

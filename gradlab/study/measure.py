@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -171,7 +172,7 @@ def _trained(config: Configuration, thin: bool) -> dict[str, pd.DataFrame]:
         if going.model is not last:
             last = going.model
             found = _traced(config, thin, last)
-            loss, score = _tested(config, task, lambda x, model=last: trace(model, x).outputs)
+            loss, score = _tested(config, task, partial(_outputs, last))
         runs = found["runs"].assign(loss=loss, score=score, trained=float(going.step))
         if going.status == DIVERGED:
             runs = runs.assign(status="diverged", error=going.reason)
@@ -188,6 +189,10 @@ def _outcome(going: Training) -> dict[str, float]:
         return {"solved": np.nan, "steps_to_criterion": np.nan}
     met = going.status == SOLVED
     return {"solved": float(met), "steps_to_criterion": float(going.step) if met else np.inf}
+
+
+def _outputs(model: Cell | Network, x: Array) -> Array:
+    return trace(model, x).outputs
 
 
 def _beside(config: Configuration, task: Task) -> dict[str, float]:

@@ -25,8 +25,8 @@ class Task(ABC):
     """A source of batches. A frozen dataclass whose fields are the keys in ``KEYS``.
 
     A task says its sizes and :meth:`sample`, and as far as there is such a thing :meth:`constant_loss`, ``tolerance``,
-    :meth:`lag` and :meth:`rivals`. One whose data end says ``train`` and ``test``; one whose data a file or a user holds is a
-    :class:`Held`.
+    :meth:`lag` and :meth:`rivals`. One whose data end says ``train`` and ``test``; one whose data a file or a user
+    holds is a :class:`Held`.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class Task(ABC):
         return float(self.constant_loss(length)[step_mask(at, length, 1)[:, 0]].mean())
 
     def rivals(self) -> tuple[Rival, ...]:
-        """Return plain methods, fitted to ``train``, that a trained network should beat on ``test``: none by default."""
+        """Return plain methods, fitted to ``train``, that a network should beat on ``test``; by default none."""
         return ()
 
     def score(self, outputs: Array, loss: Loss | LossFunction) -> NDArray[np.float64]:

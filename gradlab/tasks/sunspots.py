@@ -29,7 +29,8 @@ class Sunspots(Parted):
     says why a shorter one is no prefix). Numbers have the mean and the deviation of 1700–1920 taken out; ``train`` is
     those years, ``test`` 1921–2008, as has been usual since Weigend, Huberman & Rumelhart 1990 (whose test years ended
     earlier). A constant costs the targets' variance, near 1 over 1700–1920; persistence, the next year as this one, is
-    the plain baseline (:meth:`persistence`), and an autoregression on nine years the one that is hard to beat. What has to be bridged is not known; the cycle is of about 11 years.
+    the plain baseline (:meth:`persistence`), and a linear autoregression the one that is hard to beat (:meth:`rivals`).
+    What has to be bridged is not known; the cycle is of about 11 years.
 
     References
     ----------

@@ -29,7 +29,7 @@ PUBLISHED = {
 STUDY = {"name": "made_up", "published": [PUBLISHED]}
 
 #: The tables of a study that does not train.
-MADE = [name for name in TABLES if name != "criterion"]
+MADE = [name for name in TABLES if name not in ("outcomes", "criterion")]
 
 
 @pytest.fixture(scope="module")
