@@ -55,7 +55,7 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
                 ax.set_axis_off()
                 continue
             picture.draw(part, layout, ax=ax, whole=table)
-            if layout.y in part and part[layout.y].isna().all():
+            if _lost(part, layout.y):
                 ax.patch.set(visible=True, hatch="////", facecolor="0.95", edgecolor="0.5")
                 ax.text(0.5, 0.5, LOST, transform=ax.transAxes, ha="center", va="center", bbox=PAPER)
             ax.set_title(", ".join(named(key, value) for key, value in place.items()))
@@ -64,6 +64,12 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
             figure.colorbar(meshes[0], ax=axes, label=picture.bar, pad=0.02, aspect=25)
         _key(figure, layout)
     return figure
+
+
+def _lost(part: pd.DataFrame, y: str) -> bool:
+    """Return whether nothing is known of a panel; a run that is counted says something without a number too."""
+    counted = "seeds" in part and bool((part["seeds"] > 0).any())
+    return y in part and bool(part[y].isna().all()) and not counted
 
 
 def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None) -> Axes:
