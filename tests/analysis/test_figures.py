@@ -361,6 +361,16 @@ def test_horizon_marks_what_was_lost() -> None:
     assert cross.get_transform() != ax.transData
 
 
+def test_a_panel_of_horizons_beyond_every_sequence_is_not_hatched() -> None:
+    """Nothing was lost in it: half of the runs have more than 1 % left at T."""
+    runs, steps = FRAMES
+    kept = runs.assign(horizon_1pct=float("inf"), censored=1.0)
+    (ax,) = panels(draw("horizon", kept, steps))
+    assert figures.horizon.tabulate(tables_of("horizon", kept, steps))[0]["horizon_1pct"].isna().all()
+    assert ax.patch.get_hatch() is None
+    assert "beyond T" in legend(ax.figure)
+
+
 def test_comparison_draws_every_difference_with_its_interval() -> None:
     table, layout = figures.comparison.tabulate(STUDY)
     figure = draw("comparison", *FRAMES)
