@@ -84,6 +84,7 @@ FAIR: dict[type, list[Any]] = {
     float: [0, 0.5, 2.5, 100.0, 1e300, 1.7e308, 5e-324],
     bool: [True, False],
     object: ["last", "every", [1, 2]],
+    list: [[0], [0, 1, 5]],
 }
 DATES = [date(1979, 5, 27), clock(7, 32), datetime(1979, 5, 27, 7, 32), datetime(1, 1, 1, tzinfo=UTC)]
 TEXT = st.sampled_from(TEXTS) | st.text(max_size=20)
