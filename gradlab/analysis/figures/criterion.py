@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from gradlab.analysis.criterion import criterion_table, has_criterion
-from gradlab.analysis.factors import MEASURE, PLACES, Layout, control, placed, varying
+from gradlab.analysis.factors import MEASURE, PLACES, SETTING, Layout, control, numeric_control, placed, varying
 from gradlab.analysis.figures.look import lines, new_axes, places
 from gradlab.analysis.figures.panels import Picture
 from gradlab.analysis.numerals import plain
@@ -19,6 +19,8 @@ from gradlab.schema import axis_label
 
 #: The two rows of panels, which are the columns of `criterion_table`.
 SHARE, STEPS = "solved", "steps_to_criterion"
+#: Settings that are lines of one panel, at most; more are panels.
+TOGETHER = 6
 #: How far a line's markers move from its neighbour's, as a share of the distance between two values.
 DODGE = 0.06
 #: What the legend calls a median that no training reached.
@@ -35,9 +37,11 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
         raise NotRecorded('runs: no criterion; [train] until = "loss" or "score" sets one')
     found = criterion_table(runs)
     runs = runs.drop(columns=[name for name in PLACES if name != "layer"], errors="ignore").assign(layer=0)
-    turned = control(runs) or ("length" if "length" in varying(runs) else "cell")
+    turned = numeric_control(runs) or ("length" if "length" in varying(runs) else control(runs) or "cell")
     rest = tuple(name for name in varying(runs) if name not in ("cell", turned, *PLACES))
     known = found.dropna(subset=[turned])
+    words = known.apply(lambda row: _words(row, [name for name in ("cell", *rest) if name in varying(runs)]), axis=1)
+    known = known.assign(**{SETTING: pd.Categorical(words, list(dict.fromkeys(words)))})
     parts = [
         known.assign(
             **{MEASURE: axis_label(name), "column": name},
@@ -50,7 +54,14 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     ]
     table = pd.concat(parts, ignore_index=True)
     table[MEASURE] = pd.Categorical(table[MEASURE], [axis_label(SHARE), axis_label(STEPS)])
+    if rest and known[SETTING].nunique() <= TOGETHER:
+        return table, Layout("", (MEASURE,), turned, "value", SETTING)
     return table, Layout(rest[0] if rest else "", (MEASURE, *rest[1:]), turned, "value", "cell")
+
+
+def _words(row: pd.Series, by: list[str]) -> str:
+    """Return what a line is of; what a cell does not have goes without saying."""
+    return placed(row, [name for name in by if not pd.isna(row[name])])
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
@@ -92,7 +103,8 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
     reached = steps[steps["beyond"] == 0]
     if reached.empty:
         return f"{told}; nowhere did half of them."
-    by = dict.fromkeys(["cell", *(name for name in (layout.panel, *layout.rows, layout.x) if name and name != MEASURE)])
+    where = (layout.hue, layout.panel, *layout.rows, layout.x)
+    by = dict.fromkeys(name for name in where if name and name != MEASURE)
     least = reached.sort_values("value").iloc[0]
     return f"{told}; soonest {placed(least, tuple(by))}, in {plain(float(least['value']))} steps (median)."
 
@@ -105,5 +117,5 @@ PICTURE = Picture(
     "the steps until then, Kaplan and Meier's median, bars: its 95 % interval, ending at the point where a bound is "
     "not known; hollow triangles: no median, more than half of the trainings had not met it at the last step that they "
     "were given",
-    lambda table, layout: 1.7,
+    lambda table, layout: 2.2,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from textwrap import fill
 from typing import Any, Literal, NamedTuple
 
 import matplotlib
@@ -20,6 +21,8 @@ from gradlab.schema import axis_label
 
 #: Panels in a line where many are to be broken into several lines.
 ACROSS = 3
+#: Letters of a title on an inch of its panel.
+TITLE = 13
 #: What stands in a panel that is hatched because nothing in it is known.
 LOST, PAPER = "diverged or failed", {"fc": "white", "ec": "none", "pad": 1.2}
 
@@ -58,7 +61,8 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
             if _lost(part, layout.y):
                 ax.patch.set(visible=True, hatch="////", facecolor="0.95", edgecolor="0.5")
                 ax.text(0.5, 0.5, LOST, transform=ax.transAxes, ha="center", va="center", bbox=PAPER)
-            ax.set_title(", ".join(named(key, value) for key, value in place.items() if key != MEASURE))
+            title = ", ".join(named(key, value) for key, value in place.items() if key != MEASURE)
+            ax.set_title(fill(title, max(int(TITLE * size[0] / len(places[0])), 12)))
         _outer_labels_only(axes)
         if meshes := _meshes(axes.flat):
             figure.colorbar(meshes[0], ax=axes, label=picture.bar, pad=0.02, aspect=25)
