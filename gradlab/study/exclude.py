@@ -16,7 +16,7 @@ Grid = Mapping[str, tuple[Any, ...]]
 
 
 def exclude(entries: Sequence[Mapping[str, Any]], grid: Grid) -> tuple[Excluded, ...]:
-    """Return the tables of ``[[exclude]]``, checked; a list of values means each of them that the grid has.
+    """Return the tables of ``[[exclude]]``, checked; a list of values means each of them.
 
     Raises
     ------
@@ -49,8 +49,7 @@ def _meant(path: str, key: str, value: object, grid: Grid) -> tuple[Any, ...]:
         raise SpecError(f"{path}: {unknown('key of the grid', key, grid)}")
     option = every_key()[key]
     found = checked_list(path, option, value) if isinstance(value, list) else (checked(path, option, value),)
-    there = tuple(level for level in found if level in grid[key])
-    if not there:
+    if not any(level in grid[key] for level in found):
         none = " or ".join(map(shown, found))
         raise SpecError(f"{path}: the grid has no {none}; it has {', '.join(map(shown, grid[key]))}")
-    return there
+    return found

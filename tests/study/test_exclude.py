@@ -53,6 +53,15 @@ def test_it_is_written_and_read_back() -> None:
     assert "[[exclude]]" in once.toml()
 
 
+def test_it_may_name_what_only_one_of_a_study_s_sizes_has() -> None:
+    full = {"init.recurrent": ["orthogonal", "glorot"]}
+    exclude = [{"cell": "lstm", "init.recurrent": ["identity", "glorot"]}]
+    tables = {"name": "irnn", "grid": GRID, "base": {"length": 5}, "task": {"name": "sum"}, "exclude": exclude}
+    once = Spec.from_tables(tables | {"full": full})
+    assert Spec.from_tables(once.tables()) == once
+    assert len(make_plan(Spec.from_tables(once.tables(), full=True)).configurations) == 5
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
