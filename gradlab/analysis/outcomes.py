@@ -44,7 +44,7 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     lost = placed[by].assign(diverged=(placed["status"] == "diverged").astype("int64"))
     counts = lost.groupby(by, dropna=False, observed=True).sum().reset_index()
     table = counts[by]
-    for name in [name for name in JUDGED if runs[name].notna().any()]:
+    for name in [name for name in JUDGED if name in runs and runs[name].notna().any()]:
         table = table.merge(_mean(placed, by, name), on=by)
     beside = placed.groupby(by, dropna=False, observed=True)[rivals(runs)].mean().reset_index()
     seeds = across_seeds(placed, by, "loss")[[*by, "seeds"]]
