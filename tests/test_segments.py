@@ -241,8 +241,9 @@ def test_what_segments_cannot() -> None:
     x = np.zeros((T, B, D))
     with pytest.raises(InputError, match=r"unequal lengths begin at different steps, which segments cannot; .*=61"):
         gl.trace(both("lstm"), x, lengths=ENDS, segment_length=7)
-    with pytest.raises(InputError, match=r'hook "temporal" sees all steps at once; give gl.trace segment_length=61'):
-        gl.trace(make("lstm", D, H), x, losses(H)["last"], hooks=["temporal"], segment_length=7)
+    for hook in ("temporal", "sensitivity"):
+        with pytest.raises(InputError, match=rf'hook "{hook}" sees all steps at once; give gl.trace segment_length=61'):
+            gl.trace(make("lstm", D, H), x, losses(H)["last"], hooks=[hook], segment_length=7)
 
 
 def test_bad_input_is_refused_before_a_hook_sees_anything() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradlab.hooks.base import TableHook
+from gradlab.errors import InputError
+from gradlab.hooks.base import Info, TableHook
 from gradlab.hooks.lyapunov import WARMUP_SHARE
 from gradlab.layers import LayerTrace
 
@@ -23,21 +25,31 @@ class SensitivityHook(TableHook):
     Zucchet & Orvieto 2024, the curse of memory.
     """
 
+    def begin(self, info: Info) -> None:
+        """Start anew; each sequence's own gradient of a weight is a sum over all steps, so the pass is one segment."""
+        if not info.whole:
+            raise InputError(f'hook "sensitivity" sees all steps at once; give gl.trace segment_length={info.steps}')
+        super().begin(info)
+
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return both, means over units and sequences; of the state over the steps after the first tenth too."""
-        settled = int(WARMUP_SHARE * segment.tape.steps)
-        h = np.asarray(segment.states[segment.cell.state_names[0]][1 + settled :], np.float64)
+        """Return no rows; kept are mean squares of the state, over units, and of its derivative by a weight."""
+        h = np.asarray(segment.states[segment.cell.state_names[0]][1:], np.float64)
         with np.errstate(all="ignore"):
             squares = np.einsum("tbh,tbh->tb", h, h) / h.shape[-1]
-            power = squares[segment.lag[1 + settled :] >= 0].mean()
-        return [], {"state_power": float(power), "weight_sensitivity": _by_weight(segment)}
+        power = np.where(segment.lag[1:] >= 0, squares, np.nan)
+        return [], {"power": power[int(WARMUP_SHARE * len(power)) :], "weight": _by_weight(segment)}
+
+    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+        """Return both, means over sequences; of the state over the steps after the first tenth too."""
+        names = {"power": "state_power", "weight": "weight_sensitivity"}
+        known = {name: kept[key][~np.isnan(kept[key])] for key, name in names.items()}
+        with np.errstate(all="ignore"):
+            return {name: float(values.mean()) if values.size else float("nan") for name, values in known.items()}
 
 
-def _by_weight(segment: LayerTrace) -> float:
-    """Return the mean of ‖∂ℓ/∂W_hh‖² / (H ‖∂ℓ/∂s‖²) over the sequences of which the loss reads a step."""
+def _by_weight(segment: LayerTrace) -> NDArray[np.float64]:
+    """Return ‖∂ℓ/∂W_hh‖² / (H ‖∂ℓ/∂s‖²) of each sequence, ``(1, B)``; nan where the loss reads no step of it."""
     if "W_hh" not in segment.cell.parameters:
-        return float("nan")
+        return np.full((1, 1), np.nan)
     with np.errstate(all="ignore"):
-        squares = np.exp(2.0 * segment.param_sensitivity("W_hh")) / segment.cell.hidden_size
-    known = squares[~np.isnan(squares)]
-    return float(known.mean()) if known.size else float("nan")
+        return np.asarray(np.exp(2.0 * segment.param_sensitivity("W_hh"))[None] / segment.cell.hidden_size)
