@@ -6,7 +6,6 @@ An array from here goes back when nothing refers to it any more, no view of it e
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from math import prod
 from typing import Any
 
@@ -19,7 +18,9 @@ LEAST = 2**16
 #: Bytes kept for use at most; those left longest ago go first.
 MOST = 2**27
 
-_left: OrderedDict[int, Array] = OrderedDict()
+#: By id, in the order in which they were left. Threads and the garbage collector change it at any time: whoever looks
+#: takes a list of it first, which nothing can come between.
+_left: dict[int, Array] = {}
 
 
 def _keep_temporaries() -> None:
@@ -42,8 +43,13 @@ class _Lent:
 
     def __del__(self) -> None:
         _left[id(self._memory)] = self._memory
-        while sum(one.nbytes for one in tuple(_left.values())) > MOST:
-            _left.popitem(last=False)
+        kept = list(_left.values())
+        over = sum(one.nbytes for one in kept) - MOST
+        for memory in kept:
+            if over <= 0:
+                break
+            _left.pop(id(memory), None)
+            over -= memory.nbytes
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -56,8 +62,8 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 
 
 def _memory(size: int) -> Array:
-    for key, memory in reversed(tuple(_left.items())):
-        if memory.nbytes == size and _left.pop(key, None) is not None:
+    for memory in reversed(list(_left.values())):
+        if memory.nbytes == size and _left.pop(id(memory), None) is not None:
             return memory
     return np.empty(size, np.uint8)
 
