@@ -68,7 +68,7 @@ def test_the_caption_says_who_came_closest_and_what_others_reach() -> None:
     assert (
         "**outcomes.** Loss and score on test data, with 95 % t-intervals over 4 seeds. The least mean loss is" in text
     )
-    assert "(lstm, step 100); the loss of a constant is 2.0; the loss of persistence is 0.85." in text
+    assert "(lstm, after 100 steps); the loss of a constant is 2.0; the loss of persistence is 0.85." in text
 
 
 def test_without_a_training_there_is_no_table() -> None:
