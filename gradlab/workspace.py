@@ -1,11 +1,14 @@
 """Large arrays that are used again: what one pass leaves behind, the next one of the same size writes over.
 
 New memory has to be found and cleared by the system, page by page, which takes as long as computing what goes there.
-An array from here goes back when nothing refers to it any more, no view of it either; it is never shared before.
+Memory from here is free again when nothing refers to it any more, no view of it either: every view of an array holds
+the array that owns the memory, so its count of references says so. Nothing has to run when an array goes (in a
+``__del__``, Ctrl-C would be lost).
 """
 
 from __future__ import annotations
 
+import sys
 from math import prod
 from typing import Any
 
@@ -15,12 +18,11 @@ from numpy.typing import DTypeLike, NDArray
 Array = NDArray[Any]
 #: Smaller arrays the allocator itself uses again.
 LEAST = 2**16
-#: Bytes kept for use at most; those left longest ago go first.
+#: Bytes kept for use at most, those in use among them; sizes that came first go first.
 MOST = 2**27
 
-#: By id, in the order in which they were left. Threads and the garbage collector change it at any time: whoever looks
-#: takes a list of it first, which nothing can come between.
-_left: dict[int, Array] = {}
+#: Memory by size, in use or free. A thread that looks at a piece has taken it out, so that no other takes it too.
+_shelves: dict[int, list[Array]] = {}
 
 
 def _keep_temporaries() -> None:
@@ -34,22 +36,17 @@ def _keep_temporaries() -> None:
 _keep_temporaries()
 
 
-class _Lent:
-    """Memory under an array, which comes back when the array and its views are gone."""
+def _references(memory: Array) -> int:
+    return sys.getrefcount(memory)
 
-    def __init__(self, memory: Array) -> None:
-        self._memory = memory
-        self.__array_interface__ = memory.__array_interface__
 
-    def __del__(self) -> None:
-        _left[id(self._memory)] = self._memory
-        kept = list(_left.values())
-        over = sum(one.nbytes for one in kept) - MOST
-        for memory in kept:
-            if over <= 0:
-                break
-            _left.pop(id(memory), None)
-            over -= memory.nbytes
+def _alone() -> int:
+    memory = np.empty(1, np.uint8)
+    return _references(memory)
+
+
+#: How many references memory has that nobody uses.
+ALONE = _alone()
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -58,14 +55,33 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     size = prod(shape) * kind.itemsize
     if size < LEAST:
         return np.empty(shape, kind)
-    return np.asarray(_Lent(_memory(size))).view(kind).reshape(shape)
+    return _memory(size).view(kind).reshape(shape)
 
 
 def _memory(size: int) -> Array:
-    for memory in reversed(list(_left.values())):
-        if memory.nbytes == size and _left.pop(id(memory), None) is not None:
+    shelf = _shelves.setdefault(size, [])
+    for _ in range(len(shelf)):
+        try:
+            memory = shelf.pop(0)
+        except IndexError:  # another thread has taken it
+            break
+        free = _references(memory) == ALONE
+        shelf.append(memory)
+        if free:
             return memory
-    return np.empty(size, np.uint8)
+    memory = np.empty(size, np.uint8)
+    shelf.append(memory)
+    _clear()
+    return memory
+
+
+def _clear() -> None:
+    """Let go of what is more than :data:`MOST`; who uses it keeps it."""
+    over = sum(size * len(_shelves[size]) for size in list(_shelves)) - MOST
+    for size in list(_shelves):
+        while over > 0 and _shelves[size]:
+            del _shelves[size][:1]
+            over -= size
 
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:

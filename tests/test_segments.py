@@ -278,7 +278,7 @@ def test_the_estimate_is_what_a_pass_keeps() -> None:
     """Within a fifth of the arrays of a traced pass, of which D is a small part."""
     for name in ("rnn-tanh", "lstm", "gru-before-replace"):
         cell, x, steps = make(name, 1, 64), np.zeros((2000, 4, 1)), 2000
-        workspace._left.clear()  # what earlier passes left would not count
+        workspace._shelves.clear()  # what earlier passes left would not count
         tracemalloc.start()
         found = gl.trace(cell, x, gl.projection(np.ones((4, 64))))
         kept = tracemalloc.get_traced_memory()[0]

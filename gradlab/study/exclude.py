@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from gradlab.errors import SpecError, unknown
-from gradlab.study.keys import checked, checked_list, every_key, shown
+from gradlab.study.keys import checked, checked_list, every_key, level
 from gradlab.study.published import flat
 
 #: One table of ``[[exclude]]``: of each of its keys, the values that are meant.
@@ -49,7 +49,7 @@ def _meant(path: str, key: str, value: object, grid: Grid) -> tuple[Any, ...]:
         raise SpecError(f"{path}: {unknown('key of the grid', key, grid)}")
     option = every_key()[key]
     found = checked_list(path, option, value) if isinstance(value, list) else (checked(path, option, value),)
-    if not any(level in grid[key] for level in found):
-        none = " or ".join(map(shown, found))
-        raise SpecError(f"{path}: the grid has no {none}; it has {', '.join(map(shown, grid[key]))}")
+    if not any(one in grid[key] for one in found):
+        none = " or ".join(map(level, found))
+        raise SpecError(f"{path}: the grid has no {none}; it has {', '.join(map(level, grid[key]))}")
     return found

@@ -114,8 +114,12 @@ def checked_list(path: str, option: Option, value: object) -> tuple[Any, ...]:
 
 def shown(value: object) -> str:
     """Return ``value`` as TOML would spell it, as far as TOML can and a line has room."""
-    value = NONE if value is None else value
     return printable(json.dumps(value, ensure_ascii=False, default=str), 200)
+
+
+def level(value: object) -> str:
+    """Return a level of a key as :func:`shown`; that of an option which is left out as "none"."""
+    return shown(NONE if value is None else value)
 
 
 @cache

@@ -11,7 +11,7 @@ from gradlab.analysis.beside import ALLOWANCES
 from gradlab.analysis.statistics import STATISTICS
 from gradlab.errors import SpecError, unknown
 from gradlab.initialise import Option
-from gradlab.study.keys import LISTED, checked, every_key, shown
+from gradlab.study.keys import LISTED, checked, every_key, level, shown
 
 _TEXT, _NUMBER = Option(str, ""), Option(float, 0.0)
 _SIZE = Option(float, 0.0, minimum=0.0)
@@ -132,7 +132,7 @@ def _matching(configurations: Iterable[Mapping[str, Any]], where: Mapping[str, A
 
 def _refuse_mixed(path: str, found: Sequence[Mapping[str, Any]]) -> None:
     for key in found[0]:
-        levels = list(dict.fromkeys(shown(values.get(key)) for values in found))
+        levels = list(dict.fromkeys(level(values.get(key)) for values in found))
         if key != "seed" and len(levels) > 1:
             raise SpecError(f"{path}: these runs differ in {key}; say which: {', '.join(levels)}")
 
@@ -145,10 +145,10 @@ def _refuse_unmeasured(path: str, step: int | None, found: Sequence[Mapping[str,
 
 def _refuse_none(path: str, where: Mapping[str, Any], every: list[Mapping[str, Any]]) -> NoReturn:
     for key, value in where.items():
-        levels = list(dict.fromkeys(shown(values[key]) for values in every if key in values))
-        if shown(value) not in levels:
+        levels = list(dict.fromkeys(level(values[key]) for values in every if key in values))
+        if level(value) not in levels:
             raise SpecError(
-                f"{path}.{key}: no run has {shown(value)}; the study has {', '.join(levels) or 'no such key'}"
+                f"{path}.{key}: no run has {level(value)}; the study has {', '.join(levels) or 'no such key'}"
             )
     raise SpecError(f"{path}: no run of the study has all of {shown(dict(where))}")
 

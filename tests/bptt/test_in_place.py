@@ -153,7 +153,7 @@ def test_no_more_is_kept_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace, "MOST", 3 * workspace.LEAST)
     arrays = [workspace.empty((workspace.LEAST,), "uint8") for _ in range(8)]
     del arrays
-    assert sum(one.nbytes for one in workspace._left.values()) <= workspace.MOST
+    assert sum(size * len(shelf) for size, shelf in workspace._shelves.items()) <= workspace.MOST
 
 
 def test_a_trace_keeps_its_numbers_while_others_run() -> None:
