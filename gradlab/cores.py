@@ -12,6 +12,7 @@ from functools import cache
 from threading import Lock
 from typing import TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Piece = TypeVar("Piece")
@@ -36,8 +37,14 @@ def share_out(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
             work(piece)
         return
     try:
+        warned = np.geterr()  # up to NumPy 1.26 a thread's own, from 2 on the context's
+
+        def piecewise(piece: Piece) -> None:
+            with np.errstate(**warned):
+                work(piece)
+
         with _blas().limit(limits=1), ThreadPoolExecutor(workers) as pool:
-            for done in [pool.submit(copy_context().run, work, piece) for piece in pieces]:
+            for done in [pool.submit(copy_context().run, piecewise, piece) for piece in pieces]:
                 done.result()
     finally:
         _SHARED.release()

@@ -42,7 +42,10 @@ def _few(key: str, levels: list[Any]) -> list[Any]:
 
 def _moved(entry: dict[str, Any], grid: dict[str, Any]) -> dict[str, Any]:
     places = {
-        place: {k: v if k not in grid or v in grid[k] else grid[k][0] for k, v in entry[place].items()}
+        place: {
+            k: min(v, STEPS) if k == "step" else v if k not in grid or v in grid[k] else grid[k][0]
+            for k, v in entry[place].items()
+        }
         for place in ("where", "over")
         if place in entry
     }
