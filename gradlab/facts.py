@@ -57,9 +57,13 @@ def kept_share(tape: Tape) -> Array | None:
     """Return the mean over the units of what the gate of the additive path keeps, ``(T, B)``; None without one."""
     if kept_bias(tape.cell) is None:
         return None
+    return np.concatenate([part.mean(axis=1) for part in _additive(tape)])
+
+
+def _additive(tape: Tape) -> list[Array]:
+    """Return what every unit keeps on the additive path, stretch by stretch, ``(n, H, B)``."""
     with np.errstate(all="ignore"):
-        parts = [tape.cell.additive(tape.linearise(stretch)).mean(axis=1) for stretch in tape.stretches()]
-    return np.concatenate(parts)
+        return [tape.cell.additive(tape.linearise(stretch)) for stretch in tape.stretches()]
 
 
 def kept(tape: Tape) -> Kept | None:
@@ -69,8 +73,8 @@ def kept(tape: Tape) -> Kept | None:
         return None
     key, mean, sign = bias
     gate, product = GATES[key, int(sign)]
+    parts = _additive(tape)
     with np.errstate(all="ignore"):
-        parts = [tape.cell.additive(tape.linearise(stretch)) for stretch in tape.stretches()]
         means = np.concatenate([part.mean(axis=1) for part in parts])
         logs = np.concatenate([np.log(part, dtype=np.float64).mean(axis=1) for part in parts])
     return Kept(gate, product, float(means[within].mean()), float(logs[within].mean()), mean, key, sign)

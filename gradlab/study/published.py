@@ -127,7 +127,7 @@ def refuse_unmatched(
 
 
 def _matching(configurations: Iterable[Mapping[str, Any]], where: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [values for values in configurations if all(values.get(key) == level for key, level in where.items())]
+    return [values for values in configurations if all(values.get(key) == value for key, value in where.items())]
 
 
 def _refuse_mixed(path: str, found: Sequence[Mapping[str, Any]]) -> None:
