@@ -286,10 +286,10 @@ def sequence_norms(pairs: list[Pair], exponent: Exponent) -> NDArray[np.float64]
     for left, right in pairs:
         columns, peak = common_exponent(left, exponent, (0,))
         with np.errstate(all="ignore"):
-            sums = [
+            sums = (
                 columns[..., b].sum(axis=0) if right is None else columns[..., b].T @ right[..., b]
                 for b in range(columns.shape[-1])
-            ]
+            )
             logs.append(np.array([log_norm(one.reshape(-1, 1), 0)[0] for one in sums]) + peak[0] * LN2)
     with np.errstate(all="ignore"):
         return np.asarray(0.5 * np.logaddexp.reduce([2.0 * log for log in logs], axis=0))

@@ -12,6 +12,7 @@ from operator import itemgetter
 from statistics import median
 from typing import Any, NamedTuple, Self
 
+from gradlab import workspace
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
@@ -47,8 +48,9 @@ _PACKING = 25e6
 #: Rows of ``steps`` that a thinned quantity keeps of each doubling of the lag.
 _OCTAVE = 8
 
-#: Seconds that any configuration takes, a number of an array, a step's QR, and one Jacobian, over S³ and beside it.
-_START, _NUMBER, _QR, _CUBE, _ONE = 0.025, 2e-9, 75e-6, 4.5e-10, 20e-6
+#: Seconds that any configuration takes, a number of an array, one far from the next that is wanted, a step's QR, and
+#: one Jacobian, over S³ and beside it.
+_START, _NUMBER, _APART, _QR, _CUBE, _ONE = 0.025, 2e-9, 1e-8, 75e-6, 4.5e-10, 20e-6
 #: Seconds to draw a weight, and what H columns of it take to be made orthogonal, over H.
 _DRAWN, _ORTHOGONAL = 2e-8, 1.4e-10
 #: Floating-point operations a second; how much a loss at several steps adds: one more backward pass.
@@ -162,8 +164,6 @@ def memory(size: Size, together: int = 1, thin: bool = False) -> float:
     thin : only logarithmically spaced lags of ``steps`` are kept.
     """
     T, B, H = size.length, size.batch, size.hidden
-    again = size.blocks + size.states * min(size.states, 2) if size.several else 0
-    kept = size.layers * (size.cost.arrays + again) * T * B * H + _INPUTS * T * B * size.inputs
     weights = size.layers * size.blocks * H**2 * (_WEIGHTS + (_TRAINING if size.trained else 0))
     jacobian = B * (size.states * H) ** 2
     dense = min(size.sampled * jacobian, max(CHUNK, jacobian)) * _DENSE
@@ -172,8 +172,20 @@ def memory(size: Size, together: int = 1, thin: bool = False) -> float:
     rows = _rows(size, T)
     kept_rows = size.measured * (_rows(size, min(T, _OCTAVE * math.log2(T + 1))) if thin else rows)
     stored = (together + (size.trained > 0)) * kept_rows  # those of one training stand twice while they are joined
-    tracing = (kept + weights + passing) * size.bytes + rows * _MADE + stored * _WAITING
+    tracing = _tape(size) + (weights + passing) * size.bytes + rows * _MADE + stored * _WAITING
     return _IDLE + max(tracing, stored * _PACKED + _PACKING)
+
+
+def _tape(size: Size) -> float:
+    """Return the bytes of the arrays over T that a pass keeps."""
+    T, B, H = size.length, size.batch, size.hidden
+    again = size.blocks + size.states * min(size.states, 2) if size.several else 0
+    return (size.layers * (size.cost.arrays + again) * T * B * H + _INPUTS * T * B * size.inputs) * size.bytes
+
+
+def _left(size: Size, sizes: Iterable[Size]) -> float:
+    """Return the bytes that passes of the other ``sizes`` may leave in a worker, to be used again."""
+    return min(float(workspace.MOST), sum(_tape(other) for other in sizes if other != size))
 
 
 @cache
@@ -204,8 +216,12 @@ def _measuring(size: Size) -> float:
         step += _QR + B * K * (_NUMBER / 2 * arrays * H + (2 * size.blocks * H**2 + 2 * S * K) / _FLOPS)
     if size.taught:  # T/2 adjoints at a step, on average
         step += T / 2 * B * (_NUMBER / 2 * arrays * H + 2 * size.blocks * H**2 / _FLOPS)
-    jacobians = size.sampled * B * (_ONE + _CUBE * S**3)
-    return size.layers * (T * step + jacobians)
+    whole = size.sampled * B * (_ONE + _CUBE * S**3)
+    if size.hook("sensitivity") is not None:  # a product over all steps for each sequence, of columns far apart
+        weights = size.blocks * H**2
+        step += B * (_APART * (size.blocks + 1) * H + 2 * weights / _FLOPS)
+        whole += B * weights * _NUMBER
+    return size.layers * (T * step + whole)
 
 
 def work(configs: Iterable[Configuration]) -> float:
@@ -290,11 +306,15 @@ def _measured(config: Configuration) -> float | None:
 
 
 class Need(NamedTuple):
-    """The largest size of a plan, how many of it are measured together, the bytes of its worker; the bytes free."""
+    """The largest size of a plan, how many of it are measured together, the bytes of its worker; the bytes free.
+
+    Of the bytes of its worker, ``left`` are what groups of other sizes leave there.
+    """
 
     size: Size
     together: int
     thin: bool
+    left: float
     bytes: float
     free: float | None
 
@@ -304,7 +324,8 @@ class Need(NamedTuple):
         seeds, thin = len(plan.spec.seeds), plan.thin
         pairs = {(size_of(config), min(together(config), seeds)) for config in plan.configurations}
         largest, most = max(pairs, key=lambda pair: memory(*pair, thin))
-        return cls(largest, most, thin, memory(largest, most, thin), free_memory())
+        left = _left(largest, {size for size, _ in pairs})
+        return cls(largest, most, thin, left, memory(largest, most, thin) + left, free_memory())
 
     @property
     def fitting(self) -> int:
@@ -326,7 +347,7 @@ class Need(NamedTuple):
 
     def _with(self, key: str, number: int) -> float:
         other: dict[str, Any] = {key: number}
-        return memory(self.size._replace(**other), self.together, self.thin)
+        return memory(self.size._replace(**other), self.together, self.thin) + self.left
 
     def __str__(self) -> str:
         one = self.size
