@@ -14,6 +14,7 @@ from gradlab.analysis.verdict import study_verdict
 from gradlab.report import origin, settings
 from gradlab.report.lost import left_out, lost
 from gradlab.report.pictures import Shown
+from gradlab.tasks.registry import absent
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def told(source: Source, shown: list[Shown]) -> dict[str, Any]:
         "kept": settings.kept(runs),
         "figures": shown,
         "lost": lost(runs),
+        "absent": absent(runs["task.name"].unique()) if "task.name" in runs else [],
         "recorded": recorded(source),
         "provenance": origin.provenance_lines(source.provenance),
         "typed": origin.typed(source.provenance),

@@ -20,6 +20,7 @@ from gradlab.study.keys import LISTED, checked, every_key, keys_of
 from gradlab.study.published import refuse_unmatched
 from gradlab.study.spec import Spec
 from gradlab.tasks import TASKS, Held
+from gradlab.tasks.registry import Absent
 
 #: Version of the numerics: raise it when the same configuration would give other numbers than before.
 NUMERICS = 2
@@ -181,7 +182,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
         raise SpecError(f"at: step {values['at'][-1]} is beyond the last, {values['length']} (length)")
     if "train.steps" in values:
         values |= train.completed(values)
-        train.refuse_training(values)
+        if not isinstance(task, Absent):
+            train.refuse_training(values)
     return values
 
 

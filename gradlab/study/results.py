@@ -24,9 +24,10 @@ from gradlab.analysis.verdict import Verdict, study_verdict
 from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.study import provenance
+from gradlab.study.absent import refuse_unread, spec_of
 from gradlab.study.parts import Shelf
 from gradlab.study.plan import Plan, make_plan
-from gradlab.study.spec import Spec, naming
+from gradlab.study.spec import naming
 from gradlab.theory.laws import laws
 from gradlab.theory.lines import mean_field_lines
 
@@ -51,9 +52,11 @@ def load_results(folder: str | Path) -> Results:
     try:
         if not (path / "study.toml").is_file():
             raise StoreError(f"{path}: holds no study.toml; expected a folder that `gradlab run` wrote")
-        spec = Spec.from_toml(path / "study.toml")
+        spec = spec_of(path)
         with naming(path / "study.toml"):
-            return Results(path, make_plan(spec))
+            plan = make_plan(spec)
+        refuse_unread(path, plan)
+        return Results(path, plan)
     except SpecError as error:
         raise StoreError(str(error)) from None
     except OSError as error:

@@ -95,7 +95,7 @@ class Spec:
     @classmethod
     def from_toml(cls, path: str | Path, *, full: bool = False) -> Self:
         """Read and check a TOML file; ``full`` applies its ``[full]`` table."""
-        tables = _read(Path(path))
+        tables = read(Path(path))
         with naming(path):
             return cls.from_tables(tables, full=full)
 
@@ -172,7 +172,8 @@ def naming(path: str | Path | None) -> Iterator[None]:
         raise SpecError(f"{path}: {error}" if path is not None else str(error)) from None
 
 
-def _read(path: Path) -> Table:
+def read(path: Path) -> Table:
+    """Return what a TOML file holds, not yet checked; raises SpecError where it holds no TOML."""
     text = _text(path)
     try:
         return tomllib.loads(text)

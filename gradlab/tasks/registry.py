@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from gradlab.errors import InputError
+from gradlab.initialise import Option
+from gradlab.losses import At
 from gradlab.tasks.adding import Adding
 from gradlab.tasks.base import CONTENT, Held, Task
 from gradlab.tasks.copy import Copy
@@ -27,13 +31,35 @@ from gradlab.tasks.two_sequence import TwoSequence
 class Given:
     """A task that is there already, as an entry of :data:`TASKS`: called, it gives that task."""
 
-    task: Held
+    task: Task
+    KEYS: Mapping[str, Option] = field(default_factory=lambda: {"content": CONTENT})
 
-    KEYS: ClassVar = {"content": CONTENT}
-
-    def __call__(self, content: str = "") -> Held:
+    def __call__(self, **_: Any) -> Task:
         """Return the task."""
         return self.task
+
+
+@dataclass(frozen=True, eq=False)
+class Absent(Task):
+    """Stands for a user's own task that results name and nobody has registered: they are read, it draws nothing."""
+
+    called: str
+    steps: int | None
+    input_size: int = 1
+    output_size: int = 1
+
+    name: ClassVar[str] = "absent"
+
+    @property
+    def fixed_length(self) -> int | None:
+        """T where the results have one that the study does not give."""
+        return self.steps
+
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> Any:
+        """Raise: there is nothing to draw from."""
+        raise InputError(
+            f'"{self.called}" is not known here; first gl.tasks.register("{self.called}", …), as it was then'
+        )
 
 
 TASKS: dict[str, type[Task] | Given] = {
@@ -49,7 +75,7 @@ TASKS: dict[str, type[Task] | Given] = {
     "file": File,
 }
 SHIPPED = frozenset(TASKS)
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
 _ADVICE = "define what it is made of at the top of a script or module, or give workers=0"
 
 
@@ -79,7 +105,7 @@ def register(name: str, task: Held | type[Task]) -> None:
     ...     return x, x[0]
     >>> register("echo", FunctionTask(echo, input_size=1, output_size=1))
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in SHIPPED:
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in SHIPPED:
         why = "is a shipped task" if name in SHIPPED else "is no name: letters, digits, _ and -, at most 50"
         raise InputError(f"a task of your own cannot be called {name!r}, which {why}")
     if isinstance(task, Held):
@@ -92,6 +118,11 @@ def register(name: str, task: Held | type[Task]) -> None:
             "task must be gl.tasks.FunctionTask(draw, input_size, output_size), gl.tasks.from_arrays(x, y), or a class "
             f"of gl.tasks.Task; got {task if isinstance(task, type) else type(task).__name__}"
         )
+
+
+def absent(names: Iterable[str]) -> list[str]:
+    """Return those of the tasks that are :class:`Absent`."""
+    return [name for name in names if isinstance(entry := TASKS.get(name), Given) and isinstance(entry.task, Absent)]
 
 
 def packed(names: Iterable[str]) -> bytes:

@@ -156,9 +156,61 @@ def test_a_bad_file_leaves_with_exit_code_2(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-def test_results_of_a_task_that_is_not_registered_say_so(tmp_path: Path) -> None:
-    gl.tasks.register("mine", gl.tasks.FunctionTask(ramp, 1, 1))
+TRAIN = {"steps": 4, "until": "score", "threshold": 2.0, "score_every": 2}
+#: Each of them knows something of its results that the study's file does not say: data, a key's default, its length.
+OWN: dict[str, tuple[Any, dict[str, Any]]] = {
+    "function": (gl.tasks.FunctionTask(ramp, 1, 1), {}),
+    "class": (Echo, {"grid": {"task.gain": [1.0, 2.0]}}),
+    "default": (Echo, {"base": {"at": [2, 4]}}),
+    "length": (gl.tasks.FunctionTask(ramp, 1, 1, steps=7), {"base": {"hidden": 3}}),
+    "trained": (gl.tasks.from_arrays(np.ones((5, 40, 1)), np.arange(40) % 2), {"train": TRAIN}),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_results_of_a_task_that_is_not_registered_are_read_and_reported(case: str, tmp_path: Path) -> None:
+    task, changes = OWN[case]
+    grid = {"cell": ["rnn"], "seeds": 2, **changes.get("grid", {})}
+    base = {"length": 6, "hidden": 4, "batch": 3, **changes.get("base", {})}
+    if case in ("length", "trained"):
+        del base["length"]
+    gl.tasks.register("mine", task)
+    made = Study(
+        name="x",
+        grid=grid,
+        base=base,
+        task={"name": "mine"},
+        train=changes.get("train", {}),
+        report={"figures": ["decay"]},
+    )
+    whole = run(made, tmp_path / "r")
+    assert (whole.frame("runs")["status"] == "done").all()
+    tables = whole.tables("csv")
+    del TASKS["mine"]
+    again = gl.load_results(tmp_path / "r")
+    assert_same_tables(again, whole)
+    assert list(again.frame("runs")) == list(whole.frame("runs"))
+    assert again.tables("csv") == tables
+    assert "The task mine is the user's own and was not known" in again.report().read_text()
+    with pytest.raises(SpecError, match=r'task mine: "mine" is not known here; first gl.tasks.register\("mine", …\)'):
+        Study.from_toml(tmp_path / "r" / "study.toml").run(workers=0, out=tmp_path / "other")
+    assert_same_tables(gl.load_results(tmp_path / "r"), whole)
+    gl.tasks.register("mine", task)
+    assert_same_tables(run(Study.from_toml(tmp_path / "r" / "study.toml"), tmp_path / "r"), whole)
+
+
+def test_results_that_only_the_task_itself_can_tell_apart_say_so(tmp_path: Path) -> None:
+    """A key that is left out by default stands in no row."""
+
+    class Optional(Echo):
+        KEYS = {"shift": Option(float, None, optional=True, meaning="what is added")}
+
+        def __init__(self, shift: float | None = None) -> None:
+            super().__init__()
+
+    gl.tasks.register("mine", Optional)
     run(study(), tmp_path / "r")
     del TASKS["mine"]
-    with pytest.raises(StoreError, match='unknown task "mine"'):
+    told = r'r: its runs cannot be told apart without the task "mine"; gl.tasks.register it first$'
+    with pytest.raises(StoreError, match=told):
         gl.load_results(tmp_path / "r")
