@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradlab import archive
 from gradlab.archive import described, rebuilt, under
 from gradlab.tasks import TASKS, Task
+from gradlab.tasks.registry import SHIPPED
 
 __all__ = ["described", "read", "rebuilt", "task_of", "task_told", "under", "write"]
 
@@ -35,7 +36,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def task_told(task: object) -> dict[str, Any] | None:
     """Return a shipped task's name and keys; None for one that a file cannot hold."""
-    if not isinstance(task, Task) or TASKS.get(task.name) is not type(task):
+    if not isinstance(task, Task) or task.name not in SHIPPED or TASKS[task.name] is not type(task):
         return None
     own = [one.name for one in fields(task) if one.name in task.KEYS]  # type: ignore[arg-type]
     return {"name": task.name, "options": {key: getattr(task, key) for key in own}}

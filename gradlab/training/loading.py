@@ -29,14 +29,14 @@ def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None =
 
     Parameters
     ----------
-    task : needed where the training's was a function or a task of one's own, which no file can hold.
+    task : the training's own, needed where it was a function or a task of one's own, which no file can hold.
 
     Raises
     ------
     StoreError
         for a file that cannot be read, or is none of ours.
     InputError
-        where the task is needed and not given.
+        where the task is needed and not given, or the one that is given draws other batches.
     """
     try:
         page, arrays = checkpoint.read(Path(path))
@@ -46,6 +46,11 @@ def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None =
         raise StoreError(f"{path}: holds no training that can be read ({error})") from None
     if found is None:
         raise InputError(f"{path}: the file cannot hold the task it was trained on; give task=")
+    if task is not None and found.first is not None and not found.stream.agrees(found.first):
+        raise InputError(
+            f"{path}: task= draws other batches than the one it was trained on; give that one, or go on from its model "
+            "with a gl.Training of your own"
+        )
     return found
 
 
@@ -64,6 +69,7 @@ def _loaded(page: Mapping[str, Any], arrays: Mapping[str, Array], task: Any) -> 
     )
     step, old = positive("step", standing["step"] + 1) - 1, made.standing
     slots = tuple(_like(old.vector, arrays[f"slots/{name}"]) for name in made.optimiser.slots)
+    made.first = None if page["first"] is None else [float(number) for number in page["first"]]
     made.history = _like(np.empty((len(HISTORY), step)), arrays["history"])
     scores = tuple((int(at), float(score)) for at, score in standing["scores"])
     status, reason = choice("status", standing["status"], STATUSES), str(standing["reason"])

@@ -19,6 +19,8 @@ from gradlab.trace import whole_trace
 
 Array = NDArray[Any]
 Batch = tuple[Array, Loss | LossFunction]
+#: Two tasks are the same where the sums of :func:`summed` agree to this: other machines round otherwise.
+AGREEMENT = 1e-6
 #: First spawn key of the batches on which a score is taken; those of training have the step alone.
 SCORED = 1
 
@@ -55,6 +57,11 @@ class Stream:
             raise InputError(f"a task's function must return the pair (x, loss), got {type(answer).__name__}")
         return answer
 
+    def agrees(self, first: list[float]) -> bool:
+        """Return whether the first batch has these sums (:func:`summed`)."""
+        found = summed(*self(0))
+        return len(found) == len(first) and np.allclose(found, first, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True)
+
     def score(self, model: Cell | Network, step: int) -> float:
         """Return the task's score of a model on the fresh batch after ``step`` steps, the mean over its sequences."""
         if not isinstance(self.task, Task):
@@ -62,3 +69,14 @@ class Stream:
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(SCORED, step)))
         x, loss = self.task.test.sample(self.length, self.batch, at=self.at, rng=rng)
         return float(self.task.score(whole_trace(model, x).outputs, loss).mean())
+
+
+def summed(x: Array, loss: Loss | LossFunction) -> list[float]:
+    """Return a few numbers that tell one batch from another: of inputs, and of targets, sizes and two mean products."""
+    found = []
+    for array in (x, loss.targets) if isinstance(loss, Loss) else (x,):
+        flat = np.asarray(array, np.float64).ravel()
+        with np.errstate(all="ignore"):
+            means = (flat @ flat / flat.size, flat @ np.linspace(-1.0, 1.0, flat.size) / flat.size)
+        found += [*map(float, np.shape(array)), *map(float, means)]
+    return found

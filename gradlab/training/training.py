@@ -26,7 +26,7 @@ from gradlab.training.optimisers import OPTIMISERS, Adam, Optimiser
 from gradlab.training.progress import Talk
 from gradlab.training.schedule import Schedule
 from gradlab.training.standing import RUNNING, SOLVED, Standing, diverged
-from gradlab.training.stream import Batch, Stream
+from gradlab.training.stream import Batch, Stream, summed
 from gradlab.training.until import Until
 from gradlab.training.vector import Layout
 
@@ -119,6 +119,7 @@ class Training:
         self.standing = Standing(model.with_parameters(self.layout.unpack(vector)), vector, slots)
         self.observers: list[Observer] = []
         self.history = np.empty((len(HISTORY), 0))
+        self.first: list[float] | None = None  # what tells the task from others, once it has been drawn from
 
     # --- where it stands ---------------------------------------------------------------------------
 
@@ -213,6 +214,8 @@ class Training:
         before = self.standing
         x, loss = self.stream(before.step)
         seen = whole_trace(before.model, x, loss)
+        if before.step == 0:
+            self.first = summed(x, loss)
         mean, grad = _mean_loss(seen), self._gradient(seen)
         reason = _not_finite(seen, mean, grad)
         self._note(before.step, (mean, grad.norm, grad.kept))
@@ -275,6 +278,7 @@ class Training:
             "gradlab": __version__,
             "model": checkpoint.described(at.model),
             "task": checkpoint.task_told(stream.task),
+            "first": self.first,
             "stream": {"length": stream.length, "batch": stream.batch, "seed": stream.seed, "at": _listed(stream.at)},
             "optimiser": {"name": _name_of(self.optimiser), "options": asdict(self.optimiser)},
             "schedule": asdict(self.schedule),

@@ -202,7 +202,55 @@ def test_foreign_files(tmp_path: Path) -> None:
         gl.load_training(tmp_path)
 
 
-def test_another_task_may_be_given(tmp_path: Path) -> None:
+# --- a task that no file holds ----------------------------------------------------------------------
+
+
+class Twice(gl.tasks.Task):
+    """Registered, and known in this process alone."""
+
+    name = "twice"
+    input_size = output_size = 1
+
+    def sample(self, length: int, batch: int, *, at: Any = "last", rng: Any) -> Any:
+        x = rng.standard_normal((length, batch, 1))
+        return x, gl.mse(2.0 * x[0], at=at)
+
+
+def drawn(gain: float) -> gl.tasks.FunctionTask:
+    return gl.tasks.FunctionTask(lambda length, batch, rng: (x := rng.random((length, batch, 1)), gain * x[0]), 1, 1)
+
+
+SERIES = np.sin(np.arange(60.0))
+#: A task, one that differs from it in its targets alone, and one that differs in its inputs.
+GIVEN: dict[str, tuple[Any, Any, Any]] = {
+    "function": (drawn(1.0), drawn(1.001), Twice()),
+    "arrays": (gl.tasks.from_arrays(SERIES, SERIES), gl.tasks.from_arrays(SERIES, -SERIES), drawn(1.0)),
+    "class": (Twice(), drawn(2.0), gl.tasks.from_arrays(SERIES, SERIES)),
+    "steps": (lambda n: next(Sum().batches(5, 4, start=n)), lambda n: next(Sum().batches(5, 4, start=n + 1)), Sum()),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_a_task_that_no_file_holds_is_given_again(tmp_path: Path, case: str) -> None:
+    gl.tasks.register("twice", Twice)
+    task, *others = GIVEN[case]
+    made = lambda: gl.Training(model(), task, length=5, batch=4, seed=3)  # noqa: E731
+    path = made().run(3).save(tmp_path / "t.npz")
+    assert_same(gl.load_training(path, task).run(6), made().run(6))
+    with pytest.raises(gl.InputError, match=r"t\.npz: the file cannot hold the task it was trained on; give task=$"):
+        gl.load_training(path)
+    for other in others:
+        with pytest.raises(gl.InputError, match=r"t\.npz: task= draws other batches than the one it was trained on"):
+            gl.load_training(path, other)
+
+
+def test_a_task_that_a_file_holds_may_be_given_but_no_other(tmp_path: Path) -> None:
     path = training().run(2).save(tmp_path / "t.npz")
-    other = gl.load_training(path, lambda step: next(Sum().batches(9, 2, seed=8, start=step)))
-    assert other.run(3).step == 3
+    assert_same(gl.load_training(path, Sum()).run(4), training().run(4))
+    with pytest.raises(gl.InputError, match="task= draws other batches"):
+        gl.load_training(path, lambda step: next(Sum().batches(9, 2, seed=8, start=step)))
+
+
+def test_a_task_that_rounds_otherwise_is_the_same(tmp_path: Path) -> None:
+    path = gl.Training(model(), drawn(1.0), length=5, seed=3).run(2).save(tmp_path / "t.npz")
+    assert gl.load_training(path, drawn(1.0 + 1e-12)).run(3).step == 3
