@@ -129,6 +129,7 @@ DERIVED: dict[str, Column] = {
     "part": Column(
         "float64", "nats", "ln of the norm of step t's part of a parameter's gradient", "ln‖part of step t‖"
     ),
+    "log_gradient": Column("float64", "nats", "ln of the norm of a state's or a gate's total gradient", "ln‖gradient‖"),
     "parameter": Column("string", "", "the parameter whose gradient it is a part of", "parameter"),
     "gate": Column("string", "", "the gate, or the gradient beside it", ""),
     "needed": Column("float64", "steps", "lag that the task needs: T − 1, the span to the first input", "lag needed"),

@@ -55,6 +55,7 @@ def legend(found: Any) -> list[str]:
         ("jacobians", r'hooks = \["jacobians"\]'),
         ("gates", r'hooks = \["gates"\]'),
         ("contributions", r'hooks = \["contributions"\]'),
+        ("gradients", r'hooks = \["gradients"\]'),
         ("training", 'no column "step"'),
         ("criterion", r'\[train\] until = "loss" or "score"'),
         ("temporal", r'hooks = \["temporal"\]'),
@@ -124,10 +125,28 @@ def test_contributions_have_a_line_a_parameter() -> None:
     assert "a step's part changes by between" in figures.contributions.says(table, layout)
 
 
+def test_gradients_have_a_line_a_state_and_a_gate() -> None:
+    walks = STUDY["steps"].query("quantity == 'last_adjoint'")
+    shifts = {"dL/dh": 0.0, "dL/dc": 1.0, "dL/da_f": -2.0, "dL/dx": 5.0}
+    parts = [walks.assign(quantity=name, mean_log=walks["mean_log"] + by) for name, by in shifts.items()]
+    study = STUDY | {"steps": pd.concat(parts)}
+    figure = figures.draw("gradients", study)
+    ax = figure.axes[0]
+    assert (ax.get_ylabel(), figure.axes[-1].get_xlabel()) == ("ln‖gradient‖ (nats)", "lag k (steps)")
+    assert legend(figure) == ["dL/dh", "dL/dc", "dL/da_f"]
+    runs = STUDY["runs"].query("cell == 'lstm' and scale == 1")
+    means = walks[walks["id"].isin(runs["id"]) & (walks["lag"] >= 0)].groupby("lag")["mean_log"].mean()
+    for name in ("dL/dh", "dL/dc", "dL/da_f"):
+        np.testing.assert_array_equal(line(ax, name).get_xdata(), means.index)
+        np.testing.assert_allclose(line(ax, name).get_ydata(), means + shifts[name], rtol=1e-12)
+    said = figures.gradients.says(*figures.gradients.tabulate(study))
+    assert said.startswith("From the last step to the first, a gradient's logarithm changes by between")
+
+
 def test_many_values_of_what_is_turned_are_shown_at_three() -> None:
     grid = {"cell": ["lstm"], "length": [10], "scale": [0.5, 0.7, 1.0, 1.5, 2.0]}
     study = with_long_range(*make_frames(grid, seeds=1))
-    for name in ("jacobians", "gates", "contributions"):
+    for name in ("jacobians", "gates", "gradients", "contributions"):
         titles = [ax.get_title() for ax in figures.draw(name, study).axes if ax.get_title()]
         assert titles == ["lstm, scale 0.5", "lstm, scale 1", "lstm, scale 2"]
 
