@@ -247,6 +247,10 @@ def described(column: str) -> Column | None:
     prefix, _, rank = column.partition("_")
     if prefix == "lyapunov" and rank.isdecimal():
         return Column("float64", "nats/step", f"Lyapunov exponent {rank}", "λ" + rank.translate(_SUBSCRIPTS))
+    kind, less, rival = column.partition("_less_")
+    if less and kind in RIVAL:
+        name = rival.replace("_", " ")
+        return Column("float64", "", f"{RIVAL[kind]} less that of {name}, paired by seed", f"{kind} less {name}'s")
     rival, _, kind = column.rpartition("_")
     if rival and kind in RIVAL and column not in TRAINING:
         name = rival.replace("_", " ")

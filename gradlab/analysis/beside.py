@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis.factors import has_level, named
+from gradlab.analysis.factors import TRAINED, has_level, named
 from gradlab.analysis.numerals import plain
 from gradlab.analysis.statistics import STATISTICS, Estimate
 from gradlab.schema import axis_label
@@ -22,6 +22,8 @@ RULES = {
     NOT_REPRODUCED: "no part of it does",
     NOT_COMPARABLE: "runs are missing, failed, diverged or of another size, or are too few for an interval",
 }
+#: Columns that say how a training went, the same in all rows of a run.
+OF_TRAINING = ("solved", "steps_to_criterion")
 #: Significant digits of what is measured: the word is found from the numbers as a table holds them.
 DIGITS = 12
 #: Keys of an entry that allow the measured number to differ from the published one.
@@ -172,9 +174,12 @@ def _setup(entry: Mapping[str, Any]) -> str:
     """Return what was measured of which runs: ``mean of λ₁ (nats/step): scale 3, hidden 256``."""
     label = axis_label(entry["column"]) + (f" / {entry['per']}" if "per" in entry else "")
     words = STATISTICS[entry.get("statistic", "mean")].words
-    told = words.format(column=label, against=axis_label(entry.get("against", "")))
+    name = entry["column"].replace("_", " ")
+    told = words.format(column=label, name=name, against=axis_label(entry.get("against", "")))
     between = {"ratio": " over ", "difference": " less "}.get(entry.get("statistic", "mean"), "")
-    places = [", ".join(named(*pair) for pair in entry[key].items()) for key in ("where", "over") if key in entry]
+    whole = (TRAINED,) if entry["column"] in OF_TRAINING else ()  # at whichever step it is read
+    wheres = [{k: v for k, v in entry[key].items() if k not in whole} for key in ("where", "over") if key in entry]
+    places = [", ".join(named(*pair) for pair in where.items()) for where in wheres]
     return f"{told}: {between.join(places) or 'all runs'}"
 
 

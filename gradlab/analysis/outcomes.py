@@ -7,7 +7,7 @@ import pandas as pd
 
 from gradlab.analysis.factors import PLACES, SEED, TRAINED, arranged, combinations, ran
 from gradlab.analysis.rates import across_seeds
-from gradlab.schema import RIVAL
+from gradlab.schema import RIVAL, TRAINING
 
 #: What a network is judged by, and between which bounds an interval of it lies.
 JUDGED = {"loss": (-np.inf, np.inf), "score": (0.0, 1.0)}
@@ -24,6 +24,16 @@ def rivals(runs: pd.DataFrame) -> list[str]:
     return [name for name in names if name in runs and runs[name].notna().any()]
 
 
+def differences(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return each run's loss and score less those of each of the task's rivals on the same test data, a column each."""
+    found = dict[str, pd.Series]()
+    for column in rivals(runs):
+        rival, _, kind = column.rpartition("_")
+        if column not in TRAINING:  # a constant is fitted to nothing
+            found[f"{kind}_less_{rival}"] = runs[kind] - runs[column]
+    return pd.DataFrame(found, index=runs.index)
+
+
 def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     """Return loss and score of each combination of what varies but the seed, with 95 % intervals over the seeds.
 
@@ -37,7 +47,8 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         What varies, ``step`` among it; ``loss`` and ``score`` (of a task with one) with ``_low`` and ``_high``, of the
         runs that did not diverge; the same of a constant and of the task's rivals on the same test data, means;
-        ``seeds`` and ``diverged`` (runs).
+        ``loss_less_<rival>`` and ``score_less_<rival>``, the differences, paired by seed and data, with ``_low`` and
+        ``_high``; ``seeds`` and ``diverged`` (runs).
     """
     by = [name for name in combinations(runs) if name not in PLACES or name == TRAINED]
     placed = ran(arranged(runs)).drop_duplicates([*by, SEED])
@@ -47,12 +58,16 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     for name in [name for name in JUDGED if name in runs and runs[name].notna().any()]:
         table = table.merge(_mean(placed, by, name), on=by)
     beside = placed.groupby(by, dropna=False, observed=True)[rivals(runs)].mean().reset_index()
+    table = table.merge(beside, on=by)
+    paired = differences(placed)
+    for name in paired:
+        table = table.merge(_mean(placed.assign(**{name: paired[name]}), by, name), on=by)
     seeds = across_seeds(placed, by, "loss")[[*by, "seeds"]]
-    return table.merge(beside, on=by).merge(seeds, on=by).merge(counts, on=by)
+    return table.merge(seeds, on=by).merge(counts, on=by)
 
 
 def _mean(placed: pd.DataFrame, by: list[str], name: str) -> pd.DataFrame:
     """Return the mean over the seeds with its interval, within the bounds of what is measured."""
     ends = [f"{name}_low", f"{name}_high"]
     found = across_seeds(placed, by, name)[[*by, name, *ends]]
-    return found.assign(**found[ends].clip(*JUDGED[name]))
+    return found.assign(**found[ends].clip(*JUDGED.get(name, (-np.inf, np.inf))))

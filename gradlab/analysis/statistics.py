@@ -109,7 +109,7 @@ def spearman(rows: pd.DataFrame) -> Estimate:
 STATISTICS: dict[str, Statistic] = {
     "mean": Statistic(mean, "mean of {column}", "t over the seeds"),
     "median": Statistic(median, "median of {column}", "exact, between order statistics", ranks=True),
-    "share": Statistic(share, "share of runs with {column}", "Wilson"),
+    "share": Statistic(share, "share of runs {name}", "Wilson"),
     "ratio": Statistic(ratio, "ratio of {column}, paired by seed", "t over the seeds, of the logarithm", "over"),
     "difference": Statistic(difference, "difference of {column}, paired by seed", "t over the seeds", "over"),
     "slope": Statistic(slope, "slope of {column} on {against} within a seed", "t over the seeds", "against"),

@@ -33,8 +33,9 @@ NOTES = {
     "decades, geometric means: the mean and the t-interval are of their logarithms (runs where they are 0 or infinite "
     "are left out), taken back. What lies between 0 and 1, or is never negative, has its interval cut there.",
     "outcomes": "Loss and score on test data, means over the seeds with 95 % t-intervals; a training that diverged is "
-    "left out. Beside them, on the same sequences, the plain methods that the task names, fitted to the training data; "
-    "and what the best answer costs that does not look at the input.",
+    "left out. Beside them, on the same sequences, the plain methods that the task names, fitted to the training data, "
+    "and what the best answer costs that does not look at the input; then the network's loss and score less those of "
+    "each method, paired by seed and sequences, with 95 % t-intervals.",
     "published": "By the 95 % interval of what was measured: "
     + "; ".join(f"{word}: {rule}" for word, rule in RULES.items())
     + ".",

@@ -123,13 +123,24 @@ def test_where_names_a_layer_too() -> None:
     assert row(two, where={"cell": "rnn", "scale": 1.0, "layer": 1})["measured"] == 5.0
 
 
+def test_how_a_training_went_is_the_same_at_every_step() -> None:
+    runs = pd.DataFrame(RUNS).assign(step=0, solved=1.0, steps_to_criterion=9.0)
+    for column, statistic, told in (
+        ("solved", "share", "share of runs solved: rnn, scale 1"),
+        ("steps_to_criterion", "mean", "mean of steps to criterion (training steps): rnn, scale 1"),
+        ("rate", "mean", "mean of rate of ln‖δ‖ (nats/step): rnn, scale 1, before training"),
+    ):
+        where = {"cell": "rnn", "scale": 1.0, "step": 0}
+        assert row(runs, column=column, statistic=statistic, where=where)["setup"] == told
+
+
 def test_of_a_share_a_training_that_diverged_did_not_succeed() -> None:
     runs = RUNS.assign(censored=1.0).assign(status=some("diverged")["status"])
     assert row(runs, column="censored", statistic="share", value=1.0)["measured"] == 1.0
     runs.loc[CHOSEN.index[0], "censored"] = np.nan
     found = row(runs, column="censored", statistic="share", value=0.75)
     assert (found["measured"], found["runs"], found["word"]) == (0.75, 4, "consistent")
-    assert found["setup"] == "share of runs with censored: rnn, scale 1"
+    assert found["setup"] == "share of runs censored: rnn, scale 1"
     assert row(runs.assign(censored=0.5), column="censored", statistic="share")["word"] == "not comparable"
 
 

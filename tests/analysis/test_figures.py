@@ -147,6 +147,21 @@ def test_decay_draws_its_table() -> None:
     assert layout.hue == "scale"
 
 
+def test_a_picture_may_give_each_panel_a_y_of_its_own() -> None:
+    """As that of the exponents, whose ends are far apart where the scale is large."""
+    studied = figures.draw(
+        "spectrum", with_long_range(*make_frames({"cell": ["rnn", "lstm"], "scale": [1.0]}, seeds=2))
+    )
+    one, two = panels(studied)
+    assert one.get_ylim() != two.get_ylim()
+    for ax in (one, two):
+        low, high = ax.get_ylim()
+        drawn = np.concatenate([found.get_ydata() for found in ax.lines])
+        assert low <= drawn.min() < drawn.max() <= high
+        assert any(label.get_visible() and label.get_text() for label in ax.get_yticklabels())
+    assert "each panel has a scale of its own" in figures.FIGURES["spectrum"].shows
+
+
 def test_decay_reads_in_grey() -> None:
     (ax, _) = panels(draw("decay", *FRAMES))
     looks = [line(ax, label) for label in ("0.5", "1", "1.5", "2")]

@@ -9,6 +9,7 @@ from analysis.synthetic import in_training, make_frames
 from scipy import stats
 
 from gradlab.analysis.outcomes import has_outcomes, outcomes
+from gradlab.report import tabular
 from gradlab.report.page import made_tables
 from gradlab.report.printed import printed
 from gradlab.schema import described
@@ -47,6 +48,26 @@ def test_others_stand_beside_with_what_is_known_of_them() -> None:
     np.testing.assert_allclose(table["persistence_loss"], 0.85, rtol=1e-12)
     assert "persistence_score" not in table  # nothing is right or wrong
     assert table["seeds"].tolist() == [4] * 4
+
+
+def test_the_difference_to_a_rival_is_paired_by_seed() -> None:
+    """Of the rnn after training loss less persistence's is .3 + .9 s in seed s; a constant has none."""
+    table = outcomes(studied())
+    paired = [0.3, 1.2, 2.1, 3.0]
+    low, high = stats.t.interval(0.95, 3, np.mean(paired), stats.sem(paired))
+    row = table.set_index(["cell", "step"]).loc[("rnn", 100)]
+    found = [row[f"loss_less_persistence{end}"] for end in ("", "_low", "_high")]
+    np.testing.assert_allclose(found, [np.mean(paired), low, high], rtol=1e-12)
+    assert [name for name in table if "_less_" in name and not name.endswith(("_low", "_high"))] == [
+        "loss_less_persistence"
+    ]
+    assert "| loss less persistence's, 95 % interval |" in tabular.markdown(table)
+
+
+def test_of_a_score_the_difference_may_be_negative() -> None:
+    table = outcomes(studied().assign(persistence_score=1.0))
+    np.testing.assert_allclose(table["score_less_persistence"], -0.015, rtol=1e-12)
+    assert (table["score_less_persistence_low"] < -0.03).all()
 
 
 def test_a_layer_more_is_no_run_more() -> None:

@@ -31,7 +31,8 @@ class Picture(NamedTuple):
     """How a figure comes about: its table, the function that draws a panel of it, what it says and shows.
 
     ``height`` is that of one line of panels, in inches; ``hooks`` record of one pass what it shows; ``bar`` is what its
-    colours stand for, where they stand for numbers; ``along`` is what it runs over where sequences differ in length.
+    colours stand for, where they stand for numbers; ``along`` is what it runs over where sequences differ in length;
+    ``own`` says that each panel has a y of its own, where lines are compared within it.
     """
 
     table: tables.Table
@@ -42,6 +43,7 @@ class Picture(NamedTuple):
     hooks: tuple[str, ...] = ()
     bar: str = ""
     along: Literal["lag", "t"] = "lag"
+    own: bool = False
 
 
 def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
@@ -50,7 +52,8 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
     with matplotlib.rc_context(STYLE):
         size = (SINGLE if len(places[0]) == 1 else DOUBLE, 0.6 + len(places) * picture.height(table, layout))
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(len(places), len(places[0]), sharex="row", sharey=_shared(table, layout), squeeze=False)
+        shared = "none" if picture.own else _shared(table, layout)
+        axes = figure.subplots(len(places), len(places[0]), sharex="row", sharey=shared, squeeze=False)
         for (i, j), ax in np.ndenumerate(axes):
             place = places[i][j]
             part = table[:0] if place is None else _where(table, place)
@@ -63,7 +66,7 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
                 ax.text(0.5, 0.5, LOST, transform=ax.transAxes, ha="center", va="center", bbox=PAPER)
             title = ", ".join(named(key, value) for key, value in place.items() if key != MEASURE)
             ax.set_title(fill(title, max(int(TITLE * size[0] / len(places[0])), 12)))
-        _outer_labels_only(axes)
+        _outer_labels_only(axes, own=picture.own)
         if meshes := _meshes(axes.flat):
             figure.colorbar(meshes[0], ax=axes, label=picture.bar, pad=0.02, aspect=25)
         _key(figure, layout)
@@ -127,14 +130,14 @@ def _twins(ax: Axes) -> list[Axes]:
     return [other for other in ax.figure.axes if other is not ax and place and other.get_subplotspec() == place]
 
 
-def _outer_labels_only(axes: np.ndarray[Any, np.dtype[Any]]) -> None:
+def _outer_labels_only(axes: np.ndarray[Any, np.dtype[Any]], *, own: bool) -> None:
     for column in axes.T:
         for ax in [ax for ax in column if ax.axison][:-1]:
             ax.set_xlabel("")
     for row in axes:
         shown = [ax for ax in row if ax.axison]
         for i, ax in enumerate(shown):
-            ax.tick_params(labelleft=i == 0)
+            ax.tick_params(labelleft=own or i == 0)
             if i:
                 ax.set_ylabel("")
             for twin in _twins(ax) if i < len(shown) - 1 else []:

@@ -59,8 +59,9 @@ PICTURE = Picture(
     draw,
     says,
     "Lyapunov exponents against their rank over H, for the longest sequences; where the lines of several sizes "
-    "agree the spectrum is extensive; bands: 95 % t-intervals over the seeds; the null model is Newman's, of Gaussian "
-    "matrices drawn anew at every step, at the largest H",
+    "agree the spectrum is extensive; each panel has a scale of its own; bands: 95 % t-intervals over the seeds; the "
+    "null model is Newman's, of Gaussian matrices drawn anew at every step, at the largest H",
     lambda table, layout: 2.1,
     hooks=("lyapunov:8",),
+    own=True,
 )
