@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -25,6 +25,8 @@ from gradlab.files import write_whole
 
 #: Calls of which one time is the shortest: the first finds the caches full of another rival's arrays.
 CALLS = 3
+#: What a table says the versions of.
+PACKAGES = ("gradlab", "numpy", "scipy", "torch", "jax")
 #: What makes a rival of a case: a function that does its work once, and one that reads what the work gave.
 Build = Callable[..., tuple[Callable[[], Any], Callable[[Any], Any]]]
 
@@ -130,11 +132,11 @@ def versions(*packages: str) -> str:
     return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
 
 
-def header(command: str, cores: int) -> str:
+def header(command: str, cores: int, packages: Sequence[str] = PACKAGES) -> str:
     """Return what a table says of how it was made."""
     where = f"{cores} of its cores for each" if cores else "all of them for each"
     clock = "\n\nTimes are the processor's, to which other processes add little." if cores == 1 else ""
-    made = versions("gradlab", "numpy", "scipy", "torch", "jax")
+    made = versions(*packages)
     return f"`{command}{f' --cores {cores}' if cores else ''}` writes this. {processor()}, {where}; {made}.{clock}"
 
 
