@@ -6,12 +6,14 @@ alike, and a ratio is the median over rounds of two times taken one right after 
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +31,7 @@ CALLS = 3
 PACKAGES = ("gradlab", "numpy", "scipy", "torch", "jax")
 #: What makes a rival of a case: a function that does its work once, and one that reads what the work gave.
 Build = Callable[..., tuple[Callable[[], Any], Callable[[Any], Any]]]
+Row, Page = Callable[..., dict[str, Any]], Callable[[pd.DataFrame, int], str]
 
 
 class Rival:
@@ -144,6 +147,39 @@ def cells(table: pd.DataFrame) -> str:
     """Return a table as markdown, numbers to three digits."""
     rows = [[f"{one:.3g}" if isinstance(one, float) else str(one) for one in row] for row in table.to_numpy(object)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (list(table), ["---"] * len(table.columns), *rows))
+
+
+def table(
+    doc: str | None,
+    name: str,
+    axes: Mapping[str, Sequence[Any]],
+    builds: Mapping[str, Build],
+    measured: Row,
+    page: Page,
+) -> None:
+    """Be a command: measure every combination of the axes' values that are asked for, and write the table so far.
+
+    ``doc`` is what the command says of itself; ``measured`` gives a row of the rivals, the values and the rounds,
+    ``page`` what is written above the table, of it and of the cores.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    for axis, values in axes.items():
+        parser.add_argument(f"--{axis}", nargs="+", default=list(values), choices=values, type=_one_of(values))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cores", type=int, default=0, help="of every rival; all where 0")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    say, found = parser.parse_args(), []
+    with rivals(builds, say.cores) as made:
+        for which in product(*(getattr(say, axis) for axis in axes)):
+            row = measured(made, *which, say.rounds)
+            print(" ".join(f"{one:.3g}" if isinstance(one, float) else str(one) for one in row.values()), flush=True)
+            found.append(row)
+            rows = pd.DataFrame(found)
+            write(say.out, name, rows, f"{page(rows, say.cores)}\n\n{cells(rows)}")
+
+
+def _one_of(values: Sequence[Any]) -> Callable[[str], Any]:
+    return lambda said: {str(value): value for value in values}.get(said, said)
 
 
 def write(folder: Path, name: str, table: pd.DataFrame, text: str) -> None:
