@@ -13,11 +13,16 @@ those at the pre-activations, which the parameters' are made of. ``hook`` is gra
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+sys.path.append(str(Path(__file__).parents[1]))  # run as a script, too
+
 from benchmarks import timing
 
 import gradlab as gl
