@@ -143,7 +143,7 @@ class Jacobians:
 
         Notes
         -----
-        Chunks of steps are shared out over the cores that BLAS may use. What each costs: results/benchmarks/jacobians.md,
+        Chunks of steps are shared out over the cores that BLAS may use. Costs: results/benchmarks/jacobians.md,
         by ``python tests/benchmarks/jacobians.py``.
         """
         S = self.shape[-1]
