@@ -177,7 +177,8 @@ def _setup(entry: Mapping[str, Any]) -> str:
     name = entry["column"].replace("_", " ")
     told = words.format(column=label, name=name, against=axis_label(entry.get("against", "")))
     between = {"ratio": " over ", "difference": " less "}.get(entry.get("statistic", "mean"), "")
-    whole = (TRAINED,) if entry["column"] in OF_TRAINING else ()  # at whichever step it is read
+    read = {entry["column"], entry.get("against", entry["column"])}
+    whole = (TRAINED,) if read <= set(OF_TRAINING) else ()  # the same at whichever step it is read
     wheres = [{k: v for k, v in entry[key].items() if k not in whole} for key in ("where", "over") if key in entry]
     places = [", ".join(named(*pair) for pair in where.items()) for where in wheres]
     return f"{told}: {between.join(places) or 'all runs'}"

@@ -60,7 +60,7 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     beside = placed.groupby(by, dropna=False, observed=True)[rivals(runs)].mean().reset_index()
     table = table.merge(beside, on=by)
     paired = differences(placed)
-    for name in paired:
+    for name in map(str, paired):
         table = table.merge(_mean(placed.assign(**{name: paired[name]}), by, name), on=by)
     seeds = across_seeds(placed, by, "loss")[[*by, "seeds"]]
     return table.merge(seeds, on=by).merge(counts, on=by)

@@ -132,6 +132,8 @@ def test_how_a_training_went_is_the_same_at_every_step() -> None:
     ):
         where = {"cell": "rnn", "scale": 1.0, "step": 0}
         assert row(runs, column=column, statistic=statistic, where=where)["setup"] == told
+    found = row(runs, column="steps_to_criterion", against="rate", statistic="slope", where=where)["setup"]
+    assert found.endswith("within a seed: rnn, scale 1, before training")
 
 
 def test_of_a_share_a_training_that_diverged_did_not_succeed() -> None:

@@ -55,7 +55,6 @@ def legend(found: Any) -> list[str]:
         ("jacobians", r'hooks = \["jacobians"\]'),
         ("gates", r'hooks = \["gates"\]'),
         ("contributions", r'hooks = \["contributions"\]'),
-        ("gradients", r'hooks = \["gradients"\]'),
         ("training", 'no column "step"'),
         ("criterion", r'\[train\] until = "loss" or "score"'),
         ("temporal", r'hooks = \["temporal"\]'),
