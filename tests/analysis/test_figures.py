@@ -52,6 +52,12 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for found in figure.legends for text in found.get_texts()]
 
 
+@pytest.mark.parametrize("name", sorted(set(figures.FIGURES) - {"phase", "criterion"}))
+def test_a_figure_without_the_length_says_which_it_shows(name: str) -> None:
+    """Phase and criterion have it as an axis or as lines."""
+    assert "for the longest sequences" in figures.FIGURES[name].shows
+
+
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_every_figure_fits_a_journal_and_is_small(name: str) -> None:
     figure = draw(name, *FRAMES)

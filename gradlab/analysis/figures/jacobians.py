@@ -68,8 +68,9 @@ PICTURE = Picture(
     draw,
     says,
     "Singular values of the step Jacobians J_t over time (natural logarithm; means over sequences and seeds of each "
-    "quantile): all of them, their middle half, the largest and the median; above the line at 0 a step stretches, "
-    "below it shrinks; of more than three values of what is turned, the lowest, the middle and the highest",
+    "quantile), for the longest sequences: all of them, their middle half, the largest and the median; above the line "
+    "at 0 a step stretches, below it shrinks; of more than three values of what is turned, the lowest, the middle and "
+    "the highest",
     lambda table, layout: 1.6,
     hooks=("jacobians",),
     along="t",

@@ -62,7 +62,8 @@ PICTURE = Picture(
     draw,
     says,
     "Logarithm of the gradient's norm on the additive path alone (∏f, ∏ of what a GRU keeps), of what went through "
-    "a gate at least once, and of their sum, less that of all at lag 0; bands: 95 % t-intervals over the seeds",
+    "a gate at least once, and of their sum, less that of all at lag 0, for the longest sequences; bands: 95 % "
+    "t-intervals over the seeds",
     lambda table, layout: 1.5,
     hooks=("paths",),
 )
