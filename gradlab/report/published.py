@@ -22,7 +22,7 @@ table under its number.
 #: The sections, by what a row's number is.
 SECTIONS = {
     "published": "Published numbers",
-    "derived": "Numbers derived for gradlab, and checked by other means",
+    "derived": "Derived or expected for gradlab, and not published",
     "exact": "Exact ground truths",
 }
 
