@@ -166,6 +166,8 @@ def named(key: str, value: Any) -> str:
     short = key.rpartition(".")[2]
     if pd.isna(value):
         return f"no {short}"
+    if isinstance(value, bool | np.bool_):
+        return short if value else f"no {short}"
     if key == TRAINED:
         return f"after {plain(float(value))} steps" if value else "before training"
     text = plain(float(value)) if isinstance(value, float | int | np.number) else str(value)

@@ -77,8 +77,11 @@ def _measured(row: Mapping[Any, Any]) -> str:
 
 
 def _number(value: float, row: Mapping[Any, Any]) -> str:
+    """Return a number; where only its size or its side counts, with the digits that tell it from the published one."""
     small = row["published"] == 0 or row["tolerance"].startswith(("above", "below"))
-    return f"{value:.{2 if small and value != row['published'] else 12}g}".replace("-", "−")
+    digits = range(2 if small and value != row["published"] else 12, 13)
+    text = next((t for t in (f"{value:.{d}g}" for d in digits) if float(t) != row["published"]), f"{value:.12g}")
+    return text.replace("-", "−")
 
 
 def _sources(studies: list[Said]) -> list[str]:
