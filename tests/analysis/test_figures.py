@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from gradlab.analysis import figures, tables
+from gradlab.analysis.figures import look
 from gradlab.errors import InputError
 
 GRID = {"cell": ["rnn", "lstm"], "length": [10, 20, 40], "scale": [0.5, 1.0, 1.5, 2.0]}
@@ -343,7 +344,7 @@ def test_horizon_stands_beside_the_lag_that_the_task_needs() -> None:
     for cell, bars, shift in zip(["rnn", "lstm"], ax.containers, [-1, 1], strict=True):
         part = table[table["cell"] == cell]
         np.testing.assert_allclose(np.asarray(bars.lines[0].get_ydata(), float), part["horizon_1pct"])
-        moved = part["scale"] + shift * figures.horizon.DODGE / 4
+        moved = part["scale"] + shift * look.DODGE / 4
         np.testing.assert_allclose(np.asarray(bars.lines[0].get_xdata(), float), moved)
     beyond = [found for found in ax.lines if found.get_label() == figures.horizon.BEYOND]
     assert [(found.get_marker(), found.get_markerfacecolor()) for found in beyond] == [("^", "white")]
