@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 from study.tiny import assert_same_tables, run, tiny
 
 import gradlab as gl
-from gradlab.errors import SpecError
+from gradlab.errors import InputError, SpecError
 from gradlab.study import Results, Study, load_results
 from gradlab.study.measure import DATA, TESTED, TRAIN, data, network, task_of
 from gradlab.study.plan import GROUP, TRAINED
@@ -70,6 +71,12 @@ def test_a_slip_is_one_line_that_names_the_key(train: dict[str, Any], complaint:
     with pytest.raises(SpecError, match=complaint) as error:
         trained(train=train).plan  # noqa: B018
     assert "\n" not in str(error.value)
+
+
+def test_a_slip_in_the_task_is_not_said_to_be_one_of_training() -> None:
+    lake = str(Path(__file__).parents[1] / "tasks" / "lake.csv")
+    with pytest.raises(InputError, match=f'^{re.escape(lake)}: unknown column "levl"; did you mean "level"'):
+        trained(task={"name": "file", "path": lake, "target": "levl"}).plan()
 
 
 def test_omega_is_of_rnns_alone() -> None:
