@@ -34,6 +34,7 @@ class Layout(NamedTuple):
     rows : columns with one row of panels for each combination.
     x, y : columns on the axes.
     hue : column that colour, line and marker stand for; None for one line.
+    across : panels in a line where many are broken into several lines.
     """
 
     panel: str
@@ -41,6 +42,7 @@ class Layout(NamedTuple):
     x: str
     y: str
     hue: str | None = None
+    across: int = 3
 
 
 def word(level: float | str | None) -> str:

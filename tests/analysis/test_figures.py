@@ -425,3 +425,17 @@ def test_one_panel_into_the_users_own_axes() -> None:
         assert figures.FIGURES[name].draw(part, layout, ax=ax) is ax
         own = figures.FIGURES[name].draw(part, layout)
         assert own is not ax
+
+
+def test_the_steps_of_a_training_stand_in_one_line() -> None:
+    """Before and after: four panels a line, where three would part them."""
+    one = with_long_range(*make_frames({"cell": ["rnn", "lstm", "gru"], "scale": [0.5, 1.0]}, seeds=2))
+    both = {name: pd.concat([one[name].assign(step=step) for step in (0, 100)]) for name in ("runs", "steps")}
+    figure = figures.draw("gates", {**one, **{name: table.reset_index(drop=True) for name, table in both.items()}})
+    lines: dict[int, list[str]] = {}
+    for ax in panels(figure):
+        if ax.get_title():
+            lines.setdefault(ax.get_subplotspec().rowspan.start, []).append(ax.get_title().replace("\n", " "))
+    settings = [[title.partition(", scale")[0] + title.split(",")[1] for title in line] for line in lines.values()]
+    assert [len(line) for line in settings] == [4, 4, 4]
+    assert all(line[0] == line[1] and line[2] == line[3] for line in settings)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from gradlab.analysis.factors import SETTING, Layout, combinations
 from gradlab.analysis.figures.look import bands, new_axes
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import averaged, drawn, few, joined, settings
+from gradlab.analysis.figures.rows import abreast, averaged, drawn, few, joined, settings
 from gradlab.analysis.numerals import compact
 from gradlab.analysis.tables import Frames, NotRecorded
 
@@ -27,7 +27,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     names = found["quantity"].str.removeprefix(PREFIX)
     found["parameter"] = pd.Categorical(names, categories=names.unique())
     table = averaged(found[drawn(found, [SETTING, "parameter"], "t")], [SETTING, "parameter", "t"], "part")
-    return table, Layout(SETTING, (), "t", "part", "parameter")
+    return table, Layout(SETTING, (), "t", "part", "parameter", abreast(found))
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
