@@ -80,6 +80,14 @@ def read(folder: Path) -> Read:
     return Read((folder / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize(("limit", "said"), [(1.0, True), ("none", False), (np.nan, False)])
+def test_clipping_is_said_where_norms_are_shown(tmp_path: Path, limit: Any, said: bool) -> None:
+    runs, steps = make_frames({"cell": ["rnn"], "scale": [0.5, 1.0]}, seeds=2)
+    runs.insert(runs.columns.get_loc("study") + 1, "train.clip_norm", limit)
+    written(tmp_path, runs, steps)
+    assert ("norm, before clipping, nats per step" in Read((tmp_path / "report.html").read_text("utf-8")).text) == said
+
+
 def test_files(folder: Path) -> None:
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
         *(f"figures/{name}.{kind}" for name in sorted(DRAWN) for kind in ("png", "svg")),
