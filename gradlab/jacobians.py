@@ -24,7 +24,7 @@ Array = NDArray[Any]
 #: Numbers that one chunk of dense Jacobians, or of applied vectors, may hold: 4 MiB in float64.
 CHUNK = 2**19
 METHODS = ("lapack", "gram", "lanczos")
-#: Lanczos pays from this S on, for the largest value alone; what was measured stands in ``singular_values``.
+#: Lanczos pays from this S on, for the largest value alone (results/benchmarks/jacobians.md).
 LANCZOS_FROM = 32
 #: Jacobians that are iterated together, for the largest value alone and for several, whose Krylov bases are kept: more
 #: would not stay in the cache.
@@ -143,16 +143,8 @@ class Jacobians:
 
         Notes
         -----
-        Chunks of steps are shared out over the cores that BLAS may use. Measured on one of them, random cells (scale
-        1), μs a Jacobian: RNN, LSTM, GRU of H units, S of them or twice as many; further values cost Lanczos more:
-
-        ===  ==============  ==============  ====================
-        H    LAPACK          Gram            Lanczos, the largest
-        ===  ==============  ==============  ====================
-        32   43, 144, 45     34, 115, 33     16, 63, 41
-        64   154, 706, 173   124, 502, 144   49, 200, 150
-        128  941, 4952, 880  757, 4346, 642  125, 664, 377
-        ===  ==============  ==============  ====================
+        Chunks of steps are shared out over the cores that BLAS may use. Costs: results/benchmarks/jacobians.md,
+        by ``python tests/benchmarks/jacobians.py``.
         """
         S = self.shape[-1]
         if k is not None and not 1 <= k <= S:

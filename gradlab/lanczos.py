@@ -22,7 +22,7 @@ ENDED = 1e-13
 #: Steps before the first look at the residual, and between two looks.
 FIRST, EVERY = 12, 4
 #: The same where no basis is kept, and the most steps, in units of S.
-LOOKS, MOST = (16, 8), 2
+LOOKS, MOST = (24, 8), 2
 #: Steps to an eigenvalue of a tridiagonal matrix: about six, more where several are close.
 MOST_LAGUERRE = 40
 
@@ -52,16 +52,17 @@ def largest_singular_value(
     square, v = narrowed(live), np.repeat(start / np.linalg.norm(start), columns, axis=1)
     before, rest = np.zeros_like(v), np.zeros(columns)
     diagonal, beside = np.empty((2, MOST * size, columns))
+    first = min(looks[0], len(diagonal))
     for m in range(1, len(diagonal) + 1):
         image = square(v)
-        image -= rest * before
+        image -= np.multiply(rest, before, out=before)
         diagonal[m - 1] = np.einsum("sn,sn->n", v, image)
-        image -= diagonal[m - 1] * v
+        image -= np.multiply(diagonal[m - 1], v, out=before)
         before, (v, rest) = v, _unit(image)
         ended = rest <= ENDED * np.abs(diagonal[:m]).max(axis=0)
         v[:, ended], rest[ended] = 0.0, 0.0
         beside[m - 1] = rest
-        if m >= looks[0] and (m - looks[0]) % looks[1] == 0:
+        if m >= first and (m - first) % looks[1] == 0:
             value, last, settled = _top_of_tridiagonal(diagonal[:m], beside[: m - 1])
             done = settled & (rest * last <= RESIDUAL * value)
             answer[live[done]] = np.sqrt(value[done])
@@ -81,15 +82,19 @@ def _top_of_tridiagonal(diagonal: Array, beside: Array) -> tuple[Array, Array, A
     Gershgorin's bound and do not pass the eigenvalue; beyond it all pivots of θ − T are positive.
     """
     m, edge = len(diagonal), np.zeros((1, diagonal.shape[1]))
-    at = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
+    value = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
+    end, known, live = np.empty_like(value), np.zeros(value.shape, bool), np.arange(len(value))
     for _ in range(MOST_LAGUERRE):
-        beyond, first, second, last = _pivots(diagonal, beside, at)
+        at = value[live]
+        beyond, first, second, end[live] = _pivots(diagonal, beside, at)
         step = m / (first + np.sqrt(np.maximum((m - 1) * (m * second - first**2), 0.0)))
-        at = np.where(beyond, at - step, at)
-        settled = ~beyond | (step <= 1e-14 * at)
+        value[live] = np.where(beyond, at - step, at)
+        known[live] = settled = ~beyond | (step <= 1e-14 * at)
         if settled.all():
             break
-    return at, last, settled
+        if settled.sum() > len(live) // 2:  # close values are approached slowly: those columns go on alone
+            live, diagonal, beside = live[~settled], diagonal[:, ~settled], beside[:, ~settled]
+    return value, end, known
 
 
 def _pivots(diagonal: Array, beside: Array, at: Array) -> tuple[Array, Array, Array, Array]:
@@ -173,8 +178,10 @@ def _orthogonal(columns: Array, basis: Array) -> tuple[Array, Array]:
 
 
 def _unit(columns: Array) -> tuple[Array, Array]:
+    """Bring columns to length 1, in place, and return them and the lengths that they had."""
     size = np.sqrt(np.einsum("sn,sn->n", columns, columns))
-    return columns / np.where(size > 0, size, 1.0), size
+    columns /= np.where(size > 0, size, 1.0)
+    return columns, size
 
 
 def _top_ritz(diagonal: Array, beside: Array) -> tuple[Array, Array]:

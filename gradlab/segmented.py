@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -180,10 +181,14 @@ def layer_numbers(cell: Cell) -> int:
     return (3 * k + (3 * s if s > 1 else 2) + 1) * cell.hidden_size
 
 
-def chosen_length(network: Network, steps: int, batch: int, free: float | None) -> int:
-    """Return the steps of a segment: all where a whole pass fits into the ``free`` bytes, otherwise what is handy."""
+def chosen_length(network: Network, steps: int, batch: int, free_memory: Callable[[], float | None]) -> int:
+    """Return the steps of a segment: all where a whole pass fits into the free bytes, otherwise what is handy.
+
+    What is free is not asked, which takes a while, of a pass no larger than a segment.
+    """
     numbers = sum(layer_numbers(cell) for layer in network.layers for cell in cells_of(layer)) + 4 * network.input_size
     bytes = numbers * batch * network.dtype.itemsize
+    free = None if bytes * steps <= ROOM else free_memory()
     if free is None or bytes * steps <= SHARE * free:
         return steps
     return int(np.clip(min(ROOM, SHARE * free) // bytes, 1, steps))

@@ -156,6 +156,7 @@ class Walk:
         self._origin, self._known = 0, 0
         self._chunk = slice(0, 0)
         self._local: Any = None
+        self._room: list[Array] = []
         self.forget()
 
     def forget(self) -> None:
@@ -239,19 +240,24 @@ class Walk:
         if not self._chunk.start <= place < self._chunk.stop:
             self._load(place)
         offset = place - self._chunk.start
-        return type(self._local)(*(array[-1 - offset if self.adjoint else offset] for array in self._local))
+        at_step = (array[-1 - offset if self.adjoint else offset] for array in self._local)
+        for room, factor in zip(self._room, at_step, strict=True):
+            room.reshape(*factor.shape[:-1], self.k, -1)[...] = factor[..., None, :]
+        return type(self._local)(*self._room)
 
     def _index(self, place: int) -> int:
         return self.steps - 1 - place if self.adjoint else place
 
     def _load(self, place: int) -> None:
         assert self._tape is not None
-        length = max(2, STRETCH // (self.cell.state_size * len(self.ends) * self.k))
-        length = min(length, self._known - place)
+        length = min(max(2, STRETCH // (self.cell.state_size * len(self.ends))), self._known - place)
         self._chunk = slice(place, place + length)
         first = (self._index(place + length - 1) if self.adjoint else place) - self._origin
-        local = self._tape.linearise(slice(first, first + length))
-        self._local = type(local)(*(np.tile(array, self.k) for array in local))
+        self._local = self._tape.linearise(slice(first, first + length))
+        if not self._room:
+            self._room = [
+                np.empty((*array.shape[1:-1], self.k * array.shape[-1]), array.dtype) for array in self._local
+            ]
 
 
 def graded_qr(columns: Array) -> tuple[Array, NDArray[np.float64]]:
@@ -266,10 +272,11 @@ def graded_qr(columns: Array) -> tuple[Array, NDArray[np.float64]]:
     if (peaks.max(axis=-1) < GRADED * peaks.min(axis=-1)).all():
         Q, R = np.linalg.qr(safe)
         return Q, np.where(finite[:, None], _log_diagonal(R), np.nan)
-    order = np.argsort(-peaks, axis=-1)
-    Q, R = np.linalg.qr(np.take_along_axis(safe, order[..., None], axis=1))
-    back = np.argsort(order, axis=-1)
-    return np.take_along_axis(Q, back[..., None], axis=1), np.where(finite[:, None], _log_diagonal(R), np.nan)
+    order = np.arange(len(safe))[:, None], np.argsort(-peaks, axis=-1)
+    sorted_Q, R = np.linalg.qr(safe[order])
+    Q = np.empty_like(sorted_Q)
+    Q[order] = sorted_Q
+    return Q, np.where(finite[:, None], _log_diagonal(R), np.nan)
 
 
 def _log_diagonal(R: Array) -> NDArray[np.float64]:

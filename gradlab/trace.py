@@ -141,7 +141,7 @@ def _segment_length(network: Network, T: int, B: int, ends: Any, given: int | No
     """Return the steps of a segment, T or more for a whole pass."""
     turned = ends is not None and any(len(cells_of(layer)) > 1 for layer in network.layers)
     if given is None:
-        return T if turned else chosen_length(network, T, B, free_memory())
+        return T if turned else chosen_length(network, T, B, free_memory)
     if turned and positive("segment_length", given) < T:
         raise InputError(
             "segment_length: in the reverse direction sequences of unequal lengths begin at different steps, which "

@@ -264,12 +264,13 @@ def test_bad_input_is_refused_before_a_hook_sees_anything() -> None:
 
 def test_a_pass_is_whole_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     network = gl.Network([gl.RNN.init(1, 64, rng=0)])
-    assert chosen_length(network, 10_000, 4, None) == 10_000
-    assert chosen_length(network, 10_000, 4, 8e9) == 10_000
-    assert 500 < chosen_length(network, 10_000_000, 4, 8e9) < 5000
-    assert chosen_length(network, 10_000, 4, 1e3) == 1
+    assert chosen_length(network, 10_000, 4, lambda: None) == 10_000
+    assert chosen_length(network, 10_000, 4, lambda: 8e9) == 10_000
+    assert 500 < chosen_length(network, 10_000_000, 4, lambda: 8e9) < 5000
+    assert chosen_length(network, 10_000, 4, lambda: 1e3) == 1
+    assert chosen_length(network, 1000, 4, lambda: 1e3) == 1000  # a segment's worth: whatever is free
     monkeypatch.setattr(sys.modules["gradlab.trace"], "free_memory", lambda: 1e6)
-    found = gl.trace(make("rnn-tanh", 1, 64), np.zeros((1000, 4, 1)), gl.projection(np.ones((4, 64))))
+    found = gl.trace(make("rnn-tanh", 1, 64), np.zeros((2000, 4, 1)), gl.projection(np.ones((4, 64))))
     assert isinstance(found, SegmentedTrace)
     assert found.segment_length < 100
 

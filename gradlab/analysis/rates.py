@@ -7,7 +7,7 @@ Two intervals, which answer two questions. A **run's** interval (`rate`) is for 
 like these: it rests on the spread of the increments within the run. A **study's** interval (`across_seeds`) is for the
 mean drift of networks that are drawn as these were: it rests on the spread of the runs' rates, which holds each run's
 own error and the differences between networks too, and does not use the runs' intervals.
-How often either holds the truth is simulated: ``results/coverage/``, by ``python tests/benchmarks/coverage.py``. It
+How often either holds the truth is simulated: ``results/coverage/``, by ``python tests/benchmarks/intervals.py``. It
 shows the limit too: a slow part under faster noise is not seen in the correlation of neighbours, and a run's interval
 is then too narrow, though a study's is not.
 """

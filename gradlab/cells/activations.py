@@ -49,7 +49,8 @@ def _logistic_derivative(a: Array, y: Array) -> Array:
 
 def tanh_derivative(a: Array, y: Array) -> Array:
     """Return sech²(a) for y = tanh(a), right in relative terms: 4e/(1 + e)² with e = e^{−2|a|} where 1 − y² cancels."""
-    slope = 1.0 - y * y
+    slope = np.multiply(y, y)
+    np.subtract(1.0, slope, out=slope)
     near = slope < CANCELS
     if near.any():
         decay = np.exp(-2.0 * np.abs(a[near]))

@@ -195,13 +195,20 @@ class GRU(Cell):
         (v,) = tangent
         H = self.hidden_size
         if self.b_hn is None:
-            rz = self._rows(0, 1) @ v
-            n = self._rows(2) @ (local.r * v + local.by_r * block(rz, 0, H))
-            z = block(rz, 1, H)
+            rz = product(self._rows(0, 1), v)
+            r, z = block(rz, 0, H), block(rz, 1, H)
+            np.multiply(local.by_r, r, out=r)
+            r += local.r * v
+            n = product(self._rows(2), r)
         else:
-            r, z, u = (block(self.W_hh @ v, k, H) for k in range(3))
-            n = local.r * u + local.by_r * r
-        return (local.keep * v + local.h_by_z * z + local.h_by_n * n,)
+            pushed = product(self.W_hh, v)
+            r, z, n = (block(pushed, k, H) for k in range(3))
+            np.multiply(local.r, n, out=n)
+            n += np.multiply(local.by_r, r, out=r)
+        h = local.keep * v
+        h += np.multiply(local.h_by_z, z, out=z)
+        h += np.multiply(local.h_by_n, n, out=n)
+        return (h,)
 
     def dense(self, local: Any) -> Array:
         H = self.hidden_size

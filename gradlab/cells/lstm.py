@@ -175,9 +175,14 @@ class LSTM(Cell):
     def jvp(self, local: Any, tangent: State) -> State:
         v_h, v_c = tangent
         H = self.hidden_size
-        i, f, g, o = (block(self.W_hh @ v_h, k, H) for k in range(4))
-        c = local.f * v_c + local.c_by_i * i + local.c_by_f * f + local.c_by_g * g
-        return local.h_by_c * c + local.h_by_o * o, c
+        pushed = product(self.W_hh, v_h)
+        i, f, g, o = (block(pushed, k, H) for k in range(4))
+        c = local.f * v_c
+        for by, change in ((local.c_by_i, i), (local.c_by_f, f), (local.c_by_g, g)):
+            c += np.multiply(by, change, out=change)
+        h = local.h_by_c * c
+        h += np.multiply(local.h_by_o, o, out=o)
+        return h, c
 
     def dense(self, local: Any) -> Array:
         H = self.hidden_size

@@ -100,7 +100,8 @@ class RNN(Cell):
         return Local(ACTIVATIONS[self.activation].derivative(record["a"], after[0]))
 
     def jvp(self, local: Any, tangent: State) -> State:
-        return (local.slope * (self.W_hh @ tangent[0]),)
+        pushed = product(self.W_hh, tangent[0])
+        return (np.multiply(local.slope, pushed, out=pushed),)
 
     def dense(self, local: Any) -> Array:
         slope = rows(local.slope)

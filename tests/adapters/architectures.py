@@ -96,7 +96,7 @@ def run(drawn: Architecture) -> torch.Tensor:
     given = given if drawn.batched else x[:, 0]
     v = torch.tensor(drawn.v)
     if drawn.lengths is not None:
-        lengths = torch.tensor(drawn.lengths)
+        lengths = torch.tensor(drawn.lengths, device="cpu")  # where packing wants them
         options = {"batch_first": module.batch_first, "enforce_sorted": drawn.sorted}
         given = pack_padded_sequence(given, lengths, **options)
         v = pack_padded_sequence(v, lengths, enforce_sorted=drawn.sorted).data

@@ -27,11 +27,14 @@ class Keep(gl.Hook):
         self.passes.append(segment)
 
 
-def assert_right(seed: int) -> None:
+def assert_right(seed: int, device: str = "cpu") -> None:
+    import torch
+
     architectures = import_module("adapters.architectures")
     drawn, keep = architectures.draw(seed), Keep()
     wanted = architectures.answer(drawn)
-    with gl.watch(drawn.module, hooks=[keep]) as w:
+    drawn.module.to(device)
+    with torch.device(device), gl.watch(drawn.module, hooks=[keep]) as w:
         value = architectures.run(drawn)
         if value.requires_grad:
             value.backward()
@@ -40,7 +43,7 @@ def assert_right(seed: int) -> None:
         architectures.assert_same(keep.passes, wanted)
         for one in keep.passes:
             tail = f"_l{one.layer}" + ("_reverse" if one.direction == "reverse" else "")
-            expected = getattr(drawn.module, f"weight_hh{tail}").grad.numpy()
+            expected = getattr(drawn.module, f"weight_hh{tail}").grad.cpu().numpy()
             assert_normwise(one.param_grads["W_hh"], expected, 1e-10, "autograd's own dL/dW_hh", axis=None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import coverage
+from benchmarks import intervals
 from numpy.typing import NDArray
 from scipy import signal, special, stats
 
@@ -85,17 +85,17 @@ def test_interval_covers_increments_that_are_correlated(n: int) -> None:
 @pytest.fixture(scope="module")
 def reduced() -> pd.DataFrame:
     """The grid of results/coverage/ with 50 studies a cell, of at most 10 seeds: 500 intervals within a run."""
-    return pd.DataFrame(coverage.cells(50, lengths=(50, 200), seeds=(3, 5, 10)))
+    return pd.DataFrame(intervals.cells(50, lengths=(50, 200), seeds=(3, 5, 10)))
 
 
 def test_the_reduced_grid_covers_within_its_monte_carlo_error(reduced: pd.DataFrame) -> None:
-    kept = reduced[coverage.promised(reduced)]
+    kept = reduced[intervals.promised(reduced)]
     assert len(kept) == 4 * (1 + 2)
     assert ((kept["coverage"] - 0.95).abs() <= 3 * np.sqrt(0.95 * 0.05 / kept["intervals"])).all(), kept
 
 
 def test_elsewhere_intervals_are_wider_and_not_wrong_more_often(reduced: pd.DataFrame) -> None:
-    rest = reduced[~coverage.promised(reduced) & (reduced["law"] != coverage.HIDDEN)]
+    rest = reduced[~intervals.promised(reduced) & (reduced["law"] != intervals.HIDDEN)]
     assert (rest["coverage"] >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / rest["intervals"])).all(), rest
     within = reduced[(reduced["interval"] == "within a run") & (reduced["law"] == "autoregression")]
     strong, none = (within.loc[within["autocorrelation"] == phi, "half_width"].to_numpy() for phi in (0.9, 0.0))
@@ -104,7 +104,7 @@ def test_elsewhere_intervals_are_wider_and_not_wrong_more_often(reduced: pd.Data
 
 def test_what_one_autocorrelation_does_not_tell_is_known_to_be_missed(reduced: pd.DataFrame) -> None:
     """The limit that results/coverage/ states; over seeds the same runs are no harder than others."""
-    part = reduced[reduced["law"] == coverage.HIDDEN]
+    part = reduced[reduced["law"] == intervals.HIDDEN]
     within, over = part[part["seeds"] == 1], part[part["seeds"] > 1]
     assert within["coverage"].between(0.78, 0.92).all(), within
     assert (over["coverage"] >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / over["intervals"])).all(), over
@@ -113,16 +113,16 @@ def test_what_one_autocorrelation_does_not_tell_is_known_to_be_missed(reduced: p
 def test_without_whitening_strong_autocorrelation_is_not_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: the cosine variance alone holds the drift in 85 of 100."""
     monkeypatch.setattr("gradlab.analysis.increments.correlation", lambda rest: 0.0)
-    runs = coverage.rates(coverage.autoregression(0.9), 200, 400, 1, np.random.default_rng(5))
-    assert coverage.covered(runs["low"], runs["high"], coverage.DRIFT)["coverage"] < 0.9
+    runs = intervals.rates(intervals.autoregression(0.9), 200, 400, 1, np.random.default_rng(5))
+    assert intervals.covered(runs["low"], runs["high"], intervals.DRIFT)["coverage"] < 0.9
 
 
 @pytest.mark.full
 def test_the_full_grid_covers_as_it_promises_and_is_the_one_that_is_published() -> None:
-    table = pd.DataFrame(coverage.cells(coverage.STUDIES))
-    kept = table[coverage.promised(table)]
+    table = pd.DataFrame(intervals.cells(intervals.STUDIES))
+    kept = table[intervals.promised(table)]
     assert (kept["coverage"] - 0.95).abs().max() <= 0.02
-    assert table.loc[table["law"] != coverage.HIDDEN, "coverage"].min() >= 0.93
+    assert table.loc[table["law"] != intervals.HIDDEN, "coverage"].min() >= 0.93
     published = pd.read_csv(Path(__file__).parents[2] / "results/coverage/coverage.csv", comment="#")
     np.testing.assert_allclose(published["coverage"], table["coverage"], atol=0.002)  # rounding moves an end or two
 

@@ -10,9 +10,8 @@ frame, so that the sums of ln R_ii are the same numbers. Answers are compared be
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,7 @@ def jax(name: str, H: int, question: str) -> Work:
     return lambda: j.block_until_ready(compiled()), np.asarray
 
 
-def measured(made: dict[str, timing.Rival], name: str, H: int, question: str, rounds: int) -> dict[str, Any]:
+def measured(made: dict[str, timing.Rival], question: str, H: int, name: str, rounds: int) -> dict[str, Any]:
     """Return one row."""
     found = {rival: one.take(name, H, question) for rival, one in made.items()}
     for rival, answer in found.items():
@@ -182,17 +181,6 @@ def measured(made: dict[str, timing.Rival], name: str, H: int, question: str, ro
     missed = [f"{rival} ≥ {TARGETS[question, rival][0]:.3g}" for rival in ("pytorch", "jax")
               if row[rival] < TARGETS[question, rival][0]]  # fmt: skip
     return row | {"missed": ", ".join(missed)}
-
-
-def rows(cells: list[str], sizes: list[int], questions: list[str], rounds: int, cores: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows, and print each as it comes."""
-    with timing.rivals({"gradlab": gradlab, "pytorch": pytorch, "jax": jax}, cores) as made:
-        for question in questions:
-            for H in sizes:
-                for name in cells:
-                    row = measured(made, name, H, question, rounds)
-                    print(" ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()), flush=True)
-                    yield row
 
 
 def medians(table: pd.DataFrame) -> str:
@@ -215,24 +203,12 @@ that differ by less than 100, no test for ended sequences in every step (togethe
 """
 
 
-def main() -> None:
-    """Print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=CELLS)
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), choices=SIZES)
-    parser.add_argument("--questions", nargs="+", default=list(QUESTIONS), choices=QUESTIONS)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cores", type=int, default=0, help="of every rival; all where 0")
-    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
-    say = parser.parse_args()
-    found = []
-    for row in rows(say.cells, say.sizes, say.questions, say.rounds, say.cores):
-        found.append(row)
-        table = pd.DataFrame(found)
-        heading = f"# Long range, against PyTorch and JAX\n\n{timing.header(COMMAND, say.cores)}\n\n"
-        text = f"{heading}{NOTES}\n{medians(table)}\n"
-        timing.write(say.out, "long_range", table, f"{text}\n{timing.cells(table)}")
+def page(table: pd.DataFrame, cores: int) -> str:
+    heading = f"# Long range, against PyTorch and JAX\n\n{timing.header(COMMAND, cores)}"
+    return f"{heading}\n\n{NOTES}\n{medians(table)}"
 
 
 if __name__ == "__main__":
-    main()
+    AXES = {"questions": QUESTIONS, "sizes": SIZES, "cells": CELLS}
+    RIVALS: dict[str, timing.Build] = {"gradlab": gradlab, "pytorch": pytorch, "jax": jax}
+    timing.table(__doc__, "long_range", AXES, RIVALS, measured, page)

@@ -13,13 +13,16 @@ those at the pre-activations, which the parameters' are made of. ``hook`` is gra
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+sys.path.append(str(Path(__file__).parents[1]))  # run as a script, too
+
 from benchmarks import timing
 
 import gradlab as gl
@@ -306,55 +309,30 @@ def ratios(name: str, case: Case, times: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def measured(made: dict[str, timing.Rival], name: str, case: Case, dtype: str, rounds: int) -> dict[str, Any]:
+def measured(made: dict[str, timing.Rival], dtype: str, case: Case, name: str, rounds: int) -> dict[str, Any]:
     """Return one row."""
     agree({rival: one.take(name, case, dtype) for rival, one in made.items()}, dtype)
     times = timing.in_turn(made, rounds)
     where = {"cell": name, **case._asdict(), "dtype": dtype, "ms": 1e3 * float(times["gradlab"].min())}
-    return where | ratios(name, case, times)
+    row = where | ratios(name, case, times)
+    return row | {"missed": missed(row) if dtype == "float64" else ""}
 
 
-def rows(names: list[str], cases: list[Case], dtypes: list[str], rounds: int, cores: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows, and print each as it comes."""
-    with timing.rivals(RIVALS, cores) as made:
-        for dtype in dtypes:
-            for case in cases:
-                for name in names:
-                    row = measured(made, name, case, dtype, rounds)
-                    print(" ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()), flush=True)
-                    yield row
-
-
-def least_floor(table: pd.DataFrame) -> pd.Series:
-    """Return how many times the floor a pass may take; nan where nothing is asked."""
-    asked = np.select([table.H == 32, table.H == 64, (table.H >= 128) & (table.B >= 8)], [3.0, 2.0, 1.5], np.nan)
-    return pd.Series(asked, table.index)
-
-
-def missed(row: dict[str, Any], most: float) -> str:
-    """Return which targets of a single case a row of float64 misses."""
-    if row["dtype"] != "float64":
-        return ""
+def missed(row: dict[str, Any]) -> str:
+    """Return which targets of a single case a row misses."""
+    large = row["H"] >= 128 and row["B"] >= 8
+    most = {"floor": 1.5 if large else {32: 3.0, 64: 2.0}.get(row["H"], np.inf), "bare": 1.15}
     under = [rival for rival, (least, _) in TARGETS.items() if row[rival] < least]
-    over = [key for key, limit in (("floor", most), ("bare", 1.15)) if row[key] > limit]
-    return ", ".join(under + over)
+    return ", ".join(under + [key for key, limit in most.items() if row[key] > limit])
 
 
-def markdown(table: pd.DataFrame, cores: int) -> str:
-    """Return the table with what it is in its header, the medians, and which targets are missed."""
+def page(table: pd.DataFrame, cores: int) -> str:
+    """Return what the table is, and the medians."""
     double = table[table["dtype"] == "float64"]
-    most = least_floor(table)
-    shown = table.assign(missed=[missed(row, m) for row, m in zip(table.to_dict("records"), most, strict=True)])
     medians = [f"{rival} {double[rival].median():.2f} (asked: {median:.2g})" for rival, (_, median) in TARGETS.items()]
-    where = f"{cores} of its cores for each" if cores else "all of them for each"
-    versions = timing.versions("gradlab", "numpy", "scipy", "torch", "jax")
-    clock = "Times are the processor's, to which other processes add little." if cores == 1 else ""
-    lines = f"""
-# One pass, against PyTorch, JAX and the floor
+    return f"""# One pass, against PyTorch, JAX and the floor
 
-`{COMMAND}{f" --cores {cores}" if cores else ""}` writes this. {timing.processor()}, {where};
-{versions}.
-{clock}
+{timing.header(COMMAND, cores)}
 
 *ms* is gradlab's shortest pass. *eager*, *fused* and *jax* say how many times longer these took, *floor* how many times
 longer than the floor gradlab took, *bare* than a pass without any record, *hook* how many times longer it takes with
@@ -363,31 +341,9 @@ the hook `gradients`. Rivals take turns; medians over rounds, of the floor the s
 
 What is missed, why, and what was tried: [one_pass_missed.md](one_pass_missed.md).
 
-Medians of float64: {", ".join(medians)}; bare {double["bare"].median():.2f}.
-
-{timing.cells(shown)}
-"""
-    return lines.lstrip()
-
-
-def main() -> None:
-    """Print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=CELLS)
-    parser.add_argument("--cases", nargs="+", default=[str(case) for case in CASES], help="T-B-H-D")
-    parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--cores", type=int, default=0, help="of every rival; all where 0")
-    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
-    parser.add_argument("--name", default="one_pass", help="of the files")
-    asked = parser.parse_args()
-    cases = [Case(*map(int, one.split("-"))) for one in asked.cases]
-    found = []
-    for row in rows(asked.cells, cases, asked.dtypes, asked.rounds, asked.cores):
-        found.append(row)
-        table = pd.DataFrame(found)
-        timing.write(asked.out, asked.name, table, markdown(table, asked.cores))
+Medians of float64: {", ".join(medians)}; bare {double["bare"].median():.2f}."""
 
 
 if __name__ == "__main__":
-    main()
+    AXES = {"dtypes": DTYPES, "cases": CASES, "cells": CELLS}
+    timing.table(__doc__, "one_pass", AXES, RIVALS, measured, page)

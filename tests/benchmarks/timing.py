@@ -6,12 +6,14 @@ alike, and a ratio is the median over rounds of two times taken one right after 
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,8 +27,11 @@ from gradlab.files import write_whole
 
 #: Calls of which one time is the shortest: the first finds the caches full of another rival's arrays.
 CALLS = 3
+#: What a table says the versions of.
+PACKAGES = ("gradlab", "numpy", "scipy", "torch", "jax")
 #: What makes a rival of a case: a function that does its work once, and one that reads what the work gave.
 Build = Callable[..., tuple[Callable[[], Any], Callable[[Any], Any]]]
+Row, Page = Callable[..., dict[str, Any]], Callable[[pd.DataFrame, int], str]
 
 
 class Rival:
@@ -130,11 +135,11 @@ def versions(*packages: str) -> str:
     return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
 
 
-def header(command: str, cores: int) -> str:
+def header(command: str, cores: int, packages: Sequence[str] = PACKAGES) -> str:
     """Return what a table says of how it was made."""
     where = f"{cores} of its cores for each" if cores else "all of them for each"
     clock = "\n\nTimes are the processor's, to which other processes add little." if cores == 1 else ""
-    made = versions("gradlab", "numpy", "scipy", "torch", "jax")
+    made = versions(*packages)
     return f"`{command}{f' --cores {cores}' if cores else ''}` writes this. {processor()}, {where}; {made}.{clock}"
 
 
@@ -142,6 +147,39 @@ def cells(table: pd.DataFrame) -> str:
     """Return a table as markdown, numbers to three digits."""
     rows = [[f"{one:.3g}" if isinstance(one, float) else str(one) for one in row] for row in table.to_numpy(object)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (list(table), ["---"] * len(table.columns), *rows))
+
+
+def table(
+    doc: str | None,
+    name: str,
+    axes: Mapping[str, Sequence[Any]],
+    builds: Mapping[str, Build],
+    measured: Row,
+    page: Page,
+) -> None:
+    """Be a command: measure every combination of the axes' values that are asked for, and write the table so far.
+
+    ``doc`` is what the command says of itself; ``measured`` gives a row of the rivals, the values and the rounds,
+    ``page`` what is written above the table, of it and of the cores.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    for axis, values in axes.items():
+        parser.add_argument(f"--{axis}", nargs="+", default=list(values), choices=values, type=_one_of(values))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cores", type=int, default=0, help="of every rival; all where 0")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    say, found = parser.parse_args(), []
+    with rivals(builds, say.cores) as made:
+        for which in product(*(getattr(say, axis) for axis in axes)):
+            row = measured(made, *which, say.rounds)
+            print(" ".join(f"{one:.3g}" if isinstance(one, float) else str(one) for one in row.values()), flush=True)
+            found.append(row)
+            rows = pd.DataFrame(found)
+            write(say.out, name, rows, f"{page(rows, say.cores)}\n\n{cells(rows)}")
+
+
+def _one_of(values: Sequence[Any]) -> Callable[[str], Any]:
+    return lambda said: {str(value): value for value in values}.get(said, said)
 
 
 def write(folder: Path, name: str, table: pd.DataFrame, text: str) -> None:

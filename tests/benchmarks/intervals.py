@@ -1,6 +1,6 @@
 """How often the intervals of the rate hold the truth: made-up studies whose drift is known.
 
-    python tests/benchmarks/coverage.py                # results/coverage/: 1000 studies a cell of the grid, 3 minutes
+    python tests/benchmarks/intervals.py                # results/coverage/: 1000 studies a cell of the grid, 3 minutes
 
 Every walk goes through `gradlab.analysis.rates.rate` as a run's ``ln‖δ‖`` does, burn-in and all, and every study's
 rates through `across_seeds`; nothing of the estimate is repeated here.
@@ -20,7 +20,7 @@ from scipy import signal, special
 from gradlab.analysis.rates import across_seeds, rate
 from gradlab.files import write_whole
 
-COMMAND = "python tests/benchmarks/coverage.py"
+COMMAND = "python tests/benchmarks/intervals.py"
 STUDIES, SEED = 1000, 5
 LENGTHS, SEEDS, CORRELATIONS = (50, 100, 200, 400, 1000), (3, 5, 10, 20), (0.0, 0.5, 0.9)
 DRIFT, SPREAD = -0.05, 0.3
