@@ -220,7 +220,7 @@ def survive(folder: Path, study: dict[str, Any], kills: int, seed: int, share: i
     return struck
 
 
-LONG = {"grid": {"length": [30, 60], "seeds": 40}}
+LONG = {"grid": {"length": [30, 60], "seeds": 24}}
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.full)])
