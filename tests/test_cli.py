@@ -83,8 +83,8 @@ def test_report_prints_the_tables_and_writes_nothing(command: Command, kind: str
 
 
 def test_report_of_two_writes_one_page_and_leaves_their_own_alone(command: Command) -> None:
-    run(tiny(), Path("r"), progress=False)
-    run(tiny(name="other", base={"hidden": 3}), Path("s"), progress=False)
+    run(tiny(report=ONE), Path("r"), progress=False)
+    run(tiny(name="other", base={"hidden": 3}, report=ONE), Path("s"), progress=False)
     for path in ("r/report.html", "s/report.html"):
         Path(path).write_text("mine", encoding="utf-8")
     assert command("report", "r", "s/") == (0, "r/report_with_s.html\n", "")
