@@ -34,7 +34,7 @@ class Loss:
     """A loss that reads targets at certain steps; :func:`mse` and its kin make it."""
 
     kind: str
-    targets: Array
+    targets: Array = field(repr=False)
     at: At
     per_step: StepLoss = field(repr=False)
     averaged: bool = True

@@ -9,6 +9,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: a thread more of BLAS waits for another's core
+    os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+
 import numpy as np
 import pytest
 from hypothesis import settings

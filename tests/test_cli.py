@@ -15,14 +15,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from study.tiny import assert_same_tables, run, tables, tiny
+from study.tiny import ONE, assert_same_tables, run, tables, tiny
 
 from gradlab import Study, __version__, cli, load_results
 from gradlab.study import Results
 from gradlab.study import measure as measuring
 from gradlab.study.status import describe_status
 
-TINY = tiny().spec.toml()
+TINY = tiny(report=ONE).spec.toml()
 #: Long enough to be stopped in the middle.
 LONG = {"grid": {"length": [100, 150], "scale": [1.0], "seeds": 16}, "base": {"hooks": ["gradients"]}}
 Command = Callable[..., tuple[int, str, str]]
@@ -65,7 +65,7 @@ def test_run_computes_writes_a_report_and_prints_its_path(command: Command, spec
 
 
 def test_report_writes_it_again_without_running(command: Command, spec: str) -> None:
-    run(tiny(), Path("r"), progress=False)
+    run(tiny(report=ONE), Path("r"), progress=False)
     assert command("report", "r") == (0, "r/report.html\n", "")
     assert Path("r/report.html").exists()
 
@@ -83,8 +83,8 @@ def test_report_prints_the_tables_and_writes_nothing(command: Command, kind: str
 
 
 def test_report_of_two_writes_one_page_and_leaves_their_own_alone(command: Command) -> None:
-    run(tiny(), Path("r"), progress=False)
-    run(tiny(name="other", base={"hidden": 3}), Path("s"), progress=False)
+    run(tiny(report=ONE), Path("r"), progress=False)
+    run(tiny(name="other", base={"hidden": 3}, report=ONE), Path("s"), progress=False)
     for path in ("r/report.html", "s/report.html"):
         Path(path).write_text("mine", encoding="utf-8")
     assert command("report", "r", "s/") == (0, "r/report_with_s.html\n", "")

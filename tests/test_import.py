@@ -49,6 +49,11 @@ print(sorted({"matplotlib", "seaborn", "torch", "pydantic"} & set(sys.modules)))
     assert fresh(code) == "[]"
 
 
+def test_a_worker_of_a_study_loads_no_statistics() -> None:
+    code = "import sys, gradlab.study.measure; print(sorted({'scipy.stats', 'matplotlib', 'torch'} & set(sys.modules)))"
+    assert fresh(code) == "[]"
+
+
 def test_gradients_need_neither_tables_nor_statistics() -> None:
     """Of the second in which all of gradlab is loaded, pandas and scipy.stats are the larger part."""
     code = """

@@ -96,7 +96,7 @@ def test_every_loss(loss: str, lengths: Any) -> None:
 
 @pytest.mark.parametrize("loss", ["last", "every", "labels"])
 @pytest.mark.parametrize("name", ["rnn-tanh", "lstm", "gru-before-replace"])
-@pytest.mark.parametrize("length", [7, 30])
+@pytest.mark.parametrize("length", [7, pytest.param(30, marks=pytest.mark.full)])
 def test_both_directions(name: str, loss: str, length: int) -> None:
     assert_same(both(name), losses(2)[loss], length)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from gradlab.analysis.factors import SEED, TRAINED, arranged, keys, named, places, varying
 from gradlab.analysis.numerals import estimate, numeral
@@ -181,9 +181,9 @@ def simultaneous(
     n = np.asarray(pairs, dtype=np.float64)
     freedom = np.where(n < FEWEST_PAIRS, np.nan, n - 1)
     size = np.abs(np.asarray(mean, dtype=np.float64))
-    half = stats.t.ppf(1 - (1 - level) / (2 * tests), freedom) * np.asarray(error)
+    half = special.stdtrit(freedom, 1 - (1 - level) / (2 * tests)) * np.asarray(error)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = np.minimum(tests * 2 * stats.t.sf(size / error, freedom), 1.0)
+        p = np.minimum(tests * 2 * special.stdtr(freedom, -size / error), 1.0)
     return half, np.where((size == 0) & (n >= FEWEST_PAIRS), 1.0, p)
 
 

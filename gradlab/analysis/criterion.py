@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from gradlab.analysis.factors import PLACES, SEED, arranged, combinations, ran
 from gradlab.analysis.horizons import survival
@@ -65,6 +64,8 @@ def criterion_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(runs: pd.DataFrame) -> list[float]:
+    from scipy import stats  # which every process of a study would load otherwise
+
     solved = runs["solved"].to_numpy() == 1.0
     share = stats.binomtest(int(solved.sum()), len(runs)).proportion_ci(0.95, method="exact")
     found = survival(np.where(solved, runs["steps_to_criterion"], runs["train.steps"]), solved)

@@ -34,6 +34,7 @@ class Layout(NamedTuple):
     rows : columns with one row of panels for each combination.
     x, y : columns on the axes.
     hue : column that colour, line and marker stand for; None for one line.
+    across : panels in a line where many are broken into several lines.
     """
 
     panel: str
@@ -41,6 +42,7 @@ class Layout(NamedTuple):
     x: str
     y: str
     hue: str | None = None
+    across: int = 3
 
 
 def word(level: float | str | None) -> str:
@@ -166,6 +168,8 @@ def named(key: str, value: Any) -> str:
     short = key.rpartition(".")[2]
     if pd.isna(value):
         return f"no {short}"
+    if isinstance(value, bool | np.bool_):
+        return short if value else f"no {short}"
     if key == TRAINED:
         return f"after {plain(float(value))} steps" if value else "before training"
     text = plain(float(value)) if isinstance(value, float | int | np.number) else str(value)

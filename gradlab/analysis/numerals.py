@@ -8,6 +8,8 @@ import math
 UNKNOWN = "—"
 #: Digits beyond these say nothing in nats per step, however narrow the interval is.
 MOST_DECIMALS = 6
+#: An interval that is narrower than this share of its value is made of rounding.
+ROUNDING = 1e-12
 #: An interval is uneven whose upper side is more than so many times its lower one.
 UNEVEN = 1.5
 
@@ -64,6 +66,8 @@ def factor(nats: float) -> str:
 
 def _supported(value: float, low: float, high: float) -> int:
     half = (high - low) / 2
+    if half < ROUNDING * abs(value):
+        return _decimals(value, 3)
     if high - value > UNEVEN * (value - low) > 0:
         half = min(value - low, low) if low > 0 else value - low
     return _decimals(half, 2) if half > 0 and math.isfinite(half) else _decimals(value, 3)

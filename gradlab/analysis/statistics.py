@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from gradlab.analysis.rates import across_seeds
 
@@ -65,7 +65,7 @@ def median(rows: pd.DataFrame) -> Estimate:
     """
     values = np.sort(rows["value"].to_numpy(float))
     n = len(values)
-    k = int(np.searchsorted(stats.binom.cdf(np.arange(n), n, 0.5), (1 - LEVEL) / 2, side="right"))
+    k = int(np.searchsorted(special.bdtr(np.arange(n), n, 0.5), (1 - LEVEL) / 2, side="right"))
     low, high = (values[k - 1], values[n - k]) if k else (np.nan, np.nan)
     return Estimate(_middle(values), float(low), float(high), n)
 
@@ -75,7 +75,7 @@ def share(rows: pd.DataFrame) -> Estimate:
     ones, n = int(rows["value"].sum()), len(rows)
     if not n:
         return Estimate(np.nan, np.nan, np.nan, 0)
-    p, z2 = ones / n, float(stats.norm.ppf((1 + LEVEL) / 2)) ** 2
+    p, z2 = ones / n, float(special.ndtri((1 + LEVEL) / 2)) ** 2
     middle, half = (p + z2 / (2 * n)), np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
     low, high = (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
     return Estimate(p, float(low) if ones else 0.0, float(high) if ones < n else 1.0, n)
@@ -97,6 +97,8 @@ def difference(rows: pd.DataFrame) -> Estimate:
 
 def slope(rows: pd.DataFrame) -> Estimate:
     """Return the mean over the seeds of each one's least-squares slope of ``value`` on ``other``."""
+    from scipy import stats  # which every process of a study would load otherwise
+
     return _within_seeds(rows, lambda x, y: float(stats.linregress(x, y).slope))
 
 
@@ -127,6 +129,8 @@ def _within_seeds(rows: pd.DataFrame, of: Callable[[Array, Array], float]) -> Es
 
 
 def _rank_correlation(x: Array, y: Array) -> float:
+    from scipy import stats
+
     return float(stats.spearmanr(x, y).statistic) if len(np.unique(y)) > 1 else np.nan
 
 

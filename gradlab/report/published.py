@@ -22,7 +22,7 @@ table under its number.
 #: The sections, by what a row's number is.
 SECTIONS = {
     "published": "Published numbers",
-    "derived": "Numbers derived for gradlab, and checked by other means",
+    "derived": "Derived or expected for gradlab, and not published",
     "exact": "Exact ground truths",
 }
 
@@ -77,8 +77,11 @@ def _measured(row: Mapping[Any, Any]) -> str:
 
 
 def _number(value: float, row: Mapping[Any, Any]) -> str:
+    """Return a number; where only its size or its side counts, with the digits that tell it from the published one."""
     small = row["published"] == 0 or row["tolerance"].startswith(("above", "below"))
-    return f"{value:.{2 if small and value != row['published'] else 12}g}".replace("-", "−")
+    digits = range(2 if small and value != row["published"] else 12, 13)
+    text = next((t for t in (f"{value:.{d}g}" for d in digits) if float(t) != row["published"]), f"{value:.12g}")
+    return text.replace("-", "−")
 
 
 def _sources(studies: list[Said]) -> list[str]:

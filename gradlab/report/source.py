@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 
 from gradlab.analysis import findings, tables
-from gradlab.analysis.factors import longest, seeds_told, varying
+from gradlab.analysis.factors import given, longest, seeds_told, varying
 from gradlab.analysis.verdict import study_verdict
 from gradlab.report import origin, settings
 from gradlab.report.lost import left_out, lost
 from gradlab.report.pictures import Shown
 from gradlab.tasks.registry import absent
+
+#: Keys of a training that change a gradient between where it is measured and where it is used.
+CLIPPING = ("train.clip_norm", "train.clip_value")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def told(source: Source, shown: list[Shown]) -> dict[str, Any]:
         "name": source.study["name"],
         "question": source.study.get("question", ""),
         "has_rates": has_rates,
+        "clipped": any(given(runs[key]).any() for key in CLIPPING if key in runs),
         "verdict": study_verdict(runs) if has_rates else None,
         "findings": findings.study_findings(runs) if has_rates else [],
         "at_length": f"at length {longest(runs)['length'].max():g}" if "length" in varying(runs) else "",

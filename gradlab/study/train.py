@@ -23,8 +23,8 @@ TRAIN: dict[str, Option] = {
     "measure_at": Option(list, None, minimum=0, optional=True, meaning="training steps measured; by default 0, steps"),
     "optimiser": Option(str, "adam", choices=tuple(OPTIMISERS), meaning="the optimiser"),
     "learning_rate": Option(float, None, minimum=0, optional=True, meaning="by default the optimiser's own"),
-    "clip_norm": Option(float, None, optional=True, meaning="limit of the gradient's norm"),
-    "clip_value": Option(float, None, optional=True, meaning="limit of each of its components"),
+    "clip_norm": Option(float, None, optional=True, meaning="limit of the gradient's norm; by default none"),
+    "clip_value": Option(float, None, optional=True, meaning="limit of each of its components; by default none"),
     "schedule": Option(str, "constant", choices=KINDS, meaning="the learning rate's factor over the steps"),
     "until": Option(str, None, choices=OF, optional=True, meaning="what ends training: the criterion of success"),
 }
@@ -147,16 +147,24 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
 def refuse_training(values: Mapping[str, Any]) -> None:
     """Raise where a cell of one unit cannot be trained so, before anything runs."""
     plain = {key: value for key, value in values.items() if key.startswith(("train.", "task."))}
+    task = _task(tuple((key, value) for key, value in plain.items() if key.startswith("task.")))
     try:
-        _tried(values["cell"], min(values["length"], SHORT), tuple(plain.items()))
+        _tried(values["cell"], min(values["length"], SHORT), task, tuple(plain.items()))
     except InputError as error:
         raise SpecError(f"train: {error}") from None
 
 
 @cache
-def _tried(cell: str, length: int, keys: tuple[tuple[str, Any], ...]) -> None:
-    options = {key.partition(".")[2]: value for key, value in keys if key.startswith("task.")}
+def _task(keys: tuple[tuple[str, Any], ...]) -> Task:
+    """Return a task that has its sizes: the data that it needs are there."""
+    options = {key.partition(".")[2]: value for key, value in keys}
     task = TASKS[options.pop("name")](**options)
+    _ = task.input_size, task.output_size
+    return task
+
+
+@cache
+def _tried(cell: str, length: int, task: Task, keys: tuple[tuple[str, Any], ...]) -> None:
     readout = Readout.init(1, task.output_size, activation=task.readout, rng=0)
     model = Network([CELLS[cell].init(task.input_size, 1, rng=0)], readout=readout)
     training({**dict(keys), "length": length, "batch": 1, "at": "last"}, model, task, seed=0)

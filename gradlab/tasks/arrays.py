@@ -20,7 +20,7 @@ from gradlab.tasks.places import places
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Arrays(Held):
     """Inputs and targets of examples, the first three quarters of which are ``train``, the rest ``test``."""
 
@@ -45,6 +45,9 @@ class _Arrays(Held):
         """The last quarter of the data."""
         return self._only(slice(self._trained, None))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(x {self.x.shape}, y {self.y.shape}, output_size={self.output_size})"
+
     def checksum(self) -> str:
         """Return the checksum of the arrays."""
         return checksum(self.x, self.y)
@@ -58,7 +61,7 @@ class _Arrays(Held):
         """Return the task of some of the examples."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sequences(_Arrays):
     """N sequences of T steps, of which a batch is drawn without replacement.
 
@@ -103,7 +106,7 @@ class Sequences(_Arrays):
         return type(self)(self.x[:, part], self._of(part), self.output_size)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Windows(_Arrays):
     """Stretches of ``length`` rows of one series, their starts uniform over all that fit, drawn with replacement.
 

@@ -53,7 +53,8 @@ def make_frames(
         if status == "done":
             steps.append(_steps(run, keys))
     order = ["id", "study", *grid, "seed", *base, *list(RUNS)[2:]]
-    every = pd.concat(steps, ignore_index=True) if steps else pd.DataFrame(columns=list(STEPS))
+    columns = {name: np.concatenate([one[name] for one in steps]) if steps else [] for name in STEPS}
+    every = pd.DataFrame(columns, dtype=None if steps else object)
     return pd.DataFrame(runs)[list(dict.fromkeys(order))], every
 
 
@@ -137,11 +138,16 @@ def _run(keys: Mapping[str, Any], status: str, name: str) -> dict[str, Any]:
     return measured | dict(keys)
 
 
-def _steps(run: Mapping[str, Any], keys: Mapping[str, Any]) -> pd.DataFrame:
+def _steps(run: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
     length = keys["length"]
     rng = np.random.default_rng([keys["seed"], 11])
     walk = np.r_[0.3, -0.7 + np.cumsum(rng.normal(run["rate"], 0.3, length))]
-    table = pd.DataFrame({"lag": np.arange(length + 1), "mean_log": walk})
-    table = table.assign(id=run["id"], layer=0, direction="forward", quantity="last_adjoint", t=length - table["lag"])
-    table = table.assign(q05=walk - 1, q50=walk, q95=walk + 1, zeros=0)
-    return pd.concat([table, table.assign(quantity="dL/dh")])[list(STEPS)]
+    lag = np.arange(length + 1)
+    one = {"t": length - lag, "lag": lag, "mean_log": walk, "q05": walk - 1, "q50": walk, "q95": walk + 1}
+    rows = 2 * len(lag)
+    same = {"id": run["id"], "layer": 0, "direction": "forward", "zeros": 0}
+    return {
+        **{name: np.tile(values, 2) for name, values in one.items()},
+        **{name: np.full(rows, value, object if isinstance(value, str) else None) for name, value in same.items()},
+        "quantity": np.repeat(np.array(["last_adjoint", "dL/dh"], object), len(lag)),
+    }

@@ -10,6 +10,7 @@ from scipy import stats
 
 from gradlab.analysis import figures
 from gradlab.analysis.criterion import criterion_table, has_criterion
+from gradlab.analysis.figures.look import DODGE
 from gradlab.errors import InputError
 from gradlab.report.page import made_tables
 from gradlab.report.printed import printed
@@ -113,3 +114,15 @@ def test_the_figure_runs_over_the_length_where_nothing_else_varies() -> None:
     table, layout = figures.FIGURES["criterion"].table({"runs": runs})
     assert (layout.x, layout.panel) == ("length", "")
     assert table[table["column"] == "steps_to_criterion"]["value"].tolist() == [30.0, 60.0]
+
+
+def test_markers_stand_around_their_value_beside_those_that_share_it() -> None:
+    """Of four settings two have each scale: no marker lies further off for those that lie elsewhere."""
+    grid = {"cell": ["rnn"], "scale": [0.7, 0.95], "init.recurrent": ["gaussian", "sparse"], "init.bias": ["a", "b"]}
+    runs, _ = in_training(*make_frames(grid, seeds=2))
+    runs = runs[(runs["scale"] == 0.7) == (runs["init.recurrent"] == "gaussian")]
+    runs.insert(runs.columns.get_loc("study") + 1, "train.steps", 100)
+    figure = figures.draw("criterion", {"runs": runs.assign(solved=1.0, steps_to_criterion=50.0)})
+    for ax in figure.axes:
+        at = np.array([float(bars.lines[0].get_xdata()[0]) for bars in ax.containers])
+        np.testing.assert_allclose(at, np.repeat([0.7, 0.95], 2) + DODGE * 0.25 * np.tile([-0.5, 0.5], 2))

@@ -77,6 +77,8 @@ def test_names_keep_the_order_of_the_plan() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
+        ("task.kick", True, "kick"),
+        ("task.kick", np.False_, "no kick"),
         ("cell", "lstm", "lstm"),
         ("scale", 1.0, "scale 1"),
         ("init.forget_bias", -2.0, "forget_bias −2"),

@@ -15,21 +15,35 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from gradlab.analysis import figures, tables
+from gradlab.analysis.figures import look
 from gradlab.errors import InputError
 
 GRID = {"cell": ["rnn", "lstm"], "length": [10, 20, 40], "scale": [0.5, 1.0, 1.5, 2.0]}
 FRAMES = make_frames(GRID, seeds=3)
 STUDY = with_long_range(*FRAMES)
+MADE = STUDY, trained(*FRAMES)
 LOST = {("rnn", 40, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
 IMAGES = {"cell": ["rnn", "lstm"], "task.order": ["rows", "pixels"], "scale": [0.5, 1.5]}
 
 
-def tables_of(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return trained(runs, steps) if name in ("training", "criterion") else with_long_range(runs, steps)
+Tables = dict[str, pd.DataFrame]
+
+
+def both(runs: pd.DataFrame, steps: pd.DataFrame) -> tuple[Tables, Tables]:
+    """Return the tables that a figure may ask for: with what all hooks measure, and of a training."""
+    return with_long_range(runs, steps), trained(runs, steps)
+
+
+def made_for(name: str, made: tuple[Tables, Tables]) -> Tables:
+    return made[name in ("training", "criterion")]
+
+
+def of(name: str, made: tuple[Tables, Tables]) -> Figure:
+    return figures.draw(name, made_for(name, made))
 
 
 def draw(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
-    return figures.draw(name, tables_of(name, runs, steps))
+    return of(name, both(runs, steps))
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -52,9 +66,15 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for found in figure.legends for text in found.get_texts()]
 
 
+@pytest.mark.parametrize("name", sorted(set(figures.FIGURES) - {"phase", "criterion"}))
+def test_a_figure_without_the_length_says_which_it_shows(name: str) -> None:
+    """Phase and criterion have it as an axis or as lines."""
+    assert "for the longest sequences" in figures.FIGURES[name].shows
+
+
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_every_figure_fits_a_journal_and_is_small(name: str) -> None:
-    figure = draw(name, *FRAMES)
+    figure = of(name, MADE)
     assert figure.get_size_inches()[0] in (figures.SINGLE, figures.DOUBLE)
     assert figure.get_size_inches()[1] < 9
     assert len(figures.svg(figure)) < 200_000
@@ -62,18 +82,20 @@ def test_every_figure_fits_a_journal_and_is_small(name: str) -> None:
         assert ax.xaxis.label.get_fontsize() >= 6
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
-@pytest.mark.parametrize("kind", ["svg", "png"])
-def test_drawn_again_the_bytes_are_the_same(name: str, kind: str) -> None:
-    small = make_frames({"cell": ["lstm", "gru"], "length": [10, 20], "scale": [0.5, 2.0]}, seeds=2)
-    first, again = (getattr(figures, kind)(draw(name, *small)) for _ in range(2))
+@pytest.fixture(scope="module")
+def small() -> tuple[Tables, Tables]:
+    return both(*make_frames({"cell": ["lstm", "gru"], "length": [10, 20], "scale": [0.5, 2.0]}, seeds=2))
+
+
+@pytest.mark.parametrize(("name", "kind"), [*((name, "svg") for name in figures.FIGURES), ("decay", "png")])
+def test_drawn_again_the_bytes_are_the_same(name: str, kind: str, small: tuple[Tables, Tables]) -> None:
+    first, again = (getattr(figures, kind)(of(name, small)) for _ in range(2))
     assert first == again
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
-@pytest.mark.parametrize(
-    ("grid", "seeds"),
-    [
+@pytest.fixture(
+    scope="module",
+    params=[
         (IMAGES, 2),
         ({"cell": ["rnn"], "length": [10], "scale": [0.5, 1.5]}, 1),
         ({"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5]}, 2),
@@ -81,19 +103,26 @@ def test_drawn_again_the_bytes_are_the_same(name: str, kind: str) -> None:
         (IMAGES | {"hidden": [8, 16]}, 1),
     ],
 )
-def test_every_figure_of_every_kind_of_study(name: str, grid: dict[str, list[Any]], seeds: int) -> None:
-    runs, steps = make_frames(grid, seeds=seeds)
+def sort(request: pytest.FixtureRequest) -> tuple[dict[str, list[Any]], int, tuple[Tables, Tables]]:
+    """Return a sort of study: its grid, its seeds and its tables."""
+    grid, seeds = request.param
+    return grid, seeds, both(*make_frames(grid, seeds=seeds))
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_figure_of_every_kind_of_study(name: str, sort: tuple[Any, int, tuple[Tables, Tables]]) -> None:
+    grid, seeds, made = sort
     if name == "phase" and "scale" in grid and len(grid["scale"]) == 1:
         with pytest.raises(InputError, match="no plane to draw"):
-            draw(name, runs, steps)
+            of(name, made)
     elif name == "comparison" and seeds == 1:
         with pytest.raises(tables.NotRecorded, match="one setting or one seed"):
-            draw(name, runs, steps)
+            of(name, made)
     elif name == "paths" and grid["cell"] == ["rnn"]:
         with pytest.raises(tables.NotRecorded, match=r'hooks = \["paths"\] records them, of cells with gates'):
-            draw(name, runs, steps)
+            of(name, made)
     else:
-        figures.svg(draw(name, runs, steps))
+        of(name, made).draw_without_rendering()
 
 
 def test_every_figure_where_one_cell_lacks_the_key() -> None:
@@ -352,7 +381,7 @@ def test_horizon_stands_beside_the_lag_that_the_task_needs() -> None:
     for cell, bars, shift in zip(["rnn", "lstm"], ax.containers, [-1, 1], strict=True):
         part = table[table["cell"] == cell]
         np.testing.assert_allclose(np.asarray(bars.lines[0].get_ydata(), float), part["horizon_1pct"])
-        moved = part["scale"] + shift * figures.horizon.DODGE / 4
+        moved = part["scale"] + shift * look.DODGE / 4
         np.testing.assert_allclose(np.asarray(bars.lines[0].get_xdata(), float), moved)
     beyond = [found for found in ax.lines if found.get_label() == figures.horizon.BEYOND]
     assert [(found.get_marker(), found.get_markerfacecolor()) for found in beyond] == [("^", "white")]
@@ -381,7 +410,7 @@ def test_a_panel_of_horizons_beyond_every_sequence_is_not_hatched() -> None:
     runs, steps = FRAMES
     kept = runs.assign(horizon_1pct=float("inf"), censored=1.0)
     (ax,) = panels(draw("horizon", kept, steps))
-    assert figures.horizon.tabulate(tables_of("horizon", kept, steps))[0]["horizon_1pct"].isna().all()
+    assert figures.horizon.tabulate(with_long_range(kept, steps))[0]["horizon_1pct"].isna().all()
     assert ax.patch.get_hatch() is None
     assert "beyond T" in legend(ax.figure)
 
@@ -428,8 +457,22 @@ def test_a_single_line_needs_no_key() -> None:
 def test_one_panel_into_the_users_own_axes() -> None:
     for name in figures.FIGURES:
         ax = Figure().subplots()
-        table, layout = figures.FIGURES[name].table(tables_of(name, *FRAMES))
+        table, layout = figures.FIGURES[name].table(made_for(name, MADE))
         part = table[table[layout.panel] == table[layout.panel].iloc[0]] if layout.panel else table
         assert figures.FIGURES[name].draw(part, layout, ax=ax) is ax
         own = figures.FIGURES[name].draw(part, layout)
         assert own is not ax
+
+
+def test_the_steps_of_a_training_stand_in_one_line() -> None:
+    """Before and after: four panels a line, where three would part them."""
+    one = with_long_range(*make_frames({"cell": ["rnn", "lstm", "gru"], "scale": [0.5, 1.0]}, seeds=2))
+    both = {name: pd.concat([one[name].assign(step=step) for step in (0, 100)]) for name in ("runs", "steps")}
+    figure = figures.draw("gates", {**one, **{name: table.reset_index(drop=True) for name, table in both.items()}})
+    lines: dict[int, list[str]] = {}
+    for ax in panels(figure):
+        if ax.get_title():
+            lines.setdefault(ax.get_subplotspec().rowspan.start, []).append(ax.get_title().replace("\n", " "))
+    settings = [[title.partition(", scale")[0] + title.split(",")[1] for title in line] for line in lines.values()]
+    assert [len(line) for line in settings] == [4, 4, 4]
+    assert all(line[0] == line[1] and line[2] == line[3] for line in settings)

@@ -28,6 +28,11 @@ def test_estimate(value: float, low: float, high: float, text: str) -> None:
     assert estimate(value, low, high) == text
 
 
+@pytest.mark.parametrize("width", [0.0, 4e-16, 1e-14])
+def test_an_interval_of_rounding_alone_lends_no_digits(width: float) -> None:
+    assert estimate(-3.489608, -3.489608 - width, -3.489608 + width) == "−3.49 [−3.49, −3.49]"
+
+
 def test_plus_minus() -> None:
     assert plus_minus(-0.412, -0.431, -0.393) == "−0.412 ± 0.019"
     assert plus_minus(-0.412, NAN, NAN) == "−0.412"

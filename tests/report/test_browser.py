@@ -38,7 +38,7 @@ def source(*, seeds: int = 3, evil: str = "", name: str = "made_up", **grid: lis
     runs = runs.assign(error=runs["error"] + evil, traceback=runs["traceback"].where(~lost, f"Traceback {evil}"))
     runs = runs.assign(**{"task.name": f"sum{evil}"})
     provenance = {"argv": ["gradlab", "run", f"x{evil}.toml"], "versions": {"gradlab": f"0.1.0{evil}"}}
-    study = {"name": name + evil, "question": f"When?{evil}"}
+    study = {"name": name + evil, "question": f"When?{evil}", "report": {"figures": ["rates"] if evil else DRAWN}}
     return Source(frames(runs, steps), study, provenance, f"name = 'made_up'{evil}", f"made_up{evil}")
 
 

@@ -23,6 +23,7 @@ GRID = {"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5, 1.0, 2.0]}
 LOST = {("rnn", 20, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
 DRAWN = ("decay", "phase", "rates", "horizon", "comparison")
 STUDY = {"name": "made_up", "question": "When does it stop vanishing?"}
+ONE = {"figures": ["rates"]}  # where no picture is asked after
 PROVENANCE = {
     "started": "2024-01-01T00:00:00+00:00",
     "ended": None,
@@ -78,6 +79,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def read(folder: Path) -> Read:
     return Read((folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("limit", "said"), [(1.0, True), ("none", False), (np.nan, False)])
+def test_clipping_is_said_where_norms_are_shown(tmp_path: Path, limit: Any, said: bool) -> None:
+    runs, steps = make_frames({"cell": ["rnn"], "scale": [0.5, 1.0]}, seeds=2)
+    runs.insert(runs.columns.get_loc("study") + 1, "train.clip_norm", limit)
+    written(tmp_path, runs, steps)
+    assert ("norm, before clipping, nats per step" in Read((tmp_path / "report.html").read_text("utf-8")).text) == said
 
 
 def test_files(folder: Path) -> None:
@@ -205,7 +214,7 @@ def test_lost_runs_stand_with_their_reasons(read: Read) -> None:
 
 def test_quoted_text_is_escaped(tmp_path: Path) -> None:
     runs, steps = make_frames(GRID, seeds=1, lost=LOST)
-    found = written(tmp_path, runs, steps, name="<i>x</i>", question='<script>alert("&")</script>')
+    found = written(tmp_path, runs, steps, name="<i>x</i>", question='<script>alert("&")</script>', report=ONE)
     assert '<script>alert("&")</script>' in found.text
     assert "<i>x</i>" in found.text
     assert [tag for tag, _ in found.tags].count("script") == 1
@@ -247,7 +256,7 @@ def test_what_an_earlier_report_drew_is_taken_away(tmp_path: Path) -> None:
     ],
 )
 def test_small_studies(tmp_path: Path, grid: dict[str, list[Any]], seeds: int, expected: str) -> None:
-    assert expected in written(tmp_path, *make_frames(grid, seeds=seeds)).text
+    assert expected in written(tmp_path, *make_frames(grid, seeds=seeds), report=ONE).text
 
 
 def test_a_figure_that_cannot_be_drawn_says_why(tmp_path: Path) -> None:
@@ -259,14 +268,14 @@ def test_a_figure_that_cannot_be_drawn_says_why(tmp_path: Path) -> None:
 def test_a_study_of_which_nothing_is_left(tmp_path: Path, status: str) -> None:
     lost = {(cell, 10, scale): status for cell in ("rnn", "lstm") for scale in (0.5, 1.0)}
     runs, steps = make_frames({"cell": ["rnn", "lstm"], "length": [10], "scale": [0.5, 1.0]}, seeds=1, lost=lost)
-    found = written(tmp_path, runs, steps)
+    found = written(tmp_path, runs, steps, report={"figures": ["decay"]})
     assert "no run has a rate (2 runs " + status in found.text
     assert "decay is not drawn" in found.text
 
 
 def test_rates_that_are_not_known(tmp_path: Path) -> None:
     runs, steps = make_frames(GRID, seeds=2)
-    assert "no run has a rate" in written(tmp_path, runs.assign(rate=np.nan), steps).text
+    assert "no run has a rate" in written(tmp_path, runs.assign(rate=np.nan), steps, report=ONE).text
 
 
 def test_nothing_has_run_yet(tmp_path: Path) -> None:
@@ -300,7 +309,7 @@ def test_the_main_study_stays_small(tmp_path: Path) -> None:
 def test_a_verdict_is_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     found = SimpleNamespace(word="VANISHING", finding="it is gone", evidence="the rate says so", suggestion=text)
     monkeypatch.setattr(source, "study_verdict", lambda runs: found)
-    words = written(tmp_path, *make_frames(GRID, seeds=2)).text
+    words = written(tmp_path, *make_frames(GRID, seeds=2), report=ONE).text
     assert "VANISHING it is gone because the rate says so " + ("try " + text if text else "") in words
     assert ("try " in words) == bool(text)
     assert "Verdict." in words

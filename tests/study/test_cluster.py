@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import oracle
-from study.tiny import assert_same_tables, measure_unless_seed_1, run, tiny
+from study.tiny import ONE, assert_same_tables, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import InputError, RunError
 from gradlab.study import Results, Study, cluster, load_results
@@ -158,7 +158,7 @@ def gradlab(*words: str) -> subprocess.Popen[str]:
 
 
 def test_on_the_command_line_it_says_no_word_of_dask_and_leaves_no_file() -> None:
-    Path("study.toml").write_text(TINY.spec.toml(), encoding="utf-8")
+    Path("study.toml").write_text(tiny(report=ONE).spec.toml(), encoding="utf-8")
     process = gradlab("--dask", "local", "--workers", "2")
     out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (0, "r/report.html\n")

@@ -15,6 +15,7 @@ from study.tiny import tiny
 from gradlab import cli, selfcheck
 from gradlab.cells import LSTM
 from gradlab.errors import InputError, StoreError
+from gradlab.report.published import _number
 from gradlab.study import collection
 from gradlab.truths import TRUTHS, Truth
 
@@ -66,6 +67,11 @@ def without_runs(results: Path) -> Path:
     return results / "tiny" / "tables" / "published.csv"
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.9999996, "0.9999996"), (0.31, "0.31"), (1.0, "1"), (0.97003, "0.97")])
+def test_a_number_that_is_bounded_is_told_apart_from_its_bound(value: float, text: str) -> None:
+    assert _number(value, {"published": 1.0, "tolerance": "below 1"}) == text
+
+
 def test_from_runs_and_from_the_tables_kept_it_is_the_same(results: Path) -> None:
     (of_runs,) = collection.collect()
     path = without_runs(results)
@@ -93,7 +99,7 @@ def test_the_document(results: Path) -> None:
     assert "by algebra" not in published
     assert "| by algebra | somebody 1999 | tiny |" in exact
     assert "∂h_T/∂h_0 = w^T" in exact
-    assert "λ₁ of x_t = W tanh x_(t−1)" in published.partition("## Numbers derived")[2]
+    assert "λ₁ of x_t = W tanh x_(t−1)" in published.partition("## Derived or expected")[2]
     assert "1. far off: ± 10 %, because: finite size. **not reproduced**: nobody is this small.\n" in text
     assert "**not comparable**: not run at this size; the study's --full has it." in text
     assert text.endswith("\n")

@@ -236,7 +236,7 @@ def assert_read_back_the_same(path: Path, full: bool) -> None:
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
-@settings(max_examples=200, suppress_health_check=CALM)
+@settings(max_examples=100, suppress_health_check=CALM)
 @given(content=DOCUMENTS, full=st.booleans())
 def test_any_document_is_a_study_or_one_line(path: Path, content: bytes, full: bool) -> None:
     judge(path, content, full)

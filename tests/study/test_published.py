@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from study.tiny import run, tiny
+from study.tiny import ONE, run, tiny
 
 from gradlab.errors import SpecError
 from gradlab.study import Spec
@@ -100,7 +100,7 @@ def test_every_kind_of_entry_is_read_back_and_measured(changes: dict[str, Any], 
 
 def test_what_only_full_runs_is_said_not_to_be_run(tmp_path: Path) -> None:
     where = {"cell": "rnn", "length": 40, "scale": 1.5}
-    one = tiny(published=[ENTRY | {"where": where}], full={"length": [9, 40]})
+    one = tiny(published=[ENTRY | {"where": where}], full={"length": [9, 40]}, report=ONE)
     text = run(one, tmp_path / "r", progress=False).tables("markdown")
     assert "| not comparable | not run at this size; the study's --full has it |" in text
 
@@ -110,7 +110,7 @@ def test_it_defines_no_rows() -> None:
 
 
 def test_the_report_puts_it_beside_what_was_measured(tmp_path: Path) -> None:
-    results = study().run(tmp_path / "r", workers=0, progress=False)
+    results = tiny(published=[ENTRY], report=ONE).run(tmp_path / "r", workers=0, progress=False)
     page = (results.folder / "report.html").read_text(encoding="utf-8")
     assert "Beside published numbers" in page
     table = pd.read_csv(results.folder / "tables" / "published.csv")
@@ -122,5 +122,5 @@ def test_the_report_puts_it_beside_what_was_measured(tmp_path: Path) -> None:
     assert text.splitlines()[0].startswith("By the 95 % interval of what was measured: reproduced: the whole")
     assert text.splitlines()[2].startswith(header)
     assert "numerics" in table["made_with"][0]
-    plain = tiny().run(tmp_path / "r", workers=0, progress=False)
+    plain = tiny(report=ONE).run(tmp_path / "r", workers=0, progress=False)
     assert not (plain.folder / "tables" / "published.csv").exists()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from study.tiny import TABLES, assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
+from study.tiny import ONE, TABLES, assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import InputError, RunError, SpecError, StoreError
 from gradlab.study import Results, Study, load_results
@@ -299,7 +299,7 @@ def test_on_a_terminal_a_bar_counts_what_earlier_runs_did_too(reference: Results
     import pty
 
     reference.save(tmp_path / "r")
-    (tmp_path / "tiny.toml").write_text(tiny(grid={"seeds": 3}).spec.toml(), encoding="utf-8")
+    (tmp_path / "tiny.toml").write_text(tiny(grid={"seeds": 3}, report=ONE).spec.toml(), encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "120"}
     words = [sys.executable, "-m", "gradlab", "run", "tiny.toml", "--out", "r", "--workers", "0"]
     master, terminal = pty.openpty()
@@ -333,7 +333,7 @@ def test_durations_are_short() -> None:
 def test_a_very_large_study_keeps_logarithmically_spaced_lags_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = tiny(grid={"cell": ["rnn"], "length": [300], "scale": [0.9]})
+    study = tiny(grid={"cell": ["rnn"], "length": [300], "scale": [0.9]}, report=ONE)
     whole = run(study, tmp_path / "whole").frame("steps")
     assert "logarithmically" not in capsys.readouterr().err
     monkeypatch.setattr(planning, "MANY_STEPS", 599)

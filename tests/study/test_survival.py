@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from study.tiny import assert_same_tables, run, tiny
+from study.tiny import ONE, assert_same_tables, run, tiny
 
 from gradlab.errors import RunError
 from gradlab.study import Results, Study, load_results, parts
@@ -89,7 +89,7 @@ def stored_ids(folder: Path) -> list[str]:
     return sorted(pd.concat([pd.read_parquet(p, columns=["id"]) for p in (folder / "parts" / "runs").iterdir()])["id"])
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.full), 5])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.full), 11])
 def test_killed_at_every_write_and_between_any_two(
     quick: None, reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
@@ -139,7 +139,7 @@ def test_a_real_disk_that_fills(tmp_path: Path) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        (tmp_path / "tiny.toml").write_text(tiny(grid={"seeds": 20}).spec.toml(), encoding="utf-8")
+        (tmp_path / "tiny.toml").write_text(tiny(grid={"seeds": 20}, report=ONE).spec.toml(), encoding="utf-8")
         done = command(tmp_path, "run", "tiny.toml", "--out", "disk/r", "--workers", "0")
         assert done.returncode == 1
         said = done.stderr.splitlines()[-1]
@@ -220,15 +220,15 @@ def survive(folder: Path, study: dict[str, Any], kills: int, seed: int, share: i
     return struck
 
 
-LONG = {"grid": {"length": [30, 60], "seeds": 40}}
+LONG = {"grid": {"length": [30, 60], "seeds": 24}}
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.full)])
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.full)])
 def test_sigkills_at_any_time(tmp_path: Path, kills: int) -> None:
-    study = LONG if kills == 5 else {"grid": {"length": [30, 60], "seeds": 160}}
+    study = LONG if kills == 3 else {"grid": {"length": [30, 60], "seeds": 160}}
     groups = len(tiny(**study).plan.groups())
     assert survive(tmp_path / "x", study, kills, seed=kills, share=groups // (2 * kills)) == kills
     folder = tmp_path / "x" / "r"
     results = run(tiny(**study), folder, 2)
     assert stored_ids(folder) == sorted(c.id for c in results.plan.configurations)
-    assert_same_tables(results, run(tiny(**study), tmp_path / "whole", 2))
+    assert_same_tables(results, run(tiny(**study), tmp_path / "whole"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -12,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from study.tiny import assert_same_tables, run, tiny
+from study.tiny import ONE, assert_same_tables, run, tiny
 
 import gradlab as gl
-from gradlab.errors import SpecError
+from gradlab.errors import InputError, SpecError
 from gradlab.study import Results, Study, load_results
 from gradlab.study.measure import DATA, TESTED, TRAIN, data, network, task_of
 from gradlab.study.plan import GROUP, TRAINED
@@ -70,6 +71,12 @@ def test_a_slip_is_one_line_that_names_the_key(train: dict[str, Any], complaint:
     with pytest.raises(SpecError, match=complaint) as error:
         trained(train=train).plan  # noqa: B018
     assert "\n" not in str(error.value)
+
+
+def test_a_slip_in_the_task_is_not_said_to_be_one_of_training() -> None:
+    lake = str(Path(__file__).parents[1] / "tasks" / "lake.csv")
+    with pytest.raises(InputError, match=f'^{re.escape(lake)}: unknown column "levl"; did you mean "level"'):
+        trained(task={"name": "file", "path": lake, "target": "levl"}).plan()
 
 
 def test_omega_is_of_rnns_alone() -> None:
@@ -326,9 +333,8 @@ def test_before_anything_has_run_the_columns_are_there(tmp_path: Path) -> None:
 
 
 def test_the_report_says_how_many_are_solved_and_the_verdict_says_when(tmp_path: Path) -> None:
-    study = trained(
-        grid={"length": [6, 9]}, train={"steps": 200, "until": "loss", "threshold": 0.3, "measure_at": None}
-    )
+    train = {"steps": 200, "until": "loss", "threshold": 0.3, "measure_at": None}
+    study = trained(grid={"length": [6, 9]}, train=train, report={"figures": ["criterion"]})
     results = run(study, tmp_path / "r")
     page = results.report()
     assert (page.parent / "tables" / "criterion.csv").is_file()
@@ -340,7 +346,7 @@ def test_the_report_says_how_many_are_solved_and_the_verdict_says_when(tmp_path:
 def test_a_published_number_says_after_how_many_steps(tmp_path: Path) -> None:
     entry = {"claim": "c", "source": "s", "column": "loss", "value": 0.0, "bound": "above", "reason": "r"}
     where = {"cell": "rnn", "step": 12}
-    results = run(trained(published=[{**entry, "where": where}]), tmp_path / "r")
+    results = run(trained(published=[{**entry, "where": where}], report=ONE), tmp_path / "r")
     results.report()
     row = pd.read_csv(tmp_path / "r" / "tables" / "published.csv").iloc[0]
     runs = results.frame("runs", where=where)

@@ -22,6 +22,8 @@ TABLES: dict[str, Any] = {
     "base": {"hidden": 4, "batch": 3, "hooks": ["gradients", "gates", "lyapunov:2"]},
     "task": {"name": "sum"},
 }
+#: A report's one figure, where none is asked after: all of them take seconds.
+ONE = {"figures": ["rates"]}
 
 
 def tables(**changes: Any) -> dict[str, Any]:

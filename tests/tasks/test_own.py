@@ -55,6 +55,18 @@ def test_windows_are_rows_in_a_row() -> None:
     assert (task.train.x.max(), task.test.x.min()) == (36, 37)
 
 
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (from_arrays(np.arange(500.0), np.arange(500.0)), "Windows(x (500, 1), y (500, 1), output_size=1)"),
+        (from_arrays(np.zeros((4, 30, 2)), np.arange(30) % 3), "Sequences(x (4, 30, 2), y (30,), output_size=3)"),
+    ],
+)
+def test_data_are_shown_by_their_shape(task: Any, said: str) -> None:
+    assert repr(task) == said
+    assert len(repr(task.sample(4, 20, rng=RNG(0))[1])) < 100
+
+
 def test_labels_of_a_series() -> None:
     task = from_arrays(np.arange(60.0).reshape(30, 2), np.arange(30) % 4)
     x, loss = task.sample(5, 10, at="every", rng=RNG(0))

@@ -15,8 +15,8 @@ PICTURE = Picture(
     draw,
     says,
     "What each step gives to the gradient of a parameter: logarithm of the norm of its part of the batch's mean "
-    "gradient, against t; bands: 95 % t-intervals over the seeds; of more than three values of what is turned, "
-    "the lowest, the middle and the highest",
+    "gradient, against t, for the longest sequences; bands: 95 % t-intervals over the seeds; of more than three values "
+    "of what is turned, the lowest, the middle and the highest",
     lambda table, layout: 1.6,
     hooks=("contributions",),
     along="t",

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from gradlab.analysis.criterion import criterion_table, has_criterion
 from gradlab.analysis.factors import MEASURE, PLACES, SETTING, Layout, control, numeric_control, placed, varying
-from gradlab.analysis.figures.look import lines, new_axes, places
+from gradlab.analysis.figures.look import dodged, lines, new_axes, places
 from gradlab.analysis.figures.panels import Picture
 from gradlab.analysis.numerals import plain
 from gradlab.analysis.tables import Frames, NotRecorded
@@ -21,8 +21,6 @@ from gradlab.schema import axis_label
 SHARE, STEPS = "solved", "steps_to_criterion"
 #: Settings that are lines of one panel, at most; more are panels.
 TOGETHER = 6
-#: How far a line's markers move from its neighbour's, as a share of the distance between two values.
-DODGE = 0.06
 #: What the legend calls a median that no training reached.
 BEYOND = "more than half unsolved"
 
@@ -70,9 +68,8 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     everything = table if whole is None else whole
     where = places(everything, layout.x)
     found = list(lines(table, layout, everything))
-    gap = min(np.diff(sorted(where.values())), default=1.0)
-    for i, (line, look) in enumerate(found):
-        _line(ax, line, line[layout.x].map(where).astype("float64") + DODGE * gap * (i - (len(found) - 1) / 2), look)
+    for (line, look), at in zip(found, dodged([line for line, _ in found], where, layout.x), strict=True):
+        _line(ax, line, at, look)
     if table["column"].iloc[0] == SHARE:
         ax.set_ylim(-0.04, 1.04)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))

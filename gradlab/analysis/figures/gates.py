@@ -10,7 +10,7 @@ from gradlab.analysis.factors import SETTING, Layout, combinations
 from gradlab.analysis.figures import decay
 from gradlab.analysis.figures.look import bands, new_axes
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import averaged, drawn, few, joined, of, settings
+from gradlab.analysis.figures.rows import abreast, averaged, drawn, few, joined, of, settings
 from gradlab.analysis.numerals import compact
 from gradlab.analysis.rates import FIRST_LAG
 from gradlab.analysis.tables import Frames, NotRecorded
@@ -42,7 +42,9 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     start = found[~is_gate].sort_values("lag").groupby(of(found))["mean_log"].transform("first")
     gates = averaged(found[is_gate], [SETTING, "gate", "lag"], "activity", np.exp)
     gradient = averaged(found[~is_gate], [SETTING, "lag"], "change", lambda logs: logs - start)
-    return pd.concat([gates, gradient], ignore_index=True), Layout(SETTING, (), "lag", "activity", "gate")
+    return pd.concat([gates, gradient], ignore_index=True), Layout(
+        SETTING, (), "lag", "activity", "gate", abreast(found)
+    )
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
@@ -86,8 +88,9 @@ PICTURE = Picture(
     draw,
     says,
     "How open the gates are (mean of |gate| over the units; of the candidates g and n, and of an RNN's h, the size) "
-    "beside the gradient's logarithm less its value at lag 1 (black, right scale); bands: 95 % t-intervals over the "
-    "seeds; of more than three values of what is turned, the lowest, the middle and the highest",
+    "beside the gradient's logarithm less its value at lag 1 (black, right scale), for the longest sequences; bands: "
+    "95 % t-intervals over the seeds; of more than three values of what is turned, the lowest, the middle and the "
+    "highest",
     lambda table, layout: 1.9,
     hooks=("gates", "gradients"),
 )

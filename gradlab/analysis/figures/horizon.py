@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from gradlab.analysis.factors import Layout, arranged, combinations, control, longest, others, placed
-from gradlab.analysis.figures.look import lines, new_axes, places
+from gradlab.analysis.figures.look import dodged, lines, new_axes, places
 from gradlab.analysis.figures.panels import Picture
 from gradlab.analysis.figures.rows import with_rates
 from gradlab.analysis.horizons import horizon_table
@@ -18,8 +18,6 @@ from gradlab.analysis.numerals import plain
 from gradlab.analysis.tables import Frames
 from gradlab.schema import axis_label
 
-#: How far a line's markers move from its neighbour's, as a share of the distance between two values.
-DODGE = 0.06
 #: What the legend calls the line, and a horizon that lies beyond the sequences.
 NEEDED, BEYOND = "lag needed", "beyond T"
 
@@ -41,9 +39,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     everything = table if whole is None else whole
     where = places(everything, layout.x)
     found = list(lines(table, layout, everything))
-    gap = min(np.diff(sorted(where.values())), default=1.0)
-    for i, (line, look) in enumerate(found):
-        at = line[layout.x].map(where).astype("float64") + DODGE * gap * (i - (len(found) - 1) / 2)
+    for (line, look), at in zip(found, dodged([line for line, _ in found], where, layout.x), strict=True):
         _line(ax, line, at, layout.y, look)
     for i, needed in enumerate(sorted(table["needed"].dropna().unique())):
         ax.axhline(needed, color="black", ls="--", lw=0.8, zorder=1, label=NEEDED if not i else None)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from gradlab.analysis.factors import SETTING, Layout, combinations
 from gradlab.analysis.figures.look import every, new_axes, zero
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import drawn, few, joined, settings
+from gradlab.analysis.figures.rows import abreast, drawn, few, joined, settings
 from gradlab.analysis.numerals import compact
 from gradlab.analysis.rates import across_seeds
 from gradlab.analysis.tables import Frames, NotRecorded
@@ -34,7 +34,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     by = [SETTING, "t"]
     each = [_mean(found[found["quantity"] == name], by, name) for name in BANDS]
     table = reduce(lambda left, right: left.merge(right, on=by), each)
-    return table.rename(columns={"jac_q50": "jac_sigma"}), Layout(SETTING, (), "t", "jac_sigma")
+    return table.rename(columns={"jac_q50": "jac_sigma"}), Layout(SETTING, (), "t", "jac_sigma", None, abreast(found))
 
 
 def _mean(rows: pd.DataFrame, by: list[str], name: str) -> pd.DataFrame:
@@ -68,8 +68,9 @@ PICTURE = Picture(
     draw,
     says,
     "Singular values of the step Jacobians J_t over time (natural logarithm; means over sequences and seeds of each "
-    "quantile): all of them, their middle half, the largest and the median; above the line at 0 a step stretches, "
-    "below it shrinks; of more than three values of what is turned, the lowest, the middle and the highest",
+    "quantile), for the longest sequences: all of them, their middle half, the largest and the median; above the line "
+    "at 0 a step stretches, below it shrinks; of more than three values of what is turned, the lowest, the middle and "
+    "the highest",
     lambda table, layout: 1.6,
     hooks=("jacobians",),
     along="t",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -18,6 +18,8 @@ from gradlab.analysis.factors import Layout, named
 from gradlab.analysis.numerals import plain
 from gradlab.schema import axis_label
 
+#: How far a line's markers move from its neighbour's, as a share of the distance between two values.
+DODGE = 0.06
 #: Inches: one column of a journal, and both.
 SINGLE, DOUBLE = 3.3, 6.9
 STYLE = {
@@ -130,6 +132,15 @@ def places(table: pd.DataFrame, column: str) -> dict[Any, float]:
     if pd.api.types.is_numeric_dtype(table[column]):
         return {level: float(level) for level in found}
     return {level: float(i) for i, level in enumerate(found)}
+
+
+def dodged(each: Sequence[pd.DataFrame], where: Mapping[Any, float], x: str) -> list[pd.Series]:
+    """Return where the markers of each line stand: around their value, beside those of the others that have it."""
+    gap = DODGE * min(np.diff(sorted(where.values())), default=1.0)
+    lines = pd.concat([line[x] for line in each], keys=range(len(each)))
+    order = lines.groupby(lines, observed=True)
+    moved = lines.map(where).astype("float64") + gap * (order.cumcount() - (order.transform("size") - 1) / 2)
+    return [moved[i] for i in range(len(each))]
 
 
 def text(level: Any) -> str:

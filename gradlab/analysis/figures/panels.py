@@ -19,8 +19,6 @@ from gradlab.analysis.factors import MEASURE, Layout, named
 from gradlab.analysis.figures.look import DOUBLE, SINGLE, STYLE
 from gradlab.schema import axis_label
 
-#: Panels in a line where many are to be broken into several lines.
-ACROSS = 3
 #: Letters of a title on an inch of its panel.
 TITLE = 13
 #: What stands in a panel that is hatched because nothing in it is known.
@@ -93,12 +91,12 @@ def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | 
 
 
 def _grid(table: pd.DataFrame, layout: Layout) -> list[list[dict[str, Any] | None]]:
-    """Return where each panel stands; many panels and no rows are broken into lines of ACROSS, None to fill up."""
+    """Return where each panel stands; many panels and no rows are broken into lines, None to fill up."""
     columns = _combinations(table, (layout.panel,) if layout.panel else ())
-    if layout.rows or len(columns) <= ACROSS + 1:
+    if layout.rows or len(columns) <= layout.across + 1:
         return [[column | row for column in columns] for row in _combinations(table, layout.rows)]
-    filled = [*columns, *[None] * (-len(columns) % ACROSS)]
-    return [filled[i : i + ACROSS] for i in range(0, len(filled), ACROSS)]
+    filled = [*columns, *[None] * (-len(columns) % layout.across)]
+    return [filled[i : i + layout.across] for i in range(0, len(filled), layout.across)]
 
 
 def _combinations(table: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from gradlab.analysis.factors import SETTING, Layout, combinations
 from gradlab.analysis.figures.laws import draw_laws, is_law, with_laws
 from gradlab.analysis.figures.look import bands, new_axes
 from gradlab.analysis.figures.panels import Picture
-from gradlab.analysis.figures.rows import averaged, drawn, joined, of, settings
+from gradlab.analysis.figures.rows import abreast, averaged, drawn, joined, of, settings
 from gradlab.analysis.numerals import compact
 from gradlab.analysis.tables import Frames, NotRecorded
 
@@ -34,7 +34,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
         chrono = chrono.assign(id=range(len(chrono)))
         chrono[SETTING] = settings(chrono, [name for name in combinations(runs) if name in chrono]).astype(str)
     table = with_laws(table, {"chrono": chrono}, {"chrono": ""}, "lag", ())
-    return table, Layout(SETTING, (), "lag", "travelled", "path")
+    return table, Layout(SETTING, (), "lag", "travelled", "path", abreast(found))
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
@@ -62,7 +62,8 @@ PICTURE = Picture(
     draw,
     says,
     "Logarithm of the gradient's norm on the additive path alone (∏f, ∏ of what a GRU keeps), of what went through "
-    "a gate at least once, and of their sum, less that of all at lag 0; bands: 95 % t-intervals over the seeds",
+    "a gate at least once, and of their sum, less that of all at lag 0, for the longest sequences; bands: 95 % "
+    "t-intervals over the seeds",
     lambda table, layout: 1.5,
     hooks=("paths",),
 )

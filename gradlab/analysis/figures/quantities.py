@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from gradlab.analysis.factors import SETTING, Layout, combinations
 from gradlab.analysis.figures.look import bands, new_axes
-from gradlab.analysis.figures.rows import averaged, drawn, few, joined, settings
+from gradlab.analysis.figures.rows import abreast, averaged, drawn, few, joined, settings
 from gradlab.analysis.numerals import compact
 from gradlab.analysis.tables import Frames, NotRecorded
 
@@ -42,7 +42,7 @@ class Quantities(NamedTuple):
         found[self.hue] = pd.Categorical(names, categories=names.unique())
         by = [SETTING, self.hue]
         table = averaged(found[drawn(found, by, self.along)], [*by, self.along], self.y)
-        return table, Layout(SETTING, (), self.along, self.y, self.hue)
+        return table, Layout(SETTING, (), self.along, self.y, self.hue, abreast(found))
 
     @staticmethod
     def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:

@@ -103,6 +103,12 @@ def settings(table: pd.DataFrame, by: list[str]) -> pd.Series:
     return found.set_axis(table.index).astype(pd.CategoricalDtype(list(dict.fromkeys(words))))
 
 
+def abreast(table: pd.DataFrame) -> int:
+    """Return how many panels stand in a line, so that none parts the steps of a training, two to four of them."""
+    steps = table[TRAINED].nunique() if TRAINED in table else 1
+    return 4 if steps in (2, 4) else 3
+
+
 def drawn(walks: pd.DataFrame, by: list[str], along: str = "lag") -> pd.Series:
     """Return which rows are drawn: of each line the first lag, the last, and evenly many between."""
     lines = walks.groupby(by, observed=True, dropna=False)[along]

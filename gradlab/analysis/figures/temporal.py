@@ -73,8 +73,8 @@ PICTURE = Picture(
     tabulate,
     draw,
     says,
-    "Who teaches whom: logarithm of the gradient of every step's loss (rows) at every state (columns); "
-    "blank: no gradient, as of states that come later",
+    "Who teaches whom: logarithm of the gradient of every step's loss (rows) at every state (columns), for the longest "
+    "sequences; blank: no gradient, as of states that come later",
     lambda table, layout: 2.2,
     hooks=("temporal:all",),
     bar=axis_label("temporal"),
