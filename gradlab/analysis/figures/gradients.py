@@ -15,8 +15,8 @@ PICTURE = Picture(
     draw,
     says,
     "What the states and the gates get: logarithm of the norm of the total gradient dL/dh, of an LSTM's dL/dc, and of "
-    "that at each gate's pre-activation, dL/da, of the whole loss, against the lag, for the longest sequences; each "
-    "panel has a scale of its own; bands: 95 % t-intervals over the seeds; of more than three values of what is turned, "
+    "that at each gate's pre-activation, dL/da, of the whole loss, against the lag, for the longest sequences; a "
+    "scale for each panel; bands: 95 % t-intervals over the seeds; of more than three values of what is turned, "
     "the lowest, the middle and the highest",
     lambda table, layout: 1.6,
     hooks=("gradients",),
