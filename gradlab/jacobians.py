@@ -27,8 +27,8 @@ METHODS = ("lapack", "gram", "lanczos")
 #: Lanczos pays from this S on, for the largest value alone (results/benchmarks/jacobians.md).
 LANCZOS_FROM = 32
 #: Jacobians that are iterated together, for the largest value alone and for several, whose Krylov bases are kept: more
-#: would not stay in the cache.
-LANCZOS_COLUMNS, LANCZOS_BASES = 512, 64
+#: would not stay in the cache. Of the former there are more where S is small: as many as hold so many numbers.
+LANCZOS_COLUMNS, LANCZOS_BASES, LANCZOS_NUMBERS = 512, 64, 2**15
 #: S times the Jacobians that Lanczos leaves to LAPACK once no more go on: each step then costs more than it gains.
 LEFT = 512
 #: Of a value this far below the largest, squares keep 1e-16/DIGITS_LOST² = 1e-11 relative; beyond HUGE they overflow.
@@ -203,7 +203,7 @@ class Jacobians:
         T, B, S, _ = self.shape
         wanted = np.arange(T) if steps is None else np.array([self._index(t) for t in steps])
         answer = np.empty((len(wanted), B, *tail))
-        columns = LANCZOS_COLUMNS if tail == (1,) else LANCZOS_BASES
+        columns = max(LANCZOS_COLUMNS, LANCZOS_NUMBERS // S) if tail == (1,) else LANCZOS_BASES
         together = columns // B if method == "lanczos" else CHUNK // (B * S * S)
 
         def ask(places: NDArray[np.int64]) -> None:

@@ -85,11 +85,12 @@ def _top_of_tridiagonal(diagonal: Array, beside: Array) -> tuple[Array, Array, A
     value = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
     end, known, live = np.empty_like(value), np.zeros(value.shape, bool), np.arange(len(value))
     for _ in range(MOST_LAGUERRE):
-        at = value[live]
-        beyond, first, second, end[live] = _pivots(diagonal, beside, at)
+        at, settled = value[live], known[live]
+        beyond, first, second, last = _pivots(diagonal, beside, at)
         step = m / (first + np.sqrt(np.maximum((m - 1) * (m * second - first**2), 0.0)))
-        value[live] = np.where(beyond, at - step, at)
-        known[live] = settled = ~beyond | (step <= 1e-14 * at)
+        value[live] = np.where(beyond & ~settled, at - step, at)  # what others need changes no column
+        end[live] = np.where(settled, end[live], last)
+        known[live] = settled = settled | ~beyond | (step <= 1e-14 * at)
         if settled.all():
             break
         if settled.sum() > len(live) // 2:  # close values are approached slowly: those columns go on alone

@@ -9,7 +9,7 @@ from oracles.products import product_of, rotations
 
 import gradlab as gl
 from gradlab.jacobians import METHODS, Jacobians
-from gradlab.lanczos import largest_singular_value, largest_singular_values
+from gradlab.lanczos import _top_of_tridiagonal, largest_singular_value, largest_singular_values
 
 S = 24
 SPECTRA = {
@@ -100,6 +100,17 @@ def test_a_column_that_is_not_finite_leaves_the_others_right() -> None:
     assert np.isnan(found[2])
     others = [0, 1, 3]
     np.testing.assert_allclose(found[others], np.linalg.svd(A[others], compute_uv=False)[:, 0], rtol=1e-10)
+
+
+def test_what_one_matrix_needs_changes_no_digit_of_another() -> None:
+    rng = np.random.default_rng(3)
+    diagonal, beside = rng.uniform(1, 2, (24, 60)), rng.uniform(0, 1, (23, 60))
+    diagonal[12:, ::7], beside[11, ::7] = diagonal[:12, ::7][::-1], 1e-9  # two values all but equal, slow to come near
+    beside[12:, ::7] = beside[:11, ::7][::-1]
+    together = _top_of_tridiagonal(diagonal, beside)
+    alone = [_top_of_tridiagonal(diagonal[:, [n]], beside[:, [n]]) for n in range(60)]
+    for found, expected in zip(together, zip(*alone, strict=True), strict=True):
+        np.testing.assert_array_equal(found, np.concatenate(expected))
 
 
 def test_values_are_found_as_often_as_they_occur() -> None:
