@@ -18,6 +18,7 @@ from gradlab.layers import LayerTrace
 from gradlab.trace import Trace
 
 QUESTION = '<script>alert("&")</script>'
+FOUND = "At g < 1 it does."
 rng = np.random.default_rng(0)
 X = rng.normal(size=(30, 4, 3))
 CELL = gl.LSTM.init(3, 5, rng=0)
@@ -48,7 +49,7 @@ def one_layer() -> Trace:
 
 
 def results(folder: Path) -> Any:
-    return run(tiny(question=QUESTION, grid={"scale": [1.5], "length": [9], "seeds": 1}), folder)
+    return run(tiny(question=QUESTION, found=FOUND, grid={"scale": [1.5], "length": [9], "seeds": 1}), folder)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "sensitivity": trace.sensitivity(),
         "verdict": trace.verdict(),
         "selfcheck": gl.selfcheck(gl.RNN.init(2, 3, rng=0)),
-        "study": tiny(question=QUESTION),
+        "study": tiny(question=QUESTION, found=FOUND),
         "results": results(tmp_path_factory.mktemp("results") / "a long name of a folder that goes on"),
     }
 
@@ -104,7 +105,7 @@ def test_html_is_closed_and_escaped(things: dict[str, Any], name: str) -> None:
     assert {tag for tag, _ in read.tags} <= {"div", "p", "b", "table", "thead", "tbody", "tr", "th", "td"}
     assert len(read.words) >= 3
     assert name != "custom" or "custom_cell(<lambda>" in read.text
-    assert name not in ("study", "results") or QUESTION in read.text
+    assert name not in ("study", "results") or f"{QUESTION} found {FOUND}" in read.text
 
 
 @pytest.mark.parametrize("name", NAMES)

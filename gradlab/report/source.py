@@ -30,8 +30,8 @@ class Source:
         The tables of `gradlab.schema` by name, and ``theory``, the lines that theory adds to figures, if there are
         any; the keys of the study stand in ``runs`` between ``study`` and ``layer``.
     study : mapping
-        The tables of the specification: ``name``, ``question``, ``published``, and ``report.figures``, all that the
-        study's hooks recorded if that is missing.
+        The tables of the specification: ``name``, ``question``, ``found``, ``published``, and ``report.figures``, all
+        that the study's hooks recorded if that is missing.
     provenance : mapping
         Versions, git, command line, machine and times, as far as they are known.
     toml : str
@@ -59,6 +59,7 @@ def told(source: Source, shown: list[Shown]) -> dict[str, Any]:
     return {
         "name": source.study["name"],
         "question": source.study.get("question", ""),
+        "found": source.study.get("found", ""),
         "has_rates": has_rates,
         "clipped": any(given(runs[key]).any() for key in CLIPPING if key in runs),
         "verdict": study_verdict(runs) if has_rates else None,

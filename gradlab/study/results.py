@@ -85,7 +85,7 @@ class Results:
         counts = ", ".join(f"{count} {status}" for status, count in self.status().items())
         few = len(self.plan.configurations) <= FEW
         said = markup.rows_of(str(self.verdict())) if few else [("verdict", "ask results.verdict()")]
-        return markup.html(self._title, [("question", self.plan.spec.question), ("runs", counts), *said])
+        return markup.html(self._title, [*self.plan.spec.said, ("runs", counts), *said])
 
     @property
     def _title(self) -> str:

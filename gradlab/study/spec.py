@@ -46,6 +46,7 @@ class _Tables(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?$")]
     question: str = ""
+    found: str = ""
     grid: Annotated[Table, Field(min_length=1)]
     base: Table = {}
     exclude: list[Table] = []
@@ -71,6 +72,7 @@ class Spec:
 
     Attributes
     ----------
+    question, found : what the study asks, and what it found; texts, "" for none.
     grid : the values of each key that varies, in the order of the specification.
     fixed : the value of each key that was given once, "task.name" and "init.recurrent" included.
     exclude : the combinations that are left out: of each key the values that do not go together.
@@ -83,6 +85,7 @@ class Spec:
 
     name: str
     question: str
+    found: str
     grid: Mapping[str, tuple[Any, ...]]
     fixed: Mapping[str, Any]
     exclude: tuple[Excluded, ...]
@@ -120,7 +123,7 @@ class Spec:
         figures = _figures(top.report.figures)
         kept = {} if full else flat("full", top.full)
         beside = published(top.published, hooks, trained=any(key.startswith("train.") for key in entries))
-        spec = cls(top.name, top.question, grid, fixed, (), seeds, hooks, figures, beside, kept)
+        spec = cls(top.name, top.question, top.found, grid, fixed, (), seeds, hooks, figures, beside, kept)
         if spec.size > MOST:
             raise SpecError(f"grid: {spec.size} configurations are more than {MOST}; take values out")
         return replace(spec, exclude=exclude(top.exclude, grid))
@@ -129,6 +132,11 @@ class Spec:
     def size(self) -> int:
         """How many combinations the grid has, seeds and what is left out included."""
         return math.prod(len(values) for values in self.grid.values()) * len(self.seeds)
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """The question, and what was found where that is known, as lines of a table."""
+        return [("question", self.question), *([("found", self.found)] if self.found else [])]
 
     @property
     def trains(self) -> bool:
@@ -142,6 +150,7 @@ class Spec:
         base = {key: value for key, value in self.fixed.items() if key.partition(".")[0] not in SECTIONS}
         sections = {name: _section(name, self.fixed) for name in SECTIONS}
         found: Table = {"name": self.name, "question": self.question}
+        found |= {"found": self.found} if self.found else {}
         found["grid"] = {key: list(values) for key, values in self.grid.items()} | {"seeds": seeds}
         found |= {"exclude": [{key: list(meant) for key, meant in table.items()} for table in self.exclude]}
         found |= {"base": base | {"hooks": list(self.hooks)}, **sections}

@@ -23,8 +23,8 @@ class Study:
     name : fit for a folder; results go to ``results/<name>``.
     grid : the values of each key that varies, ``{"cell": ["rnn", "lstm"], "scale": [0.5, 1.0], "seeds": 5}``.
     base : the value of each key that does not, and ``hooks``.
-    tables : the other tables of a specification: ``question``, ``task``, ``init``, ``train``, ``rnn``, ``gru``,
-        ``exclude`` (combinations of the grid that are left out), ``report``, ``full``.
+    tables : the other tables of a specification: ``question``, ``found``, ``task``, ``init``, ``train``, ``rnn``,
+        ``gru``, ``exclude`` (combinations of the grid that are left out), ``report``, ``full``.
 
     Raises
     ------
@@ -85,7 +85,7 @@ class Study:
 
     def _repr_html_(self) -> str:
         grid = [(key, ", ".join(map(str, values))) for key, values in self.spec.grid.items()]
-        return markup.html(self._title, [("question", self.spec.question), *grid, *self.spec.fixed.items()])
+        return markup.html(self._title, [*self.spec.said, *grid, *self.spec.fixed.items()])
 
     @property
     def _title(self) -> str:

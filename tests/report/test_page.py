@@ -212,6 +212,14 @@ def test_lost_runs_stand_with_their_reasons(read: Read) -> None:
     assert "Traceback of 3 runs: ValueError: <b>told you</b> & so Traceback …" in read.text
 
 
+def test_what_was_found_stands_under_the_question(tmp_path: Path) -> None:
+    runs, steps = make_frames(GRID, seeds=1)
+    assert "Found:" not in written(tmp_path, runs, steps).text
+    found = written(tmp_path, runs, steps, found="At <1.5 it does.")
+    assert "Found: At <1.5 it does." in found.text
+    assert found.text.index(STUDY["question"]) < found.text.index("Found: ") < found.text.index("Answer")
+
+
 def test_quoted_text_is_escaped(tmp_path: Path) -> None:
     runs, steps = make_frames(GRID, seeds=1, lost=LOST)
     found = written(tmp_path, runs, steps, name="<i>x</i>", question='<script>alert("&")</script>', report=ONE)

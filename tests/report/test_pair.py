@@ -96,12 +96,13 @@ def test_differences_are_paired_by_seed_and_named() -> None:
 
 def test_the_page(tmp_path: Path) -> None:
     lost = {("rnn", 20, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
-    one = source(GRID, "first", question="When?", lost=lost)
+    one = source(GRID, "first", question="When?", found="At 1.", lost=lost)
     other = source(OTHER, "second", keys={"init.recurrent": "orthogonal"}, report={"figures": ["decay"]})
     found = opened(tmp_path, one, other)
     for expected in (
         "first and second",
         "question When?",
+        "Found: At 1.",
         "cell rnn, lstm lstm, gru",
         "init.recurrent gaussian orthogonal",
         "rate of first rate of second",

@@ -59,8 +59,8 @@ def test_a_default_that_is_spelled_out_is_the_same_configuration() -> None:
     assert ids(base={"at": "last", "layers": 1, "precision": "float64"}, **spelled) == ids()
 
 
-def test_name_question_report_and_the_order_of_hooks_are_not_part_of_it() -> None:
-    assert ids(name="other", question="?", report={"figures": ["phase"]}, full={"seeds": 3}) == ids()
+def test_name_question_what_was_found_report_and_the_order_of_hooks_are_not_part_of_it() -> None:
+    assert ids(name="other", question="?", found="So.", report={"figures": ["phase"]}, full={"seeds": 3}) == ids()
     assert ids(base={"hooks": ["lyapunov:2", "gates", "gradients"]}) == ids()
 
 

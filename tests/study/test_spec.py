@@ -100,6 +100,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "name missing": ({"name": None}, r"^name: expected a text, got null"),
     "table of the wrong type": ({"task": "sum"}, r'^task: expected a table \[task\], got "sum"'),
     "question of the wrong type": ({"question": 3}, r"^question: expected a text, got 3"),
+    "what was found, as a list": ({"found": ["so"]}, r'^found: expected a text, got \["so"\]'),
     "figures no list": ({"report": {"figures": "decay"}}, r'^report\.figures: expected a list, got "decay"'),
     "an empty table": ({"base": {"hiden": {}}}, r'^base\.hiden: unknown key "hiden"; did you mean "hidden"\?'),
     "an empty table for a list": ({"grid": {"scale": {}}}, r"^grid\.scale: expected a list, got \{\}"),
@@ -173,6 +174,7 @@ def test_toml_errors_name_file_and_line(tmp_path: Path) -> None:
 def test_written_and_read_back_it_is_the_same(tmp_path: Path) -> None:
     spec = tiny(
         question='Does "ln‖δ‖" grow?\n\\ yes\x7f\t',
+        found="It does, by 0.1.",
         grid={"init.forget_bias": [0, 1e-5, 2.5], "at": ["last", [1, 4]], "seeds": [3, 1]},
         rnn={"activation": "relu"},
         report={"figures": ["phase"]},
@@ -181,6 +183,8 @@ def test_written_and_read_back_it_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(spec.toml(), encoding="utf-8")
     assert Spec.from_toml(path) == spec
+    assert Spec.from_toml(path).found == "It does, by 0.1."
+    assert "found" not in tiny().spec.tables()
     assert Spec.from_toml(path, full=True).fixed["init.input_scale"] == 2.0
 
 
@@ -223,6 +227,7 @@ def test_the_shipped_studies_are_valid_and_named_after_their_files(path: Path, f
     study = gl.Study.from_toml(path, full=full)
     assert study.spec.name == path.stem
     assert study.spec.question.endswith("?")
+    assert study.spec.found.endswith(".")
     assert {len(group) for group in study.plan.groups()} <= set(range(1, 9))
 
 
