@@ -35,7 +35,7 @@ def both(runs: pd.DataFrame, steps: pd.DataFrame) -> tuple[Tables, Tables]:
 
 
 def made_for(name: str, made: tuple[Tables, Tables]) -> Tables:
-    return made[name in ("training", "criterion")]
+    return made[name in ("training", "criterion", "prediction")]
 
 
 def of(name: str, made: tuple[Tables, Tables]) -> Figure:
@@ -66,9 +66,9 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for found in figure.legends for text in found.get_texts()]
 
 
-@pytest.mark.parametrize("name", sorted(set(figures.FIGURES) - {"phase", "criterion"}))
+@pytest.mark.parametrize("name", sorted(set(figures.FIGURES) - {"phase", "criterion", "prediction"}))
 def test_a_figure_without_the_length_says_which_it_shows(name: str) -> None:
-    """Phase and criterion have it as an axis or as lines."""
+    """Phase and criterion have it as an axis or as lines, prediction has a panel for each."""
     assert "for the longest sequences" in figures.FIGURES[name].shows
 
 

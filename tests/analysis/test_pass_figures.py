@@ -57,6 +57,7 @@ def legend(found: Any) -> list[str]:
         ("contributions", r'hooks = \["contributions"\]'),
         ("training", 'no column "step"'),
         ("criterion", r'\[train\] until = "loss" or "score"'),
+        ("prediction", r'\[train\] until = "loss" or "score"'),
         ("temporal", r'hooks = \["temporal"\]'),
     ],
 )
