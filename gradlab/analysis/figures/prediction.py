@@ -37,7 +37,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     found = runs[runs["status"] == "done"].dropna(subset=["rate", STEPS])
     if found.empty:
         raise NotRecorded("runs: no rate before training; measure_at = [0, …] has it")
-    places = [name for name in ("length", "layer", "direction") if name in varying(runs)]
+    places: list[str] = [name for name in ("length", "layer", "direction") if name in varying(runs)]
     found = found.assign(beyond=np.isinf(found[STEPS]).astype("int64"), **_ranks(found, places))
     found[STEPS] = found[STEPS].where(found["beyond"] == 0, found["train.steps"]).astype("float64")
     by = [name for name in varying(runs) if name not in places]
