@@ -51,7 +51,8 @@ def beside(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]]) -> pd.DataF
 def row(entry: Mapping[str, Any], estimate: Estimate, *, setup: str, size: str, lacks: str = "") -> dict[str, Any]:
     """Return the row of one entry beside its estimate; ``lacks`` is why the two cannot be compared, if so."""
     value, low, high, runs = estimate
-    why = lacks or ("too few runs for a 95 % interval" if np.isnan([low, high]).any() else "")
+    few = "too few runs for a 95 % interval" if np.isnan([low, high]).any() else ""
+    why = lacks or ("these runs have no such number" if np.isnan(value) else few)
     word = NOT_COMPARABLE if why else judged(entry, low, high)
     told = [] if word == REPRODUCED else [why, entry.get("explanation", "")]
     return {
@@ -176,7 +177,7 @@ def _setup(entry: Mapping[str, Any]) -> str:
     words = STATISTICS[entry.get("statistic", "mean")].words
     name = entry["column"].replace("_", " ")
     told = words.format(column=label, name=name, against=axis_label(entry.get("against", "")))
-    between = {"ratio": " over ", "difference": " less "}.get(entry.get("statistic", "mean"), "")
+    between = " less " if entry.get("statistic") == "difference" else " over "
     read = {entry["column"], entry.get("against", entry["column"])}
     whole = (TRAINED,) if read <= set(OF_TRAINING) else ()  # the same at whichever step it is read
     wheres = [{k: v for k, v in entry[key].items() if k not in whole} for key in ("where", "over") if key in entry]

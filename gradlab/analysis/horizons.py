@@ -126,8 +126,11 @@ def horizon(log_norm: ArrayLike, fraction: float) -> Horizon:
     return survival(*first_below(log_norm, fraction))
 
 
-def survival(steps: ArrayLike, reached: ArrayLike) -> Horizon:
-    """Return the estimate from how long each was seen, ``(n,)``, and whether it was below by then, ``(n,)``."""
+def survival(steps: ArrayLike, reached: ArrayLike, *, level: float = 0.95) -> Horizon:
+    """Return the estimate from how long each was seen, ``(n,)``, and whether it was below by then, ``(n,)``.
+
+    ``level`` is that of the median's interval.
+    """
     from scipy import stats  # half of the time in which all of gradlab is loaded
 
     seen, event = np.asarray(steps, np.float64), np.asarray(reached, bool)
@@ -135,7 +138,7 @@ def survival(steps: ArrayLike, reached: ArrayLike) -> Horizon:
         return Horizon(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, 0)
     curve = stats.ecdf(stats.CensoredData(uncensored=seen[event], right=seen[~event])).sf
     times, above = np.concatenate([[0.0], curve.quantiles]), np.concatenate([[1.0], curve.probabilities])
-    low, high = _bounds(above, (seen[:, None] >= times).sum(axis=0))
+    low, high = _bounds(above, (seen[:, None] >= times).sum(axis=0), (1 - level) / 2)
     median, least, most = (_median(times, share) for share in (above, low, high))
     limit = float(seen.max())
     mean = float(np.diff(times, append=limit) @ above)
@@ -197,15 +200,17 @@ def _over_seeds(runs: pd.DataFrame, value: str) -> list[float]:
     return [found.steps, found.low, found.high, found.mean, found.limit, found.censored, found.number]
 
 
-def _bounds(above: NDArray[np.float64], watched: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 95 % interval of the shares that are still above; ``watched`` are those seen until each time.
+def _bounds(
+    above: NDArray[np.float64], watched: NDArray[np.int64], tail: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the interval of the shares that are still above; ``watched`` are those seen until each time.
 
     Until the first one is censored the effective number is that of all; later it is smaller.
     """
     number = watched / np.concatenate([[1.0], above[:-1]])
     still = number * above
-    low = special.betaincinv(still, number - still + 1, 0.025)
-    high = special.betaincinv(still + 1, number - still, 0.975)
+    low = special.betaincinv(still, number - still + 1, tail)
+    high = special.betaincinv(still + 1, number - still, 1 - tail)
     return np.where(still > 0, low, 0.0), high
 
 

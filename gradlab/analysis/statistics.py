@@ -1,4 +1,4 @@
-"""What a study measures of several runs, as one number with its 95 % interval: a table of seven simple statistics.
+"""What a study measures of several runs, as one number with its 95 % interval: a table of eight simple statistics.
 
 Runs of one seed share their data and their draw of weights, so that the seeds are what is independent: wherever runs
 differ in more than the seed, the number is taken within each seed, and the interval is a t-interval over the seeds.
@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from gradlab.analysis.horizons import Horizon, survival
 from gradlab.analysis.rates import across_seeds
 
 Array = NDArray[Any]
@@ -90,6 +91,19 @@ def ratio(rows: pd.DataFrame) -> Estimate:
     return Estimate(float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), runs)
 
 
+def median_ratio(rows: pd.DataFrame) -> Estimate:
+    """Return Kaplan and Meier's median of ``value`` over that of ``other``, infinite where a run was censored.
+
+    Its ends are those of the two medians' 97.5 % intervals: with 95 % probability both hold (Bonferroni). The upper
+    one is infinite where it is not bounded; there is none of fewer than 7 runs.
+    """
+    pairs = rows.dropna(subset=["value", "other"])
+    value, other = (_censored(pairs[name].to_numpy(float)) for name in ("value", "other"))
+    if np.isnan([value.steps, other.steps]).any() or not (pairs[["value", "other"]] > 0).all(axis=None):
+        return Estimate(np.nan, np.nan, np.nan, len(pairs))
+    return Estimate(value.steps / other.steps, value.low / other.high, value.high / other.low, len(pairs))
+
+
 def difference(rows: pd.DataFrame) -> Estimate:
     """Return the mean over the seeds of ``value − other``, with its t-interval."""
     return mean(rows.assign(value=rows["value"] - rows["other"]))
@@ -113,6 +127,9 @@ STATISTICS: dict[str, Statistic] = {
     "median": Statistic(median, "median of {column}", "exact, between order statistics", ranks=True),
     "share": Statistic(share, "share of runs {name}", "Wilson"),
     "ratio": Statistic(ratio, "ratio of {column}, paired by seed", "t over the seeds, of the logarithm", "over"),
+    "median_ratio": Statistic(
+        median_ratio, "ratio of the medians (Kaplan–Meier) of {column}", "exact, of both medians", "over", ranks=True
+    ),
     "difference": Statistic(difference, "difference of {column}, paired by seed", "t over the seeds", "over"),
     "slope": Statistic(slope, "slope of {column} on {against} within a seed", "t over the seeds", "against"),
     "spearman": Statistic(
@@ -132,6 +149,15 @@ def _rank_correlation(x: Array, y: Array) -> float:
     from scipy import stats
 
     return float(stats.spearmanr(x, y).statistic) if len(np.unique(y)) > 1 else np.nan
+
+
+def _censored(values: Array) -> Horizon:
+    """Return the median of values of which the infinite ones were censored last; ``high`` is inf where unbounded."""
+    reached = np.isfinite(values)
+    last = values[reached].max(initial=0.0)
+    found = survival(np.where(reached, values, last), reached, level=(1 + LEVEL) / 2)
+    unbounded = np.isnan(found.high) and not np.isnan(found.low)
+    return found._replace(high=np.inf) if unbounded else found
 
 
 def _middle(values: Array) -> float:

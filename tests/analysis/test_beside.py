@@ -161,6 +161,21 @@ def test_ratio_and_difference_pair_the_seeds() -> None:
     assert row(positive, statistic="ratio", over=over)["measured"] == pytest.approx(np.exp(logs.mean()))
 
 
+def test_a_ratio_of_medians_counts_what_never_came_as_longer() -> None:
+    """Three of eight never came to an end: without them the median would be 3, with them it is 4."""
+    runs = make_frames({"cell": ["rnn"], "scale": [0.5, 1.0]}, seeds=8)[0].assign(rate=2.0)
+    steps = np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.inf, np.inf, np.inf])
+    runs.loc[runs["scale"] == 1.0, "rate"] = steps
+    entry = {"statistic": "median_ratio", "over": {"cell": "rnn", "scale": 0.5}, "value": 2.0, "tolerance": 0.1}
+    found = row(runs, **entry)
+    assert (found["measured"], found["measured_low"], found["measured_high"]) == (2.0, 0.5, np.inf)
+    assert (found["word"], found["runs"]) == ("consistent", 8)
+    assert found["setup"].startswith("ratio of the medians (Kaplan–Meier) of rate of ln‖δ‖ (nats/step): rnn, scale 1 over")
+    runs.loc[runs["scale"] == 1.0, "rate"] = np.where(steps > 3.0, np.inf, steps)
+    found = row(runs, **entry)
+    assert (found["word"], found["explanation"]) == ("not comparable", "these runs have no such number")
+
+
 @pytest.mark.parametrize("name", ["slope", "spearman"])
 def test_slope_and_rank_correlation_go_over_all_runs_of_a_seed(name: str) -> None:
     found = row(RUNS, statistic=name, against="scale", where={"cell": "rnn"})

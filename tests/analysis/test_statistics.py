@@ -72,6 +72,34 @@ def test_ratio_and_difference_are_paired(rng: np.random.Generator) -> None:
     assert np.isnan(of("ratio", rows([], [])).value)
 
 
+def test_the_ratio_of_medians_is_exact_where_both_were_reached(rng: np.random.Generator) -> None:
+    """Of ten values a median's 97.5 % interval goes from the second to the ninth: P(X < 2) = 11/1024, X ~ B(10, ½)."""
+    x, y = rng.uniform(1, 9, (2, 10))
+    x[:2] = y[3] = np.inf
+    middle = [np.sort(values)[4] for values in (x, y)]  # the first after which half or less are left
+    ends = np.sort(x)[1] / np.sort(y)[8], np.inf  # of x, the ninth never came
+    found = of("median_ratio", rows(list(x), list(y)))
+    np.testing.assert_allclose(found, (middle[0] / middle[1], *ends, 10))
+    x[:2] = 1.0, 2.0
+    assert of("median_ratio", rows(list(x), list(y))).high == np.sort(x)[8] / np.sort(y)[1]
+    x[:6] = np.inf
+    assert np.isnan(of("median_ratio", rows(list(x), list(y)))[:3]).all()
+    few = of("median_ratio", rows([1.0, 2.0, np.inf], [4.0, 8.0, np.inf]))
+    assert few.value == 0.25
+    assert np.isnan(few[1:3]).all()
+    for x, y in (([], []), ([1.0, 2.0], [0.0, 3.0])):
+        assert np.isnan(of("median_ratio", rows(x, y)).value)
+
+
+def test_the_interval_of_the_ratio_of_medians_holds_at_least_as_often_as_it_says(rng: np.random.Generator) -> None:
+    """The two are independent and exponential, and what is beyond 2 is censored: the medians' ratio is 1."""
+    draws = rng.standard_exponential((200, 2, 10))
+    draws[draws > 2.0] = np.inf
+    known = [found for x, y in draws if not np.isnan((found := of("median_ratio", rows(list(x), list(y)))).value)]
+    assert len(known) > 190
+    assert np.mean([found.low <= 1.0 <= found.high for found in known]) > 0.95
+
+
 def test_slope_is_each_seeds_own_least_squares(rng: np.random.Generator) -> None:
     seed = np.repeat(np.arange(5), 8)
     x = rng.standard_normal(40)
