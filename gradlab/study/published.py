@@ -49,7 +49,7 @@ class Published(NamedTuple):
     over : of a ratio or a difference, the runs that are divided by or taken away, as ``where``; paired by seed.
     against : of a slope or a rank correlation, the other column or key.
     kind : "exact" for what algebra says, "published" for what a paper does, "derived" for what was derived for gradlab
-        and checked by other means, or is expected without having been published.
+        and checked by other means, or is expected without having been published; a limit too, measured short of it.
     explanation : shown where the word is not "reproduced": what was found of the reason.
     not_comparable : why the study's number cannot be held against it, such as another size; the word is then that.
     """

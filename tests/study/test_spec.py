@@ -231,6 +231,12 @@ def test_the_shipped_studies_are_valid_and_named_after_their_files(path: Path, f
     assert {len(group) for group in study.plan.groups()} <= set(range(1, 9))
 
 
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("studies/*.toml")), ids=lambda path: path.stem)
+def test_what_holds_in_a_limit_is_not_exact_where_it_is_measured(path: Path) -> None:
+    for entry in Spec.from_toml(path).published:
+        assert entry.kind != "exact" or "→ ∞" not in entry.source + entry.reason
+
+
 def test_edge_of_chaos_and_drive_name_what_mean_field_says() -> None:
     """Without input the shifted value at 512 units; with input, and at its edge, that of infinite width."""
     rows = {
