@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any
 
+from gradlab.analysis.factors import NONE
 from gradlab.cells import CELLS, RNN
 from gradlab.errors import InputError, SpecError
 from gradlab.initialise import Option
@@ -126,7 +127,7 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     SpecError
-        for a missing key, and for what excludes each other.
+        for a missing key, for a limit that clips everything, and for what excludes each other.
     """
     steps, optimiser = values["train.steps"], OPTIMISERS[values["train.optimiser"]]
     found = {"train.measure_at": values["train.measure_at"] or (0, steps)}
@@ -139,6 +140,9 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
         found["train.learning_rate"] = own
     if values["train.until"] and values["train.threshold"] is None:
         raise SpecError(f'train.threshold: missing; until = "{values["train.until"]}" needs it')
+    for key in ("train.clip_norm", "train.clip_value"):
+        if (limit := values[key]) is not None and limit <= 0.0:
+            raise SpecError(f'{key}: must be above 0, got {limit}; "{NONE}" is no clipping')
     if values["train.schedule"] == "cosine" and values["train.schedule_over"] is None:
         found["train.schedule_over"] = steps
     return found

@@ -53,6 +53,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         ({"momentum": 0.9}, r'train.momentum: train.optimiser "adam" has no such key; momentum and rmsprop would'),
         ({"optimiser": "momentum", "momentum": 1.5}, r"train: momentum must be at least 0 and below 1, got 1.5"),
         ({"optimiser": "sgd", "learning_rate": None}, r"train.learning_rate: missing; sgd has none of its own"),
+        ({"clip_value": -1}, r'^train\.clip_value: must be above 0, got -1\.0; "none" is no clipping$'),
+        ({"clip_norm": 0.0}, r'^train\.clip_norm: must be above 0, got 0\.0; "none" is no clipping$'),
         ({"clip_norm": 1.0, "clip_value": 1.0}, r"train: give clip_norm or clip_value, not both"),
         ({"threshold": 0.1}, r"train.threshold: without train.until it has no such key; loss and score would"),
         ({"until": "loss"}, r'train.threshold: missing; until = "loss" needs it'),
