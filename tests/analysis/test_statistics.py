@@ -82,6 +82,8 @@ def test_the_ratio_of_medians_is_exact_where_both_were_reached(rng: np.random.Ge
     np.testing.assert_allclose(found, (middle[0] / middle[1], *ends, 10))
     x[:2] = 1.0, 2.0
     assert of("median_ratio", rows(list(x), list(y))).high == np.sort(x)[8] / np.sort(y)[1]
+    nine = of("median_ratio", rows(list(x[:9]), [1.0] * 9))
+    assert nine[1:3] == (x[:9].min(), x[:9].max())  # P(X < 2) = 10/512 is more than 1.25 %
     x[:6] = np.inf
     assert np.isnan(of("median_ratio", rows(list(x), list(y)))[:3]).all()
     few = of("median_ratio", rows([1.0, 2.0, np.inf], [4.0, 8.0, np.inf]))
