@@ -21,7 +21,7 @@ from gradlab.report import Source, cells, page, source, write_report
 
 GRID = {"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5, 1.0, 2.0]}
 LOST = {("rnn", 20, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
-DRAWN = ("decay", "phase", "rates", "horizon", "comparison")
+DRAWN = ("decay", "phase", "rates", "horizon", "comparison", "gradients")
 STUDY = {"name": "made_up", "question": "When does it stop vanishing?"}
 ONE = {"figures": ["rates"]}  # where no picture is asked after
 PROVENANCE = {
@@ -248,7 +248,12 @@ def test_what_an_earlier_report_drew_is_taken_away(tmp_path: Path) -> None:
     written(tmp_path, runs, steps)
     one = runs[(runs["scale"] == 1.0) & (runs["length"] == 20)]
     written(tmp_path, one, steps)
-    assert sorted(path.name for path in tmp_path.rglob("*.svg")) == ["decay.svg", "horizon.svg", "rates.svg"]
+    assert sorted(path.name for path in tmp_path.rglob("*.svg")) == [
+        "decay.svg",
+        "gradients.svg",
+        "horizon.svg",
+        "rates.svg",
+    ]
     assert sorted(path.name for path in tmp_path.rglob("*.csv")) == [
         "excluded.csv",
         "rates.csv",
