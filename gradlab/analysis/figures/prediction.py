@@ -97,5 +97,5 @@ PICTURE = Picture(
     "Training steps until the criterion was met over the rate of ln‖δ‖ before training, a point a run; hollow, at "
     "the last step that they were given: runs that had not met it; ρ: Spearman's rank correlation of the two within a "
     "seed, in which these rank last, the mean over the seeds with its 95 % t-interval",
-    lambda table, layout: 2.2,
+    lambda table, layout: 2.8,
 )
