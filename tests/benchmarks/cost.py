@@ -90,7 +90,7 @@ def main() -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    cores = f"{say.cores} core" if say.cores == 1 else "all cores"
+    cores = f"{say.cores} of them used" if say.cores else "all of them used"
     draw(table, f"{timing.processor()}, {cores}").savefig(say.out / "cost.png", dpi=150)
 
 
