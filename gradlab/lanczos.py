@@ -52,7 +52,7 @@ def largest_singular_value(
     square, v = narrowed(live), np.repeat(start / np.linalg.norm(start), columns, axis=1)
     before, rest = np.zeros_like(v), np.zeros(columns)
     diagonal, beside = np.empty((2, MOST * size, columns))
-    first = min(looks[0], len(diagonal))
+    first, above = min(looks[0], len(diagonal)), np.full(columns, np.inf)
     for m in range(1, len(diagonal) + 1):
         image = square(v)
         image -= np.multiply(rest, before, out=before)
@@ -63,34 +63,39 @@ def largest_singular_value(
         v[:, ended], rest[ended] = 0.0, 0.0
         beside[m - 1] = rest
         if m >= first and (m - first) % looks[1] == 0:
-            value, last, settled = _top_of_tridiagonal(diagonal[:m], beside[: m - 1])
+            value, last, settled = _top_of_tridiagonal(diagonal[:m], beside[: m - 1], above)
             done = settled & (rest * last <= RESIDUAL * value)
             answer[live[done]] = np.sqrt(value[done])
             on = ~done & np.isfinite(value)
             if on.sum() < fewest:
                 break
+            above = (value + rest * last)[on]  # where the value that more steps give should lie below
             live, v, before, rest = live[on], v[:, on], before[:, on], rest[on]
             square, diagonal, beside = narrowed(live), diagonal[:, on], beside[:, on]
     return answer
 
 
-def _top_of_tridiagonal(diagonal: Array, beside: Array) -> tuple[Array, Array, Array]:
+def _top_of_tridiagonal(diagonal: Array, beside: Array, above: Array) -> tuple[Array, Array, Array]:
     """Return the largest eigenvalue ``(N,)`` of N tridiagonal matrices, the last entry of its unit vector, and where
     both are known to rounding.
 
-    ``diagonal (m, N)``, ``beside (m − 1, N)``. Laguerre's steps on the characteristic polynomial come down from
-    Gershgorin's bound and do not pass the eigenvalue; beyond it all pivots of θ − T are positive.
+    ``diagonal (m, N)``, ``beside (m − 1, N)``. Laguerre's steps on the characteristic polynomial come down to the
+    eigenvalue, from a bound that it is thought to be below, ``above (N,)``, or from Gershgorin's where it is not, and
+    do not pass it; beyond it all pivots of θ − T are positive.
     """
     m, edge = len(diagonal), np.zeros((1, diagonal.shape[1]))
-    value = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
+    bound = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
+    value, thought = np.minimum(above, bound), above < bound
     end, known, live = np.empty_like(value), np.zeros(value.shape, bool), np.arange(len(value))
     for _ in range(MOST_LAGUERRE):
         at, settled = value[live], known[live]
         beyond, first, second, last = _pivots(diagonal, beside, at)
+        wrong = thought[live] & ~beyond
         step = m / (first + np.sqrt(np.maximum((m - 1) * (m * second - first**2), 0.0)))
-        value[live] = np.where(beyond & ~settled, at - step, at)  # what others need changes no column
+        at = np.where(wrong, bound[live], np.where(beyond & ~settled, at - step, at))
+        value[live], thought[live] = at, False  # what others need changes no column
         end[live] = np.where(settled, end[live], last)
-        known[live] = settled = settled | ~beyond | (step <= 1e-14 * at)
+        known[live] = settled = settled | (~beyond & ~wrong) | (step <= 1e-14 * at) & beyond
         if settled.all():
             break
         if settled.sum() > len(live) // 2:  # close values are approached slowly: those columns go on alone

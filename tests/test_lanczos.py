@@ -107,8 +107,16 @@ def test_what_one_matrix_needs_changes_no_digit_of_another() -> None:
     diagonal, beside = rng.uniform(1, 2, (24, 60)), rng.uniform(0, 1, (23, 60))
     diagonal[12:, ::7], beside[11, ::7] = diagonal[:12, ::7][::-1], 1e-9  # two values all but equal, slow to come near
     beside[12:, ::7] = beside[:11, ::7][::-1]
-    together = _top_of_tridiagonal(diagonal, beside)
-    alone = [_top_of_tridiagonal(diagonal[:, [n]], beside[:, [n]]) for n in range(60)]
+    top = np.linalg.eigvalsh(
+        [np.diag(d) + np.diag(b, 1) + np.diag(b, -1) for d, b in zip(diagonal.T, beside.T, strict=True)]
+    )[:, -1]
+    above = top * np.resize(
+        [np.inf, 1.2, 1.0 + 1e-13, 0.9, 0.0], 60
+    )  # no bound, a good one, a close one, two wrong ones
+    together = _top_of_tridiagonal(diagonal, beside, above)
+    np.testing.assert_allclose(together[0], top, rtol=1e-13)
+    assert together[2].all()
+    alone = [_top_of_tridiagonal(diagonal[:, [n]], beside[:, [n]], above[[n]]) for n in range(60)]
     for found, expected in zip(together, zip(*alone, strict=True), strict=True):
         np.testing.assert_array_equal(found, np.concatenate(expected))
 
