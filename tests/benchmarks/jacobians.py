@@ -147,10 +147,10 @@ norm is right to 1e-10 by its residual. Asked: dense 5 or more of PyTorch; norms
 the matrices first (LAPACK is given them); all values 0.8 of LAPACK (0.57 of GRU). Frobenius norms of RNN and LSTM form
 no matrix.
 
-Norms that are missed: a residual of 1e-10 takes 24 to 40 steps, 48 for a GRU, whose gap is smaller and whose step is
-three products; no weaker test is right for values that are close. Tried: full reorthogonalisation (about 7 times dearer
-for an RNN at H 64), `eigvalsh` of the Gram matrix (1.0 to 1.4 times LAPACK's speed), Lanczos on Gram matrices
-(twice as long), other numbers of columns at once. On more cores, chunks of steps are shared out.
+Norms that are missed: a residual of 1e-10 takes 24 to 32 steps, 40 to 48 for a GRU, whose gap is smaller and whose step
+is three products; no weaker test is right for values that are close. Tried: full reorthogonalisation (several times
+dearer), `eigvalsh` of the Gram matrix (no faster than LAPACK's SVD), Lanczos on Gram matrices (twice as long). On more
+cores, chunks of steps are shared out.
 """
 
 
