@@ -239,7 +239,7 @@ class GRU(Cell):
             through_n = product(self._rows(2).T, n)
             np.multiply(local.by_r, through_n, out=r)
             before = product(self._rows(0, 1).T, pre_grad[..., : 2 * H, :], before)
-            before += local.r * through_n
+            before += np.multiply(local.r, through_n, out=through_n)
         else:
             np.multiply(local.by_r, n, out=r)
             before = product(self.W_hh.T, self._into_product(pre_grad, local.r), before)
