@@ -142,8 +142,9 @@ def _is_its_total(tape: Tape) -> bool:
 
 def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:
     """Return an array for the pre-activation gradients of all steps, of the shape that the last one's have."""
-    at_step = tape.cell.vjp(type(local)(*(array[-1] for array in local)), tape.cell.split(last))[1]
-    return workspace.empty((tape.steps, *at_step.shape), at_step.dtype)
+    cell, some = tape.cell, tape.cell.telling("vjp")
+    at_step = cell.vjp(type(local)(*(array[-1, ..., some] for array in local)), cell.split(last[:, some]))[1]
+    return workspace.empty((tape.steps, *at_step.shape[:-1], last.shape[-1]), at_step.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,8 +75,9 @@ def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | N
     states = workspace.empty((T + 1, cell.state_size, B), cell.dtype)
     states[0] = initial
     with np.errstate(all="ignore"):
-        _, first = cell.step(cell.drive(x[:1])[0], cell.split(initial))
-        record = {name: workspace.empty((T, *array.shape), array.dtype) for name, array in first.items()}
+        some = cell.telling("step")
+        _, first = cell.step(cell.drive(x[:1, :, some])[0], cell.split(initial[:, some]))
+        record = {name: workspace.empty((T, *array.shape[:-1], B), array.dtype) for name, array in first.items()}
         tape = Tape(cell, x, states, record, lengths)
         for stretch in tape.stretches():
             _run(tape, stretch)

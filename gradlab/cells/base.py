@@ -86,6 +86,13 @@ class Cell(ABC):
         super().__init_subclass__(**options)
         cls._in_place = {name for name in ("step", "vjp") if "out" in signature(getattr(cls, name)).parameters}
 
+    @classmethod
+    def telling(cls, name: str) -> slice:
+        """Return which columns tell the shapes of what ``step`` or ``vjp`` gives: one is enough of a cell that takes
+        ``out``; another, which may be compiled for each width, is asked for all.
+        """
+        return slice(1) if name in cls._in_place else slice(None)
+
     def step_into(self, drive: Array, state: State, out: Out) -> None:
         """Write into ``out`` what :meth:`step` returns: a copy, but of a cell whose ``step`` takes ``out`` itself."""
         if "step" in self._in_place:
