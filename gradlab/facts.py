@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,12 @@ def kept_share(tape: Tape) -> Array | None:
     return np.concatenate([part.mean(axis=1) for part in _additive(tape)])
 
 
-def _additive(tape: Tape) -> list[Array]:
-    """Return what every unit keeps on the additive path, stretch by stretch, ``(n, H, B)``."""
-    with np.errstate(all="ignore"):
-        return [tape.cell.additive(tape.linearise(stretch)) for stretch in tape.stretches()]
+def _additive(tape: Tape) -> Iterator[Array]:
+    """Yield what every unit keeps on the additive path, stretch by stretch, ``(n, H, B)``."""
+    for stretch in tape.stretches():
+        with np.errstate(all="ignore"):
+            part = tape.cell.additive(tape.linearise(stretch))
+        yield part
 
 
 def kept(tape: Tape) -> Kept | None:
@@ -73,8 +76,7 @@ def kept(tape: Tape) -> Kept | None:
         return None
     key, mean, sign = bias
     gate, product = GATES[key, int(sign)]
-    parts = _additive(tape)
     with np.errstate(all="ignore"):
-        means = np.concatenate([part.mean(axis=1) for part in parts])
-        logs = np.concatenate([np.log(part, dtype=np.float64).mean(axis=1) for part in parts])
+        each = [(part.mean(axis=1), np.log(part, dtype=np.float64).mean(axis=1)) for part in _additive(tape)]
+    means, logs = (np.concatenate(arrays) for arrays in zip(*each, strict=True))
     return Kept(gate, product, float(means[within].mean()), float(logs[within].mean()), mean, key, sign)

@@ -26,24 +26,15 @@ sys.path.append(str(Path(__file__).parents[1]))  # run as a script, too
 
 from benchmarks import one_pass, timing
 
-from gradlab.bptt import backward, forward
-from gradlab.bptt.backward import Columns
+from gradlab.bptt import Columns, backward, forward
 
 CASES = tuple(case for case in one_pass.CASES if case.B > 1)
 PARTS = ("forward", "backward", "tanh")
 COMMAND = "python tests/benchmarks/compiled.py"
 
 
-def given(case: one_pass.Case) -> tuple[Any, Any, Columns]:
-    """Return the cell, its inputs ``(T, D, B)`` and what arrives at h."""
-    cell, x, v = one_pass.given("rnn", case, "float64")
-    direct = np.zeros((case.T, case.H, case.B))
-    direct[-1] = v.T
-    return cell, np.ascontiguousarray(x.swapaxes(1, 2)), Columns.after_nothing(direct)
-
-
 def gradlab(part: str, case: one_pass.Case) -> one_pass.Work:
-    cell, xs, arriving = given(case)
+    cell, xs, arriving = one_pass.as_columns("rnn", case)
     initial = np.zeros((case.H, case.B))
     tape, step, out = forward(cell, xs, initial), cell.drive(xs)[0], np.empty((case.H, case.B))
     return {
@@ -59,7 +50,7 @@ def gradlab(part: str, case: one_pass.Case) -> one_pass.Work:
 def numba(part: str, case: one_pass.Case) -> one_pass.Work:
     from numba import njit
 
-    cell, xs, arriving = given(case)
+    cell, xs, arriving = one_pass.as_columns("rnn", case)
     initial = np.zeros((case.H, case.B))
     states, step, out = forward(cell, xs, initial).states, cell.drive(xs)[0], np.empty((case.H, case.B))
     W, turned, adjoint = cell.W_hh, np.ascontiguousarray(cell.W_hh.T), arriving.plain()

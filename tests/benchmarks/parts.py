@@ -20,32 +20,23 @@ sys.path.append(str(Path(__file__).parents[1]))  # run as a script, too
 
 from benchmarks import one_pass, timing
 
-import gradlab as gl
-from gradlab.bptt import Columns, backward, forward, parameter_gradients
+from gradlab.bptt import backward, forward, parameter_gradients
 
 COMMAND = "python tests/benchmarks/parts.py"
 PARTS = ("forward", "derivatives", "back", "parameters", "all")
 
 
 def part(name: str, case: one_pass.Case, what: str) -> one_pass.Work:
-    cell, x, v = one_pass.given(name, case, "float64")
-    xs, initial = np.ascontiguousarray(x.swapaxes(1, 2)), np.zeros((cell.state_size, case.B))
-    direct = np.zeros((case.T, case.H, case.B))
-    direct[-1] = v.T
-    tape, arriving = forward(cell, xs, initial), Columns.after_nothing(direct)
+    cell, xs, arriving = one_pass.as_columns(name, case)
+    initial = np.zeros((cell.state_size, case.B))
+    tape = forward(cell, xs, initial)
     found = backward(tape, arriving)
-
-    def everything() -> Any:
-        trace = gl.trace(cell, x, gl.projection(v))
-        assert trace.param_grads
-        return trace
-
     works = {
         "forward": lambda: forward(cell, xs, initial),
         "derivatives": lambda: [tape.linearise(stretch) for stretch in tape.stretches()],
         "back": lambda: backward(tape, arriving),
         "parameters": lambda: parameter_gradients(found.pairs, found.exponent[1:]),
-        "all": everything,
+        "all": one_pass.gradlab(name, case, "float64")[0],
     }
     return works[what], lambda _: None
 
