@@ -1,0 +1,130 @@
+"""The compiled formulas against the plain ones beside their cells, and against many digits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles.derivatives import exact_logistic, exact_tanh_derivative
+from oracles.family import FAMILY, make
+
+from gradlab.cells import compiled
+from gradlab.cells.lstm import lstm_step
+from gradlab.cells.rnn import rnn_tanh_step
+
+built = pytest.mark.skipif(not compiled.available(), reason="gradlab was installed without a C compiler")
+CELLS = ("rnn-tanh", *(name for name in FAMILY if not name.startswith("rnn")))
+T, D, H = 5, 3, 7
+
+
+def test_what_runs_is_compiled_where_it_must_be() -> None:
+    assert compiled.available() or "GRADLAB_REQUIRE_ORACLES" not in os.environ
+
+
+def _one_of_each(cell: Any, N: int) -> list[np.ndarray]:
+    """Return all that step, linearise and vjp give, of T steps at once and of one column alone."""
+    rng = np.random.default_rng(2)
+    x, before = rng.standard_normal((T, D, N)), rng.standard_normal((T, cell.state_size, N))
+    adjoint = cell.split(rng.standard_normal((T, cell.state_size, N)).astype(cell.dtype))
+    drive, state = cell.drive(x.astype(cell.dtype)), cell.split(before.astype(cell.dtype))
+    after, record = cell.step(drive, state)
+    local = cell.linearise(record, state, after)
+    carried, pre_grad = cell.vjp(local, adjoint)
+    found = [*after, *record.values(), *local, *carried, pre_grad]
+    strided = cell.step(drive[0, :, ::2], tuple(array[0, :, ::2] for array in state))
+    return [*found, *strided[0], *strided[1].values()]
+
+
+@built
+@pytest.mark.parametrize("N", [1, 4, 33])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", CELLS)
+def test_compiled_is_plain_but_for_rounding(monkeypatch: Any, name: str, dtype: str, N: int) -> None:
+    cell = make(name, D, H, scale=4.0, dtype=dtype)  # saturated units among them
+    found = _one_of_each(cell, N)
+    for key, plain in compiled.PLAIN.items():
+        monkeypatch.setattr(sys.modules[plain.__module__], key, plain)
+    eps = np.finfo(dtype).eps
+    for one, two in zip(found, _one_of_each(cell, N), strict=True):
+        assert one.dtype == two.dtype == dtype
+        assert one.shape == two.shape
+        np.testing.assert_allclose(one, two, rtol=300 * eps, atol=30 * eps)
+
+
+POINTS = np.array([0.0, 1e-300, 1e-9, 0.01, 0.17, 0.3, 0.35, 1.0, 2.8, 8.0, 19.0, 40.0, 300.0])
+
+
+@built
+def test_tanh_and_logistic_to_their_last_digits() -> None:
+    a = np.concatenate([-POINTS, POINTS])
+    with localcontext(prec=400):
+        decays = [(-2 * Decimal(p)).exp() for p in a.tolist()]
+        exact = [float((1 - e) / (1 + e)) for e in decays]
+    _, found = rnn_tanh_step(a, np.zeros_like(a))
+    np.testing.assert_allclose(found, exact, rtol=4 * np.finfo(float).eps, atol=0.0)
+    zero = np.zeros((4 * len(a), 1))
+    _, gates, _, _ = lstm_step(np.zeros((len(a), 1)), np.tile(a, 4)[:, None], zero)
+    for k in (0, 1, 3):
+        share = gates[k * len(a) : (k + 1) * len(a), 0]
+        np.testing.assert_allclose(share, [exact_logistic(p) for p in a], rtol=4 * np.finfo(float).eps, atol=0.0)
+
+
+@built
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_is_out_of_range_ends_as_it_should(dtype: str) -> None:
+    a = np.array([-np.inf, -1e30, -2000.0, 2000.0, 1e30, np.inf, np.nan], dtype)
+    _, found = rnn_tanh_step(a, np.zeros_like(a))
+    np.testing.assert_array_equal(found, [-1, -1, -1, 1, 1, 1, np.nan])
+    column = np.tile(a, 4)[:, None]
+    _, gates, *_ = lstm_step(np.zeros((len(a), 1), dtype), column, np.zeros_like(column))
+    np.testing.assert_array_equal(gates[: len(a), 0], [0, 0, 0, 1, 1, 1, np.nan])
+
+
+@built
+def test_blocks_that_do_not_fit_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(ValueError, match="expected 4 blocks of 3 rows, got 8 rows"):
+        lstm_step(np.zeros((3, 2)), np.zeros((8, 2)), np.zeros((8, 2)))
+
+
+def test_the_plain_form_of_the_derivative_is_right_too() -> None:
+    a = np.concatenate([-POINTS, POINTS])
+    found = compiled.PLAIN["tanh_derivative"](a, np.tanh(a))
+    np.testing.assert_allclose(found, [exact_tanh_derivative(p) for p in a], rtol=64 * np.finfo(float).eps)
+
+
+PASS = """
+import sys
+{hidden}
+import numpy as np
+import gradlab as gl
+from gradlab.cells import compiled
+from oracles.family import make
+assert compiled.available() != bool({hide})
+rng = np.random.default_rng(0)
+x, v = rng.normal(size=(30, 4, 3)), rng.normal(size=(4, 7))
+for name in {cells}:
+    trace = gl.trace(make(name, 3, 7), x, gl.projection(v))
+    np.save(f"{{sys.argv[1]}}/{{name}}.npy", np.asarray(trace.grad["h"]), allow_pickle=False)
+"""
+
+
+@built
+def test_without_a_compiler_a_pass_gives_the_same(tmp_path: Path) -> None:
+    found = []
+    for hide in (0, 1):
+        where = tmp_path / str(hide)
+        where.mkdir()
+        hidden = "sys.modules['gradlab.cells._steps'] = None" * hide
+        code = PASS.format(hidden=hidden, hide=hide, cells=CELLS)
+        tests = Path(__file__).parents[1]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+        subprocess.run([sys.executable, "-c", code, str(where)], check=True, env=env)
+        found.append({name: np.load(where / f"{name}.npy", allow_pickle=False) for name in CELLS})
+    for name in CELLS:
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-11, atol=1e-14, err_msg=name)
