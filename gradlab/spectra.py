@@ -156,7 +156,6 @@ class Walk:
         self._origin, self._known = 0, 0
         self._chunk = slice(0, 0)
         self._local: Any = None
-        self._room: list[Array] = []
         self.forget()
 
     def forget(self) -> None:
@@ -224,26 +223,23 @@ class Walk:
         self.interval = int(np.clip(allowed, 1, min(2 * self.interval, most)))
 
     def _advance(self, count: int) -> Array:
-        cell, columns = self.cell, self.tangents
+        """Carry the tangents on, as a leading axis of views ``(K, H, B)``: a step's derivatives serve all of them."""
+        cell = self.cell
+        state = cell.split(self.tangents.reshape(cell.state_size, self.k, -1).swapaxes(0, 1))
         for place in range(self.at, self.at + count):
             step = self._step(place)
-            state = cell.split(columns)
             after = cell.vjp(step, state)[0] if self.adjoint else cell.jvp(step, state)
-            moved = after[0] if len(after) == 1 else np.concatenate(after)
             if (t := self._index(place)) >= self.first_end:
-                moved = np.where(np.tile(t >= self.ends, self.k), columns, moved)
-            columns = moved
-        return columns
+                after = tuple(np.where(t >= self.ends, *pair) for pair in zip(state, after, strict=True))
+            state = after
+        return np.concatenate([array.swapaxes(0, 1).reshape(array.shape[1], -1) for array in state])
 
     def _step(self, place: int) -> Any:
-        """Return the local derivatives of the step number ``place``, once for each tangent."""
+        """Return the local derivatives of the step number ``place``."""
         if not self._chunk.start <= place < self._chunk.stop:
             self._load(place)
         offset = place - self._chunk.start
-        at_step = (array[-1 - offset if self.adjoint else offset] for array in self._local)
-        for room, factor in zip(self._room, at_step, strict=True):
-            room.reshape(*factor.shape[:-1], self.k, -1)[...] = factor[..., None, :]
-        return type(self._local)(*self._room)
+        return type(self._local)(*(array[-1 - offset if self.adjoint else offset] for array in self._local))
 
     def _index(self, place: int) -> int:
         return self.steps - 1 - place if self.adjoint else place
@@ -254,10 +250,6 @@ class Walk:
         self._chunk = slice(place, place + length)
         first = (self._index(place + length - 1) if self.adjoint else place) - self._origin
         self._local = self._tape.linearise(slice(first, first + length))
-        if not self._room:
-            self._room = [
-                np.empty((*array.shape[1:-1], self.k * array.shape[-1]), array.dtype) for array in self._local
-            ]
 
 
 def graded_qr(columns: Array) -> tuple[Array, NDArray[np.float64]]:

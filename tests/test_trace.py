@@ -76,7 +76,7 @@ def test_gates_and_states_satisfy_the_equations(name: str) -> None:
     h, gate = trace.states["h"], trace.gates
     if name == "lstm":
         c = trace.states["c"]
-        np.testing.assert_allclose(c[1:], gate["f"] * c[:-1] + gate["i"] * gate["g"], rtol=1e-14)
+        np.testing.assert_allclose(c[1:], gate["f"] * c[:-1] + gate["i"] * gate["g"], rtol=1e-14, atol=1e-16)
         np.testing.assert_allclose(h[1:], gate["o"] * np.tanh(c[1:]), rtol=1e-14)
     elif name.startswith("gru"):
         new = gate["z"] if name.endswith("replace") else 1 - gate["z"]

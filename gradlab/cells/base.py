@@ -205,8 +205,14 @@ def _write(targets: Iterable[Array], arrays: Iterable[Array]) -> None:
 
 
 def product(W: Array, columns: Array, out: Array | None = None) -> Array:
-    """Return ``W @ columns``; of one step's columns ``(F, N)`` with W's rows in parts that make the product small."""
+    """Return ``W @ columns``; of one step's columns ``(F, N)`` with W's rows in parts that make the product small.
+
+    Columns with a leading axis whose memory is that of ``(F, K·N)``, a view, are multiplied as that.
+    """
     (size, inner), N = W.shape, columns.shape[-1]
+    if columns.ndim == 3 and out is None and _side_by_side(columns):
+        flat = columns.swapaxes(0, 1).reshape(inner, -1)
+        return product(W, flat).reshape(size, -1, N).swapaxes(0, 1)
     if columns.ndim > 2 or N == 1 or size * inner * N <= SMALL:
         return np.matmul(W, columns, out=out)
     parts = _parts(size, inner * N)
@@ -214,6 +220,12 @@ def product(W: Array, columns: Array, out: Array | None = None) -> Array:
         out = np.empty((size, N), np.result_type(W, columns))
     np.matmul(W.reshape(parts, size // parts, inner), columns, out=out.reshape(parts, size // parts, N))
     return out
+
+
+def _side_by_side(columns: Array) -> bool:
+    K, _, N = columns.shape
+    item = columns.itemsize
+    return K > 1 and columns.strides == (N * item, K * N * item, item)
 
 
 @cache
@@ -236,6 +248,11 @@ def in_cache(count: int, size: int) -> list[slice]:
 def block(array: Array, index: int, size: int) -> Array:
     """Return block ``index`` of ``size`` rows of ``array (…, kH, N)``, a view."""
     return array[..., index * size : (index + 1) * size, :]
+
+
+def stacked(columns: Array, blocks: int) -> Array:
+    """Return room for blocks of the shape of ``columns (…, H, N)``, ``(…, kH, N)``."""
+    return np.empty((*columns.shape[:-2], blocks * columns.shape[-2], columns.shape[-1]), columns.dtype)
 
 
 class Weights(NamedTuple):

@@ -31,19 +31,28 @@ def available() -> bool:
     return _steps is not None
 
 
+def ufunc(name: str) -> Formula | None:
+    """Return the ufunc of a formula; None without a compiler, or where it was built before the formula was written."""
+    return getattr(_steps, name, None)
+
+
 def compiled(plain: Formula) -> Formula:
     """Return the formula that is the ufunc of its name for real numbers, and ``plain`` else.
 
     Where it takes ``out``, that is as a ufunc's: a tuple of arrays or Nones, one for each array that is returned.
     """
-    name = plain.__name__
-    PLAIN[name] = plain
-    if _steps is None:
+    PLAIN[plain.__name__] = plain
+    fast = ufunc(plain.__name__)
+    if fast is None:
         return plain
-    fast = getattr(_steps, name)
 
     @wraps(plain)
     def formula(*arrays: Any, **out: Any) -> Any:
-        return (fast if arrays[0].dtype.char in "fd" else plain)(*arrays, **out)
+        if arrays[0].dtype.char in "fd":
+            try:
+                return fast(*arrays, **out)
+            except ValueError:  # the factors of one column for many: NumPy spreads them
+                pass
+        return plain(*arrays, **out)
 
     return formula

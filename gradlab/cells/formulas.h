@@ -121,6 +121,20 @@ WIDE static void NAME(lstm_back)(npy_intp n, void **x)
     }
 }
 
+/* the tangent of c, the factors, W times that of h (i f g o) → the tangents of h and c a step later */
+WIDE static void NAME(lstm_jvp)(npy_intp n, void **x)
+{
+    const REAL *v_c = x[0], *c_by_i = x[1], *c_by_f = x[2], *c_by_g = x[3], *h_by_o = x[4], *h_by_c = x[5], *f = x[6];
+    const REAL *i = x[7], *by_f = x[8], *g = x[9], *o = x[10];
+    REAL *h = x[11], *c = x[12];
+    EACH
+    {
+        const REAL cell = f[j] * v_c[j] + c_by_i[j] * i[j] + c_by_f[j] * by_f[j] + c_by_g[j] * g[j];
+        c[j] = cell;
+        h[j] = h_by_c[j] * cell + h_by_o[j] * o[j];
+    }
+}
+
 /* what r multiplies, W h (r z), drive (r z n) → a (r z), gates (r z), r times it */
 WIDE static void NAME(gru_gates)(npy_intp n, void **x)
 {
@@ -193,4 +207,20 @@ WIDE static void NAME(gru_back_after)(npy_intp n, void **x)
         into_n[j] = r[j] * through_n;
         before[j] = keep[j] * adjoint;
     }
+}
+
+/* a factor, the tangent of r; a factor, that of what r multiplies → that of their product */
+WIDE static void NAME(gru_jvp_reset)(npy_intp n, void **x)
+{
+    const REAL *one_by = x[0], *one = x[1], *two_by = x[2], *two = x[3];
+    REAL *answer = x[4];
+    EACH { answer[j] = one_by[j] * one[j] + two_by[j] * two[j]; }
+}
+
+/* the tangents of h, a_z and a_n, each with its factor → that of h a step later */
+WIDE static void NAME(gru_jvp)(npy_intp n, void **x)
+{
+    const REAL *v = x[0], *keep = x[1], *z = x[2], *h_by_z = x[3], *candidate = x[4], *h_by_n = x[5];
+    REAL *h = x[6];
+    EACH { h[j] = keep[j] * v[j] + h_by_z[j] * z[j] + h_by_n[j] * candidate[j]; }
 }

@@ -23,7 +23,9 @@ from gradlab.cells.base import (
     one_dtype,
     product,
     rows,
+    stacked,
 )
+from gradlab.cells.compiled import compiled
 from gradlab.checks import choice, float_array
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
@@ -152,63 +154,41 @@ class GRU(Cell):
     def step(self, drive: Array, state: State, out: Out | None = None) -> tuple[State, Record]:
         (h,) = state
         H = self.hidden_size
-        (h_out,), into = ((None,), {}) if out is None else out
-        a, extra = self._pre_activations(drive, h, into)
-        gates = into["gates"] if into else np.empty_like(a)
-        logistic(a[..., : 2 * H, :], out=gates[..., : 2 * H, :])
-        r, z, n = (block(gates, k, H) for k in range(3))
-        a_n = block(a, 2, H)
-        np.add(block(drive, 2, H), product(self._rows(2), r * h) if self.b_hn is None else r * extra["u"], out=a_n)
-        np.tanh(a_n, out=n)
-        new, old = (n, h) if self.update == "replace" else (h, n)
-        mixed = np.multiply(1.0 - z, old, out=h_out)
-        mixed += z * new
-        return (mixed,), {"a": a, "gates": gates, **extra}
-
-    def _pre_activations(self, drive: Array, h: Array, into: Record) -> tuple[Array, Record]:
-        """Return a with its blocks r and z filled, and u = W_n h + b_hn where the reset comes after the product."""
-        H = self.hidden_size
+        (h_out,), record = ((None,), self._room(drive, h)) if out is None else out
+        a, gates, what = record["a"], record["gates"], h
+        pushed = product(self.W_hh if self.b_hn is not None else self._rows(0, 1), h)
+        if self.b_hn is not None:
+            what = np.add(block(pushed, 2, H), self.b_hn[:, None], out=record["u"])
+        r_z = (..., slice(2 * H), slice(None))
+        *_, through_r = gru_gates(what, pushed[r_z], drive, out=(a[r_z], gates[r_z], None))
         if self.b_hn is None:
-            a_rz = product(self._rows(0, 1), h)
-            a = into["a"] if into else np.empty((*a_rz.shape[:-2], 3 * H, a_rz.shape[-1]), a_rz.dtype)
-            np.add(a_rz, drive[..., : 2 * H, :], out=a[..., : 2 * H, :])
-            return a, {}
-        a = product(self.W_hh, h, into.get("a"))
-        u = np.add(block(a, 2, H), self.b_hn[:, None], out=into.get("u"))
-        return np.add(a, drive, out=into.get("a")), {"u": u}
+            through_r = product(self._rows(2), through_r)
+        state_of = {"replace": gru_state_replace, "keep": gru_state_keep}[self.update]
+        *_, mixed = state_of(h, through_r, drive, block(gates, 1, H), out=(block(a, 2, H), block(gates, 2, H), h_out))
+        return (mixed,), record
+
+    def _room(self, drive: Array, h: Array) -> Record:
+        """Return room for what a step keeps."""
+        like = h + block(drive, 0, self.hidden_size)
+        room = {"a": stacked(like, 3), "gates": stacked(like, 3)}
+        return room if self.b_hn is None else room | {"u": stacked(like, 1)}
 
     def linearise(self, record: Record, before: State, after: State) -> Local:
-        H = self.hidden_size
-        a, gates = record["a"], record["gates"]
-        r, z, n = (block(gates, k, H) for k in range(3))
-        not_r, not_z = (complement(block(a, k, H), block(gates, k, H)) for k in (0, 1))
-        new, keep, sign = (z, not_z, 1.0) if self.update == "replace" else (not_z, z, -1.0)
-        return Local(
-            keep=keep,
-            h_by_n=new * tanh_derivative(block(a, 2, H), n),
-            h_by_z=sign * (n - before[0]) * z * not_z,
-            by_r=record.get("u", before[0]) * r * not_r,
-            r=r,
-        )
+        gates = record["gates"]
+        local = {"replace": gru_local_replace, "keep": gru_local_keep}[self.update]
+        factors = local(before[0], record.get("u", before[0]), record["a"], gates)
+        return Local._make([*factors, block(gates, 0, self.hidden_size)])
 
     def jvp(self, local: Any, tangent: State) -> State:
         (v,) = tangent
         H = self.hidden_size
+        pushed = product(self._rows(0, 1) if self.b_hn is None else self.W_hh, v)
+        r, z = block(pushed, 0, H), block(pushed, 1, H)
         if self.b_hn is None:
-            rz = product(self._rows(0, 1), v)
-            r, z = block(rz, 0, H), block(rz, 1, H)
-            np.multiply(local.by_r, r, out=r)
-            r += local.r * v
-            n = product(self._rows(2), r)
+            n = product(self._rows(2), gru_jvp_reset(local.by_r, r, local.r, v))
         else:
-            pushed = product(self.W_hh, v)
-            r, z, n = (block(pushed, k, H) for k in range(3))
-            np.multiply(local.r, n, out=n)
-            n += np.multiply(local.by_r, r, out=r)
-        h = local.keep * v
-        h += np.multiply(local.h_by_z, z, out=z)
-        h += np.multiply(local.h_by_n, n, out=n)
-        return (h,)
+            n = gru_jvp_reset(local.by_r, r, local.r, block(pushed, 2, H))
+        return (gru_jvp(v, local.keep, z, local.h_by_z, n, local.h_by_n),)
 
     def dense(self, local: Any) -> Array:
         H = self.hidden_size
@@ -230,30 +210,24 @@ class GRU(Cell):
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
         (dh,) = adjoint
         H = self.hidden_size
-        (before,), into = ((None,), None) if out is None else out
-        pre_grad = np.empty((*dh.shape[:-2], 3 * H, dh.shape[-1]), dh.dtype) if into is None else into
-        r, z, n = (block(pre_grad, k, H) for k in range(3))
-        np.multiply(local.h_by_n, dh, out=n)
-        np.multiply(local.h_by_z, dh, out=z)
+        (before,), pre_grad = ((None,), stacked(dh, 3)) if out is None else out
         if self.b_hn is None:
+            r, z, n = (block(pre_grad, k, H) for k in range(3))
+            np.multiply(local.h_by_n, dh, out=n)
+            np.multiply(local.h_by_z, dh, out=z)
             through_n = product(self._rows(2).T, n)
             np.multiply(local.by_r, through_n, out=r)
             before = product(self._rows(0, 1).T, pre_grad[..., : 2 * H, :], before)
             before += np.multiply(local.r, through_n, out=through_n)
+            kept = local.keep * dh
         else:
-            np.multiply(local.by_r, n, out=r)
-            before = product(self.W_hh.T, self._into_product(pre_grad, local.r), before)
-        before += local.keep * dh
+            _, at_product, kept = gru_back_after(dh, *local, out=(pre_grad, stacked(dh, 3), None))
+            before = product(self.W_hh.T, at_product, before)
+        before += kept
         return (before,), pre_grad
 
     def additive(self, local: Any) -> Array:
         return np.asarray(local.keep)
-
-    def _into_product(self, pre_grad: Array, r: Array) -> Array:
-        """Return the gradient at W_hh h, whose n-block is behind the reset gate."""
-        into = pre_grad.copy()
-        into[..., 2 * self.hidden_size :, :] *= r
-        return into
 
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
         H, h = self.hidden_size, before[0]
@@ -265,3 +239,98 @@ class GRU(Cell):
             n = r * block(pre_grad, 2, H)
             pairs |= {"W_hh": [(pre_grad[..., : 2 * H, :], h), (n, h)], "b_hn": [(n, None)]}
         return pairs
+
+
+@compiled
+def gru_gates(what: Array, pushed: Array, drive: Array, out: tuple[Array, Array, Array | None]) -> tuple[Array, ...]:
+    """What r multiplies, the blocks r and z of W_hh h, drive → the blocks r and z of a and of the gates, r times it."""
+    a, gates, times = out
+    np.add(pushed, drive[..., : a.shape[-2], :], out=a)
+    logistic(a, out=gates)
+    return a, gates, np.multiply(block(gates, 0, what.shape[-2]), what, out=times)
+
+
+def _mixed(new: Array, old: Array, z: Array, out: Array | None) -> Array:
+    """Return (1 − z) ⊙ old + z ⊙ new."""
+    mixed = np.multiply(1.0 - z, old, out=out)
+    mixed += z * new
+    return mixed
+
+
+def _candidate(through_r: Array, drive: Array, out: tuple[Array | None, ...]) -> tuple[Array, Array]:
+    a_n = np.add(through_r, block(drive, 2, through_r.shape[-2]), out=out[0])
+    return a_n, np.tanh(a_n, out=out[1])
+
+
+@compiled
+def gru_state_replace(
+    h: Array, through_r: Array, drive: Array, z: Array, out: tuple[Array | None, ...] = (None,) * 3
+) -> tuple[Array, ...]:
+    """h before, what comes through r, drive, z → a_n, n, h = (1 − z) ⊙ h + z ⊙ n."""
+    a_n, n = _candidate(through_r, drive, out)
+    return a_n, n, _mixed(n, h, z, out[2])
+
+
+@compiled
+def gru_state_keep(
+    h: Array, through_r: Array, drive: Array, z: Array, out: tuple[Array | None, ...] = (None,) * 3
+) -> tuple[Array, ...]:
+    """h before, what comes through r, drive, z → a_n, n, h = (1 − z) ⊙ n + z ⊙ h."""
+    a_n, n = _candidate(through_r, drive, out)
+    return a_n, n, _mixed(h, n, z, out[2])
+
+
+@compiled
+def gru_local_replace(before: Array, what: Array, a: Array, gates: Array) -> tuple[Array, ...]:
+    """h before, what r multiplies, a, gates → keep, h by n, h by z, by r; w = z."""
+    return _local(before, what, a, gates, keeps=False)
+
+
+@compiled
+def gru_local_keep(before: Array, what: Array, a: Array, gates: Array) -> tuple[Array, ...]:
+    """h before, what r multiplies, a, gates → keep, h by n, h by z, by r; w = 1 − z."""
+    return _local(before, what, a, gates, keeps=True)
+
+
+def _local(before: Array, what: Array, a: Array, gates: Array, keeps: bool) -> tuple[Array, ...]:
+    H = before.shape[-2]
+    r, z, n = (block(gates, k, H) for k in range(3))
+    not_r, not_z = (complement(block(a, k, H), block(gates, k, H)) for k in (0, 1))
+    new, keep, sign = (not_z, z, -1.0) if keeps else (z, not_z, 1.0)
+    return (
+        keep,
+        new * tanh_derivative(block(a, 2, H), n),
+        sign * (n - before) * z * not_z,
+        what * r * not_r,
+    )
+
+
+@compiled
+def gru_jvp_reset(one_by: Array, one: Array, two_by: Array, two: Array) -> Array:
+    """The tangents of what r gives and of what it multiplies, with their factors → that of their product."""
+    answer = one_by * one
+    answer += two_by * two
+    return np.asarray(answer)
+
+
+@compiled
+def gru_jvp(v: Array, keep: Array, z: Array, h_by_z: Array, n: Array, h_by_n: Array) -> Array:
+    """The tangents of h, a_z and a_n, each with its factor → that of h a step later."""
+    h = keep * v
+    h += h_by_z * z
+    h += h_by_n * n
+    return np.asarray(h)
+
+
+@compiled
+def gru_back_after(dh: Array, *local: Array, out: tuple[Array, Array, Array | None]) -> tuple[Array, Array, Array]:
+    """δ, the factors → dL/da, the same at W_hh h (its block n behind r), δ of the step before by way of keep."""
+    keep, h_by_n, h_by_z, by_r, r = local
+    H = dh.shape[-2]
+    pre_grad, at_product, kept = out
+    np.multiply(h_by_n, dh, out=block(pre_grad, 2, H))
+    np.multiply(h_by_z, dh, out=block(pre_grad, 1, H))
+    np.multiply(by_r, block(pre_grad, 2, H), out=block(pre_grad, 0, H))
+    at_product[...] = pre_grad
+    block(at_product, 2, H)[...] *= r
+    return pre_grad, at_product, np.multiply(keep, dh, out=kept)

@@ -21,7 +21,9 @@ from gradlab.cells.base import (
     in_cache,
     product,
     rows,
+    stacked,
 )
+from gradlab.cells.compiled import compiled
 from gradlab.checks import number
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
@@ -130,58 +132,28 @@ class LSTM(Cell):
 
     def step(self, drive: Array, state: State, out: Out | None = None) -> tuple[State, Record]:
         h, c = state
-        (h_out, c_out), into = ((None, None), {}) if out is None else out
-        record = self._gates(drive, h, into)
-        i, f, g, o = (block(record["gates"], k, self.hidden_size) for k in range(4))
-        c = np.multiply(f, c, out=c_out)
-        c += i * g
-        return (np.multiply(o, np.tanh(c), out=h_out), c), record
-
-    def _gates(self, drive: Array, h: Array, into: Record) -> Record:
-        """Return the pre-activations and gates that follow from the h before."""
-        H = self.hidden_size
-        a = np.add(product(self.W_hh, h, into.get("a")), drive, out=into.get("a"))
-        gates = into["gates"] if into else np.empty_like(a)
-        logistic(a[..., : 2 * H, :], out=gates[..., : 2 * H, :])
-        np.tanh(block(a, 2, H), out=block(gates, 2, H))
-        logistic(a[..., 3 * H :, :], out=gates[..., 3 * H :, :])
-        return {"a": a, "gates": gates}
+        into = (None,) * 4 if out is None else (out[1]["a"], out[1]["gates"], out[0][1], out[0][0])
+        a, gates, c, h = lstm_step(c, product(self.W_hh, h), drive, out=into)
+        return (h, c), {"a": a, "gates": gates}
 
     def follow(self, drive: Array, states: Array) -> tuple[Record, Array]:
         """All gates follow from h at once; only c is carried on from step to step."""
         h, c = self.split(states)
-        record = self._gates(drive, h[:-1], {})
-        i, f, g, o = (block(record["gates"], k, self.hidden_size) for k in range(4))
+        a, gates = _gates(product(self.W_hh, h[:-1]), drive)
+        i, f, g, o = _blocks(gates)
         np.multiply(i, g, out=c[1:])
         for t in range(len(drive)):
             c[t + 1] += f[t] * c[t]
-        return record, o * np.tanh(c[1:])
+        return {"a": a, "gates": gates}, o * np.tanh(c[1:])
 
     def linearise(self, record: Record, before: State, after: State) -> Local:
-        H = self.hidden_size
-        a, gates, c = record["a"], record["gates"], after[1]
-        i, f, g, o = (block(gates, k, H) for k in range(4))
-        not_i, not_f, not_o = (complement(block(a, k, H), block(gates, k, H)) for k in (0, 1, 3))
-        tanh_c = np.tanh(c)
-        return Local(
-            c_by_i=g * i * not_i,
-            c_by_f=before[1] * f * not_f,
-            c_by_g=i * tanh_derivative(block(a, 2, H), g),
-            h_by_o=tanh_c * o * not_o,
-            h_by_c=o * tanh_derivative(c, tanh_c),
-            f=f,
-        )
+        gates = record["gates"]
+        factors = lstm_local(before[1], after[1], record["a"], gates)
+        return Local._make([*factors, block(gates, 1, self.hidden_size)])
 
     def jvp(self, local: Any, tangent: State) -> State:
         v_h, v_c = tangent
-        H = self.hidden_size
-        pushed = product(self.W_hh, v_h)
-        i, f, g, o = (block(pushed, k, H) for k in range(4))
-        c = local.f * v_c
-        for by, change in ((local.c_by_i, i), (local.c_by_f, f), (local.c_by_g, g)):
-            c += np.multiply(by, change, out=change)
-        h = local.h_by_c * c
-        h += np.multiply(local.h_by_o, o, out=o)
+        h, c = lstm_jvp(v_c, *local, product(self.W_hh, v_h), out=(np.empty_like(v_c), np.empty_like(v_c)))
         return h, c
 
     def dense(self, local: Any) -> Array:
@@ -215,15 +187,9 @@ class LSTM(Cell):
         return square.sum(axis=-2), ((1.0 + e**2) * A_parts + O + F).sum(axis=-2)
 
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
-        dh, dc = self.total(local, adjoint)
-        H = self.hidden_size
-        (h_out, c_out), into = ((None, None), None) if out is None else out
-        pre_grad = np.empty((*dc.shape[:-2], 4 * H, dc.shape[-1]), dc.dtype) if into is None else into
-        np.multiply(local.c_by_i, dc, out=block(pre_grad, 0, H))
-        np.multiply(local.c_by_f, dc, out=block(pre_grad, 1, H))
-        np.multiply(local.c_by_g, dc, out=block(pre_grad, 2, H))
-        np.multiply(local.h_by_o, dh, out=block(pre_grad, 3, H))
-        return (product(self.W_hh.T, pre_grad, h_out), np.multiply(local.f, dc, out=c_out)), pre_grad
+        (h_out, c_out), into = ((None, None), stacked(adjoint[1], 4)) if out is None else out
+        pre_grad, dc = lstm_back(*adjoint, *local, out=(into, c_out))
+        return (product(self.W_hh.T, pre_grad, h_out), dc), pre_grad
 
     def additive(self, local: Any) -> Array:
         return np.asarray(local.f)
@@ -231,3 +197,69 @@ class LSTM(Cell):
     def total(self, local: Any, adjoint: State) -> State:
         dh, dc = adjoint
         return dh, dc + local.h_by_c * dh
+
+
+def _blocks(of_gates: Array) -> tuple[Array, ...]:
+    """Return the blocks of i, f, g and o, views."""
+    return tuple(block(of_gates, k, of_gates.shape[-2] // 4) for k in range(4))
+
+
+def _gates(pushed: Array, drive: Array, a: Array | None = None, gates: Array | None = None) -> tuple[Array, Array]:
+    """W_hh h, drive → a, gates, written where told."""
+    a = np.add(pushed, drive, out=a)
+    gates = np.empty_like(a) if gates is None else gates
+    H = a.shape[-2] // 4
+    logistic(a[..., : 2 * H, :], out=gates[..., : 2 * H, :])
+    np.tanh(block(a, 2, H), out=block(gates, 2, H))
+    logistic(block(a, 3, H), out=block(gates, 3, H))
+    return a, gates
+
+
+@compiled
+def lstm_step(c: Array, pushed: Array, drive: Array, out: tuple[Array | None, ...] = (None,) * 4) -> tuple[Array, ...]:
+    """c, W_hh h, drive → a, gates, c, h."""
+    a, gates = _gates(pushed, drive, *out[:2])
+    i, f, g, o = _blocks(gates)
+    c = np.multiply(f, c, out=out[2])
+    c += i * g
+    return a, gates, c, np.multiply(o, np.tanh(c), out=out[3])
+
+
+@compiled
+def lstm_local(c_before: Array, c: Array, a: Array, gates: Array) -> tuple[Array, ...]:
+    """c before, c, a, gates → c by i, c by f, c by g, h by o, h by c."""
+    a_i, a_f, a_g, a_o = _blocks(a)
+    i, f, g, o = _blocks(gates)
+    tanh_c = np.tanh(c)
+    return (
+        g * i * complement(a_i, i),
+        c_before * f * complement(a_f, f),
+        i * tanh_derivative(a_g, g),
+        tanh_c * o * complement(a_o, o),
+        o * tanh_derivative(c, tanh_c),
+    )
+
+
+@compiled
+def lstm_jvp(v_c: Array, *local: Array, out: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The tangent of c, the factors, W_hh times that of h → the tangents of h and c a step later."""
+    c_by_i, c_by_f, c_by_g, h_by_o, h_by_c, f, pushed = local
+    i, by_f, g, o = _blocks(pushed)
+    h, c = out
+    np.multiply(f, v_c, out=c)
+    for by, change in ((c_by_i, i), (c_by_f, by_f), (c_by_g, g)):
+        c += by * change
+    np.multiply(h_by_c, c, out=h)
+    h += h_by_o * o
+    return h, c
+
+
+@compiled
+def lstm_back(dh: Array, dc: Array, *local: Array, out: tuple[Array, Array | None]) -> tuple[Array, Array]:
+    """δ_h, δ_c, the factors → dL/da, δ_c of the step before by way of f."""
+    c_by_i, c_by_f, c_by_g, h_by_o, h_by_c, f = local
+    total = dc + h_by_c * dh
+    at_i, at_f, at_g, at_o = _blocks(out[0])
+    for by, change, at in ((c_by_i, total, at_i), (c_by_f, total, at_f), (c_by_g, total, at_g), (h_by_o, dh, at_o)):
+        np.multiply(by, change, out=at)
+    return out[0], np.multiply(f, total, out=out[1])

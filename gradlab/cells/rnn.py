@@ -10,6 +10,7 @@ import numpy as np
 
 from gradlab.cells.activations import ACTIVATIONS
 from gradlab.cells.base import Array, Cell, Out, Record, State, checked_dtype, checked_weights, product, rows
+from gradlab.cells.compiled import compiled
 from gradlab.checks import choice
 from gradlab.initialise import Option, Seed, biases, input_weights, recurrent_weights, streams
 from gradlab.workspace import empty
@@ -93,8 +94,13 @@ class RNN(Cell):
 
     def step(self, drive: Array, state: State, out: Out | None = None) -> tuple[State, Record]:
         (h,), into = ((None,), None) if out is None else (out[0], out[1]["a"])
-        a = np.add(product(self.W_hh, state[0], into), drive, out=into)
-        return (ACTIVATIONS[self.activation].value(a, out=h),), {"a": a}
+        pushed = product(self.W_hh, state[0])
+        if self.activation == "tanh":
+            a, h = rnn_tanh_step(pushed, drive, out=(into, h))
+        else:
+            a = np.add(pushed, drive, out=into)
+            h = ACTIVATIONS[self.activation].value(a, out=h)
+        return (h,), {"a": a}
 
     def linearise(self, record: Record, before: State, after: State) -> Local:
         return Local(ACTIVATIONS[self.activation].derivative(record["a"], after[0]))
@@ -119,3 +125,10 @@ class RNN(Cell):
         (before,), into = ((None,), None) if out is None else out
         pre_grad = np.multiply(local.slope, adjoint[0], out=into)
         return (product(self.W_hh.T, pre_grad, before),), pre_grad
+
+
+@compiled
+def rnn_tanh_step(pushed: Array, drive: Array, out: tuple[Array | None, ...] = (None, None)) -> tuple[Array, Array]:
+    """W_hh h, drive → a, h."""
+    a = np.add(pushed, drive, out=out[0])
+    return a, np.tanh(a, out=out[1])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradlab import __version__
+from gradlab.cells import compiled
 from gradlab.errors import StoreError
 from gradlab.files import write_whole
 from gradlab.memory import free_memory
@@ -71,6 +72,7 @@ def _argv() -> list[str]:
 
 def _versions() -> dict[str, str]:
     found = {"gradlab": __version__, "numerics": str(NUMERICS), "python": platform.python_version()}
+    found["formulas"] = "compiled" if compiled.available() else "in NumPy"
     for package in PACKAGES:
         try:
             found[package] = version(package)
