@@ -242,15 +242,17 @@ def list_(
 def _version(wanted: bool) -> None:
     if wanted:
         from gradlab import __version__
+        from gradlab.cells import compiled
 
-        typer.echo(f"gradlab {__version__}")
+        typer.echo(f"gradlab {__version__}, formulas {compiled.said()}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and which formulas run."),
     ] = False,
 ) -> None:
     """See HELP, which the app carries."""

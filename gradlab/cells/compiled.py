@@ -31,6 +31,11 @@ def available() -> bool:
     return _steps is not None
 
 
+def said() -> str:
+    """Return what runs, in words."""
+    return "compiled" if available() else "in NumPy (there was no C compiler when gradlab was installed)"
+
+
 def ufunc(name: str) -> Formula | None:
     """Return the ufunc of a formula; None without a compiler, or where it was built before the formula was written."""
     return getattr(_steps, name, None)

@@ -36,7 +36,7 @@ COSTS = {"rnn": Cost(5.2, 65e-6), "lstm": Cost(19.2, 140e-6), "gru": Cost(12.2, 
 #: Arrays of T·B·H numbers that come and go beside those of all layers; arrays of T·B·D numbers.
 _PASSING, _INPUTS = 5, 4
 #: Copies of weights, of the dense Jacobians at hand, and of the tangents (at S·K·B), at the peak.
-_WEIGHTS, _DENSE, _TANGENTS = 2.5, 3, 20
+_WEIGHTS, _DENSE, _TANGENTS = 2.5, 3, 8
 #: Copies of the adjoints of all loss steps (at T·S·B), and of their norms at all states (at T·T·B), at the peak.
 _SOURCES, _PAIRS = 4, 3
 #: Bytes of a worker that does nothing: Python, and the libraries of NumPy, SciPy, pandas and PyArrow.

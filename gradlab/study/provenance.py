@@ -72,7 +72,7 @@ def _argv() -> list[str]:
 
 def _versions() -> dict[str, str]:
     found = {"gradlab": __version__, "numerics": str(NUMERICS), "python": platform.python_version()}
-    found["formulas"] = "compiled" if compiled.available() else "in NumPy"
+    found["formulas"] = compiled.said()
     for package in PACKAGES:
         try:
             found[package] = version(package)

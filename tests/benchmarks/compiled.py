@@ -47,8 +47,9 @@ def page(table: pd.DataFrame, cores: int) -> str:
 How many times longer each part of a pass takes with the formulas in NumPy; *ms* is the whole pass, compiled.
 In the median {table["all"].median():.2f}.
 
-What it costs: the formulas of three cells stand twice, in NumPy beside each cell and in C in `gradlab/cells/formulas.h`,
-and are tested against each other; installing compiles for some seconds, and goes on without where there is no compiler.
+What it costs: the formulas of three cells stand twice, in NumPy beside each cell and in C in
+`gradlab/cells/formulas.h`, and are tested against each other; installing compiles for some seconds, and goes on without
+where there is no compiler.
 
 Numba was measured before: five times NumPy's installation, a wait for the compiler in every process, and a `tanh` that
 goes one number after the other, so that its way forward took two to three times as long as NumPy's."""
