@@ -203,7 +203,7 @@ def check(
         path, sound = write_collection(out, [Path(name) for name in names] if names else None)
         typer.echo(str(path))
         raise typer.Exit(0 if sound else 1)
-    from gradlab.cells import CELLS
+    from gradlab.cells import CELLS, compiled
     from gradlab.selfcheck import selfcheck
     from gradlab.truths import variants
 
@@ -213,6 +213,7 @@ def check(
             typer.echo(f"{report}\n")
         else:
             typer.echo(f"{told}: {len(report.checks)} checks passed")
+    typer.echo(f"formulas run {compiled.said()}")
     raise typer.Exit(0 if all(report.passed for _, report in reports) else 1)
 
 
@@ -242,9 +243,8 @@ def list_(
 def _version(wanted: bool) -> None:
     if wanted:
         from gradlab import __version__
-        from gradlab.cells import compiled
 
-        typer.echo(f"gradlab {__version__}, formulas {compiled.said()}")
+        typer.echo(f"gradlab {__version__}")
         raise typer.Exit
 
 
@@ -252,7 +252,7 @@ def _version(wanted: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and which formulas run."),
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave."),
     ] = False,
 ) -> None:
     """See HELP, which the app carries."""

@@ -18,7 +18,6 @@ import pytest
 from study.tiny import ONE, assert_same_tables, run, tables, tiny
 
 from gradlab import Study, __version__, cli, load_results
-from gradlab.cells import compiled
 from gradlab.study import Results
 from gradlab.study import measure as measuring
 from gradlab.study.status import describe_status
@@ -305,7 +304,7 @@ def test_list_names_everything_a_study_may_name(command: Command) -> None:
 
 
 def test_help_teaches_and_version_tells(command: Command) -> None:
-    assert command("--version") == (0, f"gradlab {__version__}, formulas {compiled.said()}\n", "")
+    assert command("--version") == (0, f"gradlab {__version__}\n", "")
     assert "gradlab run studies/init_scale.toml" in command("--help")[1]
     assert "gradlab run studies/init_scale.toml --full" in command("run", "--help")[1]
 

@@ -131,9 +131,8 @@ class Cell(ABC):
 
     def drive(self, x: Array) -> Array:
         """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``."""
-        drive = np.matmul(self.W_xh, x)
-        drive += self.b_h[:, None]
-        return np.asarray(drive)
+        with_one = np.concatenate([x, np.ones((*x.shape[:-2], 1, x.shape[-1]), x.dtype)], axis=-2)
+        return np.asarray(np.matmul(np.column_stack([self.W_xh, self.b_h]), with_one))
 
     def input_vjp(self, pre_grad: Array) -> Array:
         """Return dL/dx from the pre-activation gradients, ``(…, kH, N)`` → ``(…, D, N)``."""

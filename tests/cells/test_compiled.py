@@ -128,3 +128,8 @@ def test_without_a_compiler_a_pass_gives_the_same(tmp_path: Path) -> None:
         found.append({name: np.load(where / f"{name}.npy", allow_pickle=False) for name in CELLS})
     for name in CELLS:
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-11, atol=1e-14, err_msg=name)
+
+
+def test_the_check_says_which_formulas_run() -> None:
+    done = subprocess.run([sys.executable, "-m", "gradlab", "check", "rnn"], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(f"formulas run {compiled.said()}\n")
