@@ -28,6 +28,8 @@ Array = NDArray[Any]
 SHARE = 0.5
 #: Bytes that a segment takes unless its length is given: few enough to leave room, many enough to fill NumPy's calls.
 ROOM = 2**24
+#: Bytes that a whole pass may take whatever is free: to ask takes as long as some of its steps.
+UNASKED = 2**26
 #: Which hook answers what a trace would have been asked.
 GRADIENTS = (
     *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "frame", "profile"),
@@ -184,11 +186,11 @@ def layer_numbers(cell: Cell) -> int:
 def chosen_length(network: Network, steps: int, batch: int, free_memory: Callable[[], float | None]) -> int:
     """Return the steps of a segment: all where a whole pass fits into the free bytes, otherwise what is handy.
 
-    What is free is not asked, which takes a while, of a pass no larger than a segment.
+    What is free is not asked of a small pass.
     """
     numbers = sum(layer_numbers(cell) for layer in network.layers for cell in cells_of(layer)) + 4 * network.input_size
     bytes = numbers * batch * network.dtype.itemsize
-    free = None if bytes * steps <= ROOM else free_memory()
+    free = None if bytes * steps <= UNASKED else free_memory()
     if free is None or bytes * steps <= SHARE * free:
         return steps
     return int(np.clip(min(ROOM, SHARE * free) // bytes, 1, steps))

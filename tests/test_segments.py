@@ -268,9 +268,9 @@ def test_a_pass_is_whole_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen_length(network, 10_000, 4, lambda: 8e9) == 10_000
     assert 500 < chosen_length(network, 10_000_000, 4, lambda: 8e9) < 5000
     assert chosen_length(network, 10_000, 4, lambda: 1e3) == 1
-    assert chosen_length(network, 1000, 4, lambda: 1e3) == 1000  # a segment's worth: whatever is free
+    assert chosen_length(network, 1000, 4, lambda: 1e3) == 1000  # small: whatever is free
     monkeypatch.setattr(sys.modules["gradlab.trace"], "free_memory", lambda: 1e6)
-    found = gl.trace(make("rnn-tanh", 1, 64), np.zeros((2000, 4, 1)), gl.projection(np.ones((4, 64))))
+    found = gl.trace(make("rnn-tanh", 1, 64), np.zeros((6000, 4, 1)), gl.projection(np.ones((4, 64))))
     assert isinstance(found, SegmentedTrace)
     assert found.segment_length < 100
 

@@ -230,15 +230,16 @@ class GRU(Cell):
         return np.asarray(local.keep)
 
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
+        """Rows of n apart from those of r and z: what W_n multiplies, or its gradient, is another than theirs."""
         H, h = self.hidden_size, before[0]
-        pairs = super().parameter_pairs(record, before, pre_grad, x)
-        r = block(record["gates"], 0, H)
-        if self.b_hn is None:
-            pairs["W_hh"] = [(pre_grad[..., : 2 * H, :], h), (block(pre_grad, 2, H), r * h)]
-        else:
-            n = r * block(pre_grad, 2, H)
-            pairs |= {"W_hh": [(pre_grad[..., : 2 * H, :], h), (n, h)], "b_hn": [(n, None)]}
-        return pairs
+        r, r_z, n = block(record["gates"], 0, H), pre_grad[..., : 2 * H, :], block(pre_grad, 2, H)
+        at_product, factor = (n, r * h) if self.b_hn is None else (r * n, h)
+        pairs: dict[str, list[Pair]] = {
+            "W_xh": [(r_z, x), (n, x)],
+            "W_hh": [(r_z, h), (at_product, factor)],
+            "b_h": [(r_z, None), (n, None)],
+        }
+        return pairs if self.b_hn is None else pairs | {"b_hn": [(at_product, None)]}
 
 
 @compiled
