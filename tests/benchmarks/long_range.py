@@ -198,9 +198,9 @@ shortest.
 Norms that are missed: forming the matrices, multiplying them and bringing the products into range is a third of the
 time, their Gram matrices and Lanczos on those the rest; tried: an SVD of each (1.2 to 2 times as long). On more cores
 sequences are shared out, which one core does not show. Exponents that are missed, in shares of an LSTM's at H 64: a
-third is products along the tangents, a fifth copies of the local derivatives for every tangent, a fifth QR, a seventh
-the forward pass; JAX does the same in one compiled loop, with a QR at every step. At short T more QRs are needed:
-forty, for the standard errors.
+third is products along the tangents, a quarter QR, an eighth the formulas along them, an eighth the forward pass; JAX
+does the same in one compiled loop, with a QR at every step. At short T more QRs are needed: forty, for the standard
+errors.
 """
 
 
