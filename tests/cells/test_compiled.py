@@ -29,7 +29,7 @@ def test_what_runs_is_compiled_where_it_must_be() -> None:
 
 
 def _one_of_each(cell: Any, N: int) -> list[np.ndarray]:
-    """Return all that step, linearise and vjp give, of T steps at once and of one column alone."""
+    """Return all that step, linearise, jvp and vjp give, of T steps at once; and a step of every second column."""
     rng = np.random.default_rng(2)
     x, before = rng.standard_normal((T, D, N)), rng.standard_normal((T, cell.state_size, N))
     adjoint = cell.split(rng.standard_normal((T, cell.state_size, N)).astype(cell.dtype))
@@ -37,7 +37,7 @@ def _one_of_each(cell: Any, N: int) -> list[np.ndarray]:
     after, record = cell.step(drive, state)
     local = cell.linearise(record, state, after)
     carried, pre_grad = cell.vjp(local, adjoint)
-    found = [*after, *record.values(), *local, *carried, pre_grad]
+    found = [*after, *record.values(), *local, *carried, pre_grad, *cell.jvp(local, adjoint)]
     strided = cell.step(drive[0, :, ::2], tuple(array[0, :, ::2] for array in state))
     return [*found, *strided[0], *strided[1].values()]
 
