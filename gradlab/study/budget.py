@@ -32,7 +32,7 @@ class Cost(NamedTuple):
     step: float
 
 
-COSTS = {"rnn": Cost(5.2, 65e-6), "lstm": Cost(19.2, 140e-6), "gru": Cost(12.2, 120e-6)}
+COSTS = {"rnn": Cost(5.2, 65e-6), "lstm": Cost(19.2, 95e-6), "gru": Cost(12.2, 110e-6)}
 #: Arrays of T·B·H numbers that come and go beside those of all layers; arrays of T·B·D numbers.
 _PASSING, _INPUTS = 5, 4
 #: Copies of weights, of the dense Jacobians at hand, and of the tangents (at S·K·B), at the peak.
