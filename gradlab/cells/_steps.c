@@ -90,8 +90,8 @@ typedef struct {
     npy_intp size;
 } Kind;
 
-/* Behind each loop NumPy looks for floating-point exceptions. Those of branches not taken would be among them, so they are
- * cleared; the passes look at the numbers themselves. */
+/* Behind each loop NumPy looks for floating-point exceptions. Those of branches not taken would be among them, so they
+ * are cleared; the passes look at the numbers themselves. */
 
 /* Elementwise: the operands lie in stretches of n numbers, dense or not. */
 static void along(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
@@ -163,15 +163,19 @@ static const Steps table[] = {
     {BOTH(tanh_derivative), 2, 1, {1, 1, 1}, {0}},
     {BOTH(rnn_tanh_step), 2, 2, {1, 1, 1, 1}, {0}},
     {COLUMNS(lstm_step, "(h,n),(k,n),(k,n)->(k,n),(k,n),(h,n),(h,n)"), 3, 4, {1, 4, 4, 4, 4, 1, 1}, {4}},
-    {COLUMNS(lstm_local, "(h,n),(h,n),(k,n),(k,n)->(h,n),(h,n),(h,n),(h,n),(h,n)"), 4, 5, {1, 1, 4, 4, 1, 1, 1, 1, 1}, {4}},
-    {COLUMNS(lstm_back, "(h,n),(h,n),(h,n),(h,n),(h,n),(h,n),(h,n),(h,n)->(k,n),(h,n)"), 8, 2, {1, 1, 1, 1, 1, 1, 1, 1, 4, 1}, {4}},
-    {COLUMNS(lstm_jvp, "(h,n),(h,n),(h,n),(h,n),(h,n),(h,n),(h,n),(k,n)->(h,n),(h,n)"), 8, 2, {1, 1, 1, 1, 1, 1, 1, 4, 1, 1}, {4}},
+    {COLUMNS(lstm_local, "(h,n),(h,n),(k,n),(k,n)->(h,n),(h,n),(h,n),(h,n),(h,n)"),
+     4, 5, {1, 1, 4, 4, 1, 1, 1, 1, 1}, {4}},
+    {COLUMNS(lstm_back, "(h,n),(h,n),(h,n),(h,n),(h,n),(h,n),(h,n),(h,n)->(k,n),(h,n)"),
+     8, 2, {1, 1, 1, 1, 1, 1, 1, 1, 4, 1}, {4}},
+    {COLUMNS(lstm_jvp, "(h,n),(h,n),(h,n),(h,n),(h,n),(h,n),(h,n),(k,n)->(h,n),(h,n)"),
+     8, 2, {1, 1, 1, 1, 1, 1, 1, 4, 1, 1}, {4}},
     {COLUMNS(gru_gates, "(h,n),(f,n),(g,n)->(f,n),(f,n),(h,n)"), 3, 3, {1, 2, 3, 2, 2, 1}, {2, 3}},
     {COLUMNS(gru_state_replace, GRU_STATE), 4, 3, {1, 1, 3, 1, 1, 1, 1}, {3}},
     {COLUMNS(gru_state_keep, GRU_STATE), 4, 3, {1, 1, 3, 1, 1, 1, 1}, {3}},
     {COLUMNS(gru_local_replace, GRU_LOCAL), 4, 4, {1, 1, 3, 3, 1, 1, 1, 1}, {3}},
     {COLUMNS(gru_local_keep, GRU_LOCAL), 4, 4, {1, 1, 3, 3, 1, 1, 1, 1}, {3}},
-    {COLUMNS(gru_back_after, "(h,n),(h,n),(h,n),(h,n),(h,n),(h,n)->(g,n),(g,n),(h,n)"), 6, 3, {1, 1, 1, 1, 1, 1, 3, 3, 1}, {3}},
+    {COLUMNS(gru_back_after, "(h,n),(h,n),(h,n),(h,n),(h,n),(h,n)->(g,n),(g,n),(h,n)"),
+     6, 3, {1, 1, 1, 1, 1, 1, 3, 3, 1}, {3}},
     {BOTH(gru_jvp_reset), 4, 1, {1, 1, 1, 1, 1}, {0}},
     {BOTH(gru_jvp), 6, 1, {1, 1, 1, 1, 1, 1, 1}, {0}},
 };

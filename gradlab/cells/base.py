@@ -32,6 +32,8 @@ Pair = tuple[Array, Array | None]
 #: BLAS libraries have kernels for products of up to 100³ multiplications. Beyond it they prepare for large ones, and
 #: wake threads, which a product a few times larger does not repay: in parts that are small it takes half the time.
 SMALL = 100**3
+#: Inputs of which the weights are soon copied: then the bias is one more column of theirs, and not added afterwards.
+FEW = 32
 
 
 class Cell(ABC):
@@ -131,6 +133,10 @@ class Cell(ABC):
 
     def drive(self, x: Array) -> Array:
         """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``."""
+        if self.input_size > FEW:
+            drive = np.matmul(self.W_xh, x)
+            drive += self.b_h[:, None]
+            return np.asarray(drive)
         with_one = np.concatenate([x, np.ones((*x.shape[:-2], 1, x.shape[-1]), x.dtype)], axis=-2)
         return np.asarray(np.matmul(np.column_stack([self.W_xh, self.b_h]), with_one))
 
