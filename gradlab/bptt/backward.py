@@ -5,10 +5,9 @@ The cell's own ``vjp`` is the step; the loop adds what arrives from outside and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from gradlab import workspace
 from gradlab.bptt.forward import Tape
 from gradlab.cells import Cell
 from gradlab.cells.base import Pair
+from gradlab.cells.loop import Loop
 from gradlab.scaled import LN2, add, common_exponent, highest, in_room, ldexp, log_norm, normalise, squared
 
 Array = NDArray[Any]
@@ -114,13 +114,15 @@ def backward(tape: Tape, direct: Columns) -> Gradients:
     total = adjoint if _is_its_total(tape) else workspace.empty(adjoint.shape, adjoint.dtype)
     live = direct.live
     pre_grad: Array | None = None
+    loops: dict[bool, Loop] = {}
     with np.errstate(all="ignore"):
         _arrive(adjoint[T], exponent[T], direct, T, live[T])
         for stretch in reversed(tape.stretches()):
             local = tape.linearise(stretch)
             if pre_grad is None:
                 pre_grad = _room_for_pre_grad(tape, local, adjoint[T])
-            way = _Way(cell, local, stretch.start, direct, live, adjoint, exponent, pre_grad)
+                loops = {arrives: Loop(_step_back(cell, type(local), arrives), cell.constants) for arrives in (False, True)}
+            way = _Way(loops, local, stretch.start, direct, live, adjoint, exponent, pre_grad)
             for stop in range(stretch.stop, stretch.start, -BLOCK[adjoint.dtype]):
                 block = slice(max(stop - BLOCK[adjoint.dtype], stretch.start), stop)
                 if not way.together(block):
@@ -151,7 +153,7 @@ def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:
 class _Way:
     """The way back over steps whose derivatives, from step ``first`` on, are ``local``; it fills the pass's arrays."""
 
-    cell: Cell
+    loops: Mapping[bool, Loop]
     local: Any
     first: int
     direct: Columns
@@ -165,10 +167,8 @@ class _Way:
         exponent, arriving = self.exponent[block.stop], self.live[block]
         if arriving.any() and (self.direct.exponent[block][arriving] != exponent).any():
             return False
-        width = self.direct.mantissa.shape[1]
-        for t in self._back(block):
-            if self.live[t - 1]:
-                self.adjoint[t - 1, :width] += self.direct.mantissa[t - 1]
+        for steps, arrives in _runs(block, arriving):
+            self.loops[arrives].take(*self._back(steps, arrives))
         squares = squared(self.adjoint[block])
         if not _kept(squares, self.adjoint[block.stop]):
             return False
@@ -179,20 +179,38 @@ class _Way:
 
     def one_by_one(self, block: slice) -> None:
         """Go back, and bring every step into range before the next."""
-        for t in self._back(block):
+        for t, *step in zip(range(block.stop, block.start, -1), *self._back(block, False), strict=True):
+            self.loops[False].act(*step)
             self.exponent[t - 1] = self.exponent[t]
             _arrive(self.adjoint[t - 1], self.exponent[t - 1], self.direct, t - 1, self.live[t - 1])
 
-    def _back(self, block: slice) -> Iterator[int]:
-        """Take the steps, the last first, and yield t after each."""
-        adjoint = self.adjoint[block.start : block.stop + 1][::-1]
-        here = slice(block.start - self.first, block.stop - self.first)
-        local = (array[here][::-1] for array in self.local)
-        places = pairwise(zip(*self.cell.split(adjoint), strict=True))
-        steps = zip(range(block.stop, block.start, -1), places, self.pre_grad[block][::-1], *local, strict=True)
-        for t, (after, before), at_step, *factors in steps:
-            self.cell.vjp_into(type(self.local)(*factors), after, (before, at_step))
-            yield t
+    def _back(self, steps: slice, arrives: bool) -> list[Array]:
+        """Return what steps back are given, the last step first."""
+        here = slice(steps.start - self.first, steps.stop - self.first)
+        after, before = self.adjoint[steps.start + 1 : steps.stop + 1], self.adjoint[steps]
+        arriving = [self.direct.mantissa[steps]] if arrives else []
+        arrays = (after, before, self.pre_grad[steps], *(array[here] for array in self.local), *arriving)
+        return [array[::-1] for array in arrays]
+
+
+def _step_back(cell: Cell, factored: Callable[..., Any], arrives: bool) -> Callable[..., None]:
+    """Return what takes a step back, and adds what arrives at the step before, if that is so."""
+
+    def act(after: Array, before: Array, pre_grad: Array, *rest: Array) -> None:
+        local = rest[:-1] if arrives else rest
+        cell.vjp_into(factored(*local), cell.split(after), (cell.split(before), pre_grad))
+        if arrives:
+            output = before[: rest[-1].shape[0]]
+            np.add(output, rest[-1], out=output)
+
+    return act
+
+
+def _runs(block: slice, arriving: NDArray[np.bool_]) -> Iterator[tuple[slice, bool]]:
+    """Yield the steps of a block, the last first, in stretches at whose steps something arrives, or nothing does."""
+    edges = [0, *(np.flatnonzero(arriving[1:] != arriving[:-1]) + 1).tolist(), len(arriving)]
+    for start, stop in zip(edges[-2::-1], edges[:0:-1], strict=True):
+        yield slice(block.start + start, block.start + stop), bool(arriving[start])
 
 
 def _kept(squares: NDArray[np.float64], start: Array) -> bool:

@@ -6,7 +6,7 @@ The tape is the Jacobian: what the backward pass needs of each step is, with the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gradlab import workspace
 from gradlab.cells import Cell
 from gradlab.cells.base import Record, State
+from gradlab.cells.loop import Loop
 
 Array = NDArray[Any]
 #: Numbers of one coefficient array that a stretch of steps may hold, so that a stretch stays in the second-level cache.
@@ -79,21 +80,26 @@ def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | N
         _, first = cell.step(cell.drive(x[:1, :, some])[0], cell.split(initial[:, some]))
         record = {name: workspace.empty((T, *array.shape[:-1], B), array.dtype) for name, array in first.items()}
         tape = Tape(cell, x, states, record, lengths)
+        loop = Loop(partial(_step, cell, tuple(record)), cell.constants)
         for stretch in tape.stretches():
-            _run(tape, stretch)
+            _run(tape, stretch, loop)
     return tape
 
 
-def _run(tape: Tape, stretch: slice) -> None:
+def _step(cell: Cell, names: tuple[str, ...], before: Array, after: Array, drive: Array, *kept: Array) -> None:
+    cell.step_into(drive, cell.split(before), (cell.split(after), dict(zip(names, kept, strict=True))))
+
+
+def _run(tape: Tape, stretch: slice, loop: Loop) -> None:
     """Take the steps ``stretch`` (0-based), writing into the tape's own arrays."""
-    cell, lengths = tape.cell, tape.lengths
-    states = tape.states[stretch.start : stretch.stop + 1]
-    drive, places = cell.drive(tape.x[stretch]), pairwise(zip(*cell.split(states), strict=True))
-    steps = zip(range(len(drive)), drive, places, *(array[stretch] for array in tape.record.values()), strict=True)
-    for t, at_step, (before, after), *kept in steps:
-        cell.step_into(at_step, before, (after, dict(zip(tape.record, kept, strict=True))))
-        if lengths is not None and stretch.start + t >= lengths.min():
-            states[t + 1] = np.where(stretch.start + t < lengths, states[t + 1], states[t])
+    lengths, states = tape.lengths, tape.states[stretch.start : stretch.stop + 1]
+    drive = tape.cell.drive(tape.x[stretch])
+    arrays = (states[:-1], states[1:], drive, *(array[stretch] for array in tape.record.values()))
+    all_go_on = len(drive) if lengths is None else int(np.clip(lengths.min() - stretch.start, 0, len(drive)))
+    loop.take(*(array[:all_go_on] for array in arrays))
+    for t in range(all_go_on, len(drive)):
+        loop.act(*(array[t] for array in arrays))
+        states[t + 1] = np.where(stretch.start + t < lengths, states[t + 1], states[t])
 
 
 def follow(

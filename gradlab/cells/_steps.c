@@ -201,7 +201,10 @@ static PyObject *ufunc(int index)
                                                steps->signature);
 }
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_steps", NULL, -1, NULL, NULL, NULL, NULL, NULL};
+#include "loop.h"
+
+static PyMethodDef functions[] = {{"take", take, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_steps", NULL, -1, functions, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__steps(void)
 {

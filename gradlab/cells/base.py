@@ -58,6 +58,9 @@ class Cell(ABC):
     derivative_error: float = 0.0
     INIT_KEYS: ClassVar[Mapping[str, Option]] = INIT_KEYS
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
+    #: Whether ``step``, ``jvp`` and ``vjp``, given room, do nothing but call ufuncs on views of what they are given, of
+    #: the parameters, and of what these gave: then a loop of them runs in C. Said by each class of itself.
+    of_ufuncs: ClassVar[bool] = False
     _in_place: ClassVar[set[str]]
 
     W_xh: Array
@@ -87,6 +90,11 @@ class Cell(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._in_place = {name for name in ("step", "vjp") if "out" in signature(getattr(cls, name)).parameters}
+
+    @property
+    def constants(self) -> list[Array] | None:
+        """What steps read besides the arrays of theirs, of a cell whose steps are of ufuncs; None of another."""
+        return list(self.parameters.values()) if vars(type(self)).get("of_ufuncs") else None
 
     @classmethod
     def telling(cls, name: str) -> slice:

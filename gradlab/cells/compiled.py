@@ -22,6 +22,8 @@ def _built() -> ModuleType | None:
 
 _steps = _built()
 Formula = Callable[..., Any]
+#: Takes the steps of a loop (:mod:`gradlab.cells.loop`); None without a compiler.
+take: Formula | None = getattr(_steps, "take", None)
 #: The plain formulas by name.
 PLAIN: dict[str, Formula] = {}
 

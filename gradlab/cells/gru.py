@@ -84,6 +84,7 @@ class GRU(Cell):
     update: str = "replace"
 
     name: ClassVar[str] = "gru"
+    of_ufuncs: ClassVar[bool] = True
     gate_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
     additive_state: ClassVar[int | None] = 0
     block_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")

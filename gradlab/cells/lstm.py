@@ -82,6 +82,7 @@ class LSTM(Cell):
     b_h: Array = None  # type: ignore[assignment]
 
     name: ClassVar[str] = "lstm"
+    of_ufuncs: ClassVar[bool] = True
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
     gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
     additive_state: ClassVar[int | None] = 1

@@ -58,6 +58,7 @@ class RNN(Cell):
     activation: str = "tanh"
 
     name: ClassVar[str] = "rnn"
+    of_ufuncs: ClassVar[bool] = True
     block_names: ClassVar[tuple[str, ...]] = ("h",)
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {
         "activation": Option(str, "tanh", choices=tuple(ACTIVATIONS), meaning="φ"),

@@ -1,0 +1,109 @@
+/* A loop over steps in one call; loop.py says what for. Included by _steps.c.
+ *
+ * A call is a ufunc, the place of the loop that is meant among its loops, and whole numbers: how many outer axes there
+ * are, and their lengths; dimensions and strides as NumPy hands them to that loop; then for each operand which of the
+ * arrays it moves with (−1: none), where in that array's step it is (none: its address), its strides along outer axes.
+ */
+enum { MOST_CALLS = 32, MOST_AXES = 4 };
+
+typedef struct {
+    PyUFuncGenericFunction loop;
+    void *data;
+    int operands, outer;
+    const npy_intp *lengths, *dimensions, *strides, *places;
+} Call;
+
+/* Read calls[i]; return 0, with an error set, where it is not what loop.py writes. */
+static int read_call(PyObject *one, Py_ssize_t arrays, Call *call)
+{
+    PyUFuncObject *ufunc;
+    PyArrayObject *code;
+    int which;
+    if (!PyArg_ParseTuple(one, "O!iO!", &PyUFunc_Type, &ufunc, &which, &PyArray_Type, &code)) return 0;
+    const npy_intp *numbers = PyArray_DATA(code);
+    int core = 0;
+    if (ufunc->core_enabled)
+        for (int i = 0; i < ufunc->nargs; i++) core += ufunc->core_num_dims[i];
+    const int sizes = 1 + (ufunc->core_enabled ? ufunc->core_num_dim_ix : 0);
+    const int sound = PyArray_TYPE(code) == NPY_INTP && PyArray_IS_C_CONTIGUOUS(code) && PyArray_SIZE(code) > 0 &&
+                      which >= 0 && which < ufunc->ntypes && ufunc->functions != NULL &&
+                      ufunc->functions[which] != NULL && ufunc->nargs <= MOST_OPERANDS && numbers[0] >= 0 &&
+                      numbers[0] <= MOST_AXES &&
+                      PyArray_SIZE(code) == 1 + numbers[0] + sizes + ufunc->nargs + core + ufunc->nargs * (2 + numbers[0]);
+    if (!sound) {
+        PyErr_Format(PyExc_ValueError, "the call of %s is not one that can be taken", ufunc->name);
+        return 0;
+    }
+    *call = (Call){ufunc->functions[which], ufunc->data[which], ufunc->nargs, (int)numbers[0]};
+    call->lengths = numbers + 1;
+    call->dimensions = call->lengths + call->outer;
+    call->strides = call->dimensions + sizes;
+    call->places = call->strides + call->operands + core;
+    for (int i = 0; i < call->operands; i++) {
+        if (call->places[i * (2 + call->outer)] >= arrays) {
+            PyErr_SetString(PyExc_ValueError, "an operand moves with an array that is not there");
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void make(const Call *call, char **arrays)
+{
+    npy_intp at[MOST_AXES] = {0};
+    char *here[MOST_OPERANDS];
+    const int outer = call->outer;
+    for (int i = 0; i < call->operands; i++) {
+        const npy_intp *place = call->places + i * (2 + outer);
+        here[i] = (place[0] < 0 ? (char *)0 : arrays[place[0]]) + place[1];
+    }
+    for (;;) {
+        char *handed[MOST_OPERANDS]; /* a loop may move them */
+        memcpy(handed, here, sizeof handed);
+        call->loop(handed, call->dimensions, call->strides, call->data);
+        int axis = outer - 1;
+        for (; axis >= 0; axis--) {
+            const int ends = ++at[axis] == call->lengths[axis];
+            for (int i = 0; i < call->operands; i++)
+                here[i] += (ends ? 1 - call->lengths[axis] : 1) * call->places[i * (2 + outer) + 2 + axis];
+            if (!ends) break;
+            at[axis] = 0;
+        }
+        if (axis < 0) return;
+    }
+}
+
+/* take(calls, arrays, n): make the calls for each of the first n steps of the arrays. */
+static PyObject *take(PyObject *module, PyObject *args)
+{
+    PyObject *given, *moving;
+    Py_ssize_t n;
+    Call calls[MOST_CALLS];
+    char *here[MOST_OPERANDS * 2];
+    npy_intp strides[MOST_OPERANDS * 2];
+    if (!PyArg_ParseTuple(args, "O!O!n", &PyTuple_Type, &given, &PyTuple_Type, &moving, &n)) return NULL;
+    const Py_ssize_t count = PyTuple_GET_SIZE(given), arrays = PyTuple_GET_SIZE(moving);
+    if (count > MOST_CALLS || arrays > MOST_OPERANDS * 2) {
+        PyErr_SetString(PyExc_ValueError, "more calls or arrays in a step than can be taken");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (!read_call(PyTuple_GET_ITEM(given, i), arrays, &calls[i])) return NULL;
+    for (Py_ssize_t i = 0; i < arrays; i++) {
+        PyArrayObject *array = (PyArrayObject *)PyTuple_GET_ITEM(moving, i);
+        if (!PyArray_Check(array) || PyArray_NDIM(array) == 0 || PyArray_DIM(array, 0) < n) {
+            PyErr_SetString(PyExc_ValueError, "an array has fewer steps than are to be taken");
+            return NULL;
+        }
+        here[i] = PyArray_BYTES(array);
+        strides[i] = PyArray_STRIDE(array, 0);
+    }
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t t = 0; t < n; t++) {
+        for (Py_ssize_t i = 0; i < count; i++) make(&calls[i], here);
+        for (Py_ssize_t i = 0; i < arrays; i++) here[i] += strides[i];
+    }
+    feclearexcept(FE_ALL_EXCEPT);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
