@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from gradlab.analysis import markup
@@ -13,6 +14,7 @@ from gradlab.analysis.numerals import UNKNOWN, compact, plain, plus_minus
 from gradlab.bptt import Tape, continued
 from gradlab.bptt.forward import STRETCH
 from gradlab.cells import Cell
+from gradlab.cells.loop import Loop
 from gradlab.checks import positive
 from gradlab.errors import InputError
 
@@ -156,6 +158,8 @@ class Walk:
         self._origin, self._known = 0, 0
         self._chunk = slice(0, 0)
         self._local: Any = None
+        self._carried = np.empty_like(self.tangents)
+        self._loop = Loop(self._carry, cell.constants)
         self.forget()
 
     def forget(self) -> None:
@@ -224,22 +228,33 @@ class Walk:
 
     def _advance(self, count: int) -> Array:
         """Carry the tangents on, as a leading axis of views ``(K, H, B)``: a step's derivatives serve all of them."""
-        cell = self.cell
-        state = cell.split(self.tangents.reshape(cell.state_size, self.k, -1).swapaxes(0, 1))
-        for place in range(self.at, self.at + count):
-            step = self._step(place)
-            after = cell.vjp(step, state)[0] if self.adjoint else cell.jvp(step, state)
-            if (t := self._index(place)) >= self.first_end:
-                after = tuple(np.where(t >= self.ends, *pair) for pair in zip(state, after, strict=True))
-            state = after
-        return np.concatenate([array.swapaxes(0, 1).reshape(array.shape[1], -1) for array in state])
+        self._carried[...] = self.tangents
+        place, end = self.at, self.at + count
+        while place < end:
+            if not self._chunk.start <= place < self._chunk.stop:
+                self._load(place)
+            stop = min(end, self._chunk.stop)
+            here = slice(place - self._chunk.start, stop - self._chunk.start)
+            steps = [array[here] for array in self._local]
+            steps = [as_strided(self._carried, (stop - place, *self._carried.shape), (0, *self._carried.strides)), *steps]
+            if max(self._index(place), self._index(stop - 1)) < self.first_end:
+                self._loop.take(*steps)
+            else:
+                for t, *step in zip(range(place, stop), *steps, strict=True):
+                    before = self._carried.copy()
+                    self._loop.act(*step)
+                    ended = np.tile(self._index(t) >= self.ends, self.k)
+                    self._carried[:, ended] = before[:, ended]
+            place = stop
+        return self._carried.copy()
 
-    def _step(self, place: int) -> Any:
-        """Return the local derivatives of the step number ``place``."""
-        if not self._chunk.start <= place < self._chunk.stop:
-            self._load(place)
-        offset = place - self._chunk.start
-        return type(self._local)(*(array[-1 - offset if self.adjoint else offset] for array in self._local))
+    def _carry(self, carried: Array, *local: Array) -> None:
+        """Take one step of what is carried."""
+        cell, factors = self.cell, type(self._local)(*local)
+        state = cell.split(carried.reshape(cell.state_size, self.k, -1).swapaxes(0, 1))
+        after = cell.vjp(factors, state)[0] if self.adjoint else cell.jvp(factors, state)
+        for target, array in zip(state, after, strict=True):
+            np.positive(array, out=target)
 
     def _index(self, place: int) -> int:
         return self.steps - 1 - place if self.adjoint else place
@@ -249,7 +264,8 @@ class Walk:
         length = min(max(2, STRETCH // (self.cell.state_size * len(self.ends))), self._known - place)
         self._chunk = slice(place, place + length)
         first = (self._index(place + length - 1) if self.adjoint else place) - self._origin
-        self._local = self._tape.linearise(slice(first, first + length))
+        local = self._tape.linearise(slice(first, first + length))
+        self._local = type(local)(*(array[::-1] for array in local)) if self.adjoint else local
 
 
 def graded_qr(columns: Array) -> tuple[Array, NDArray[np.float64]]:

@@ -51,22 +51,21 @@ static int read_call(PyObject *one, Py_ssize_t arrays, Call *call)
 static void make(const Call *call, char **arrays)
 {
     npy_intp at[MOST_AXES] = {0};
-    char *here[MOST_OPERANDS];
-    const int outer = call->outer;
-    for (int i = 0; i < call->operands; i++) {
+    char *here[MOST_OPERANDS], *handed[MOST_OPERANDS]; /* a loop may move what it is handed */
+    const int outer = call->outer, operands = call->operands;
+    for (int i = 0; i < operands; i++) {
         const npy_intp *place = call->places + i * (2 + outer);
         here[i] = (place[0] < 0 ? (char *)0 : arrays[place[0]]) + place[1];
     }
     for (;;) {
-        char *handed[MOST_OPERANDS]; /* a loop may move them */
-        memcpy(handed, here, sizeof handed);
+        for (int i = 0; i < operands; i++) handed[i] = here[i];
         call->loop(handed, call->dimensions, call->strides, call->data);
         int axis = outer - 1;
         for (; axis >= 0; axis--) {
-            const int ends = ++at[axis] == call->lengths[axis];
-            for (int i = 0; i < call->operands; i++)
-                here[i] += (ends ? 1 - call->lengths[axis] : 1) * call->places[i * (2 + outer) + 2 + axis];
-            if (!ends) break;
+            const npy_intp *along = call->places + 2 + axis, length = call->lengths[axis];
+            const npy_intp moves = ++at[axis] == length ? 1 - length : 1;
+            for (int i = 0; i < operands; i++) here[i] += moves * along[i * (2 + outer)];
+            if (moves == 1) break;
             at[axis] = 0;
         }
         if (axis < 0) return;
@@ -103,7 +102,7 @@ static PyObject *take(PyObject *module, PyObject *args)
         for (Py_ssize_t i = 0; i < count; i++) make(&calls[i], here);
         for (Py_ssize_t i = 0; i < arrays; i++) here[i] += strides[i];
     }
-    feclearexcept(FE_ALL_EXCEPT);
+    calm();
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }

@@ -23,6 +23,8 @@ Array = NDArray[Any]
 Notes = list[tuple[Any, list[Array]]]
 #: An axis: how long it is, and the stride of each operand.
 Axis = tuple[int, tuple[int, ...]]
+#: A note of what is not a call of a ufunc.
+SOMETHING_ELSE: tuple[Any, list[Array]] = (None, [])
 
 
 class NotNoted(Exception):
@@ -45,24 +47,27 @@ class Loop:
 
     def take(self, *arrays: Array) -> None:
         """Take the steps of ``arrays``, ``(n, …)`` each, the first step first."""
-        rest = arrays
-        if self._constants is not None:
-            if len(arrays[0]) > 1 and (self.noted is None or self.noted.form != _form(arrays)):
-                rest = self._note(arrays, self._constants)
-            if self.noted is not None and self.noted.form == _form(rest):
-                compiled.take(self.noted.calls, rest, len(rest[0]))
+        if self._constants is not None and len(arrays[0]) > 1:
+            form = _form(arrays)
+            if self.noted is None or self.noted.form != form:
+                self.noted, arrays = self._note(arrays, self._constants), tuple(array[1:] for array in arrays)
+            if self.noted is not None:
+                compiled.take(self.noted.calls, arrays, len(arrays[0]))
                 return
-        for one in zip(*rest, strict=True):
+        for one in zip(*arrays, strict=True):
             self.act(*one)
 
-    def _note(self, arrays: tuple[Array, ...], constants: list[Array]) -> tuple[Array, ...]:
-        """Note what the first step calls, and return what is left to be done."""
+    def _note(self, arrays: tuple[Array, ...], constants: list[Array]) -> Noted | None:
+        """Take the first step, and return what it called; None, also of later steps, where that cannot be noted."""
+        notes: Notes = []
+        first = [array[0] for array in arrays]
+        self.act(*(_watched(array, notes) for array in first))
         try:
-            self.noted = noted(self.act, arrays, constants)
+            found = Noted(_form(arrays), _calls(notes, first, constants), list(notes))
         except NotNoted:
-            self.noted = self._constants = None
-            return arrays
-        return tuple(array[1:] for array in arrays)
+            found = self._constants = None
+        notes.clear()  # which the arrays hold, and it them
+        return found
 
 
 class Noted(NamedTuple):
@@ -77,23 +82,9 @@ def _form(arrays: Sequence[Array]) -> tuple[Any, ...]:
     return tuple((array.shape[1:], array.strides[1:], array.dtype) for array in arrays)
 
 
-def noted(act: Callable[..., None], arrays: Sequence[Array], constants: Iterable[Array]) -> Noted:
-    """Take the first step of ``arrays (n, …)``, and return what it called.
-
-    Raises
-    ------
-    NotNoted
-        where the step is not one that can be.
-    """
-    notes: Notes = []
-    first = [array[0] for array in arrays]
-    act(*(_watched(array, notes) for array in first))
-    moving = [_bounds(array) for array in first]
-    known = [_bounds(array) for array in constants]
-    calls = tuple(_call(*note, moving, known) for note in notes)
-    kept = list(notes)
-    notes.clear()  # which the arrays hold, and it them
-    return Noted(_form(arrays), calls, kept)
+def _calls(notes: Notes, first: list[Array], constants: list[Array]) -> tuple[Any, ...]:
+    moving, known = [_bounds(array) for array in first], [_bounds(array) for array in constants]
+    return tuple(_call(*note, moving, known) for note in notes)
 
 
 class _Watched(np.ndarray[Any, Any]):
@@ -105,23 +96,25 @@ class _Watched(np.ndarray[Any, Any]):
         self.notes = getattr(parent, "notes", [])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any) -> Any:
+        written = {"out": tuple(_plain(one) for one in out)} if out else {}
+        arrays = [_plain(one) for one in inputs]
+        found = getattr(ufunc, method)(*arrays, **written, **options)
         if method != "__call__" or options:
-            raise NotNoted
-        written = tuple(_plain(one) for one in out) or (None,) * ufunc.nout
-        arrays = [np.asarray(_plain(one), self.dtype) for one in inputs]
-        found = ufunc(*arrays, out=written)
-        given = list(found) if ufunc.nout > 1 else [found]
-        self.notes.append((ufunc, arrays + given))
-        watched = [_watched(one, self.notes) for one in given]
-        return tuple(watched) if ufunc.nout > 1 else watched[0]
+            self.notes.append(SOMETHING_ELSE)
+            return found
+        given = found if isinstance(found, tuple) else (found,)
+        self.notes.append((ufunc, [*(np.asarray(one, self.dtype) for one in arrays), *given]))
+        watched = tuple(_watched(one, self.notes) for one in given)
+        return watched if isinstance(found, tuple) else watched[0]
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if function is np.empty_like:
-            return super().__array_function__(function, types, args, kwargs)
-        raise NotNoted
+        if function is not np.empty_like:
+            self.notes.append(SOMETHING_ELSE)
+        return super().__array_function__(function, types, args, kwargs)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise NotNoted
+        self.notes.append(SOMETHING_ELSE)
+        super().__setitem__(index, value)
 
 
 def _watched(array: Array, notes: Notes) -> Array:
@@ -144,6 +137,8 @@ def _call(
     ufunc: Any, operands: list[Array], moving: list[tuple[int, int]], known: list[tuple[int, int]]
 ) -> tuple[Any, int, NDArray[np.intp]]:
     """Return ufunc, the place of its loop among its loops, and where that finds the numbers, as loop.h reads it."""
+    if ufunc is None:
+        raise NotNoted
     kind = operands[0].dtype.char
     loop = f"{kind * ufunc.nin}->{kind * ufunc.nout}"
     if kind not in "fd" or loop not in ufunc.types or any(one.dtype.char != kind for one in operands):
@@ -186,9 +181,8 @@ def _axes(operands: list[Array], cores: list[int]) -> list[Axis]:
         for one, shape in zip(operands, shapes, strict=True)
     ]
     axes: list[Axis] = []
-    for n, strides in zip(shared, zip(*spread, strict=True), strict=True):
-        if n == 1:
-            continue
+    own = [(n, strides) for n, strides in zip(shared, zip(*spread, strict=True), strict=True) if n > 1]
+    for n, strides in sorted(own, key=lambda axis: -axis[1][-1]):
         if axes and all(before == n * s for before, s in zip(axes[-1][1], strides, strict=True)):
             axes[-1] = (axes[-1][0] * n, strides)
         else:
