@@ -159,7 +159,7 @@ class Walk:
         self._chunk = slice(0, 0)
         self._local: Any = None
         self._carried = np.empty_like(self.tangents)
-        self._loop = Loop(self._carry, cell.constants)
+        self._loop = Loop(self._carry, cell.constants, ("carry", cell.kind, k, adjoint))
         self.forget()
 
     def forget(self) -> None:

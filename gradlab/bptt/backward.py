@@ -121,7 +121,7 @@ def backward(tape: Tape, direct: Columns) -> Gradients:
             local = tape.linearise(stretch)
             if pre_grad is None:
                 pre_grad = _room_for_pre_grad(tape, local, adjoint[T])
-                loops = {arrives: Loop(_step_back(cell, type(local), arrives), cell.constants) for arrives in (False, True)}
+                loops = {arrives: _loop_back(cell, type(local), arrives) for arrives in (False, True)}
             way = _Way(loops, local, stretch.start, direct, live, adjoint, exponent, pre_grad)
             for stop in range(stretch.stop, stretch.start, -BLOCK[adjoint.dtype]):
                 block = slice(max(stop - BLOCK[adjoint.dtype], stretch.start), stop)
@@ -193,8 +193,8 @@ class _Way:
         return [array[::-1] for array in arrays]
 
 
-def _step_back(cell: Cell, factored: Callable[..., Any], arrives: bool) -> Callable[..., None]:
-    """Return what takes a step back, and adds what arrives at the step before, if that is so."""
+def _loop_back(cell: Cell, factored: Callable[..., Any], arrives: bool) -> Loop:
+    """Return the loop of steps back, which adds what arrives at the step before, if that is so."""
 
     def act(after: Array, before: Array, pre_grad: Array, *rest: Array) -> None:
         local = rest[:-1] if arrives else rest
@@ -203,7 +203,7 @@ def _step_back(cell: Cell, factored: Callable[..., Any], arrives: bool) -> Calla
             output = before[: rest[-1].shape[0]]
             np.add(output, rest[-1], out=output)
 
-    return act
+    return Loop(act, cell.constants, ("back", cell.kind, arrives))
 
 
 def _runs(block: slice, arriving: NDArray[np.bool_]) -> Iterator[tuple[slice, bool]]:

@@ -80,7 +80,7 @@ def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | N
         _, first = cell.step(cell.drive(x[:1, :, some])[0], cell.split(initial[:, some]))
         record = {name: workspace.empty((T, *array.shape[:-1], B), array.dtype) for name, array in first.items()}
         tape = Tape(cell, x, states, record, lengths)
-        loop = Loop(partial(_step, cell, tuple(record)), cell.constants)
+        loop = Loop(partial(_step, cell, tuple(record)), cell.constants, ("step", cell.kind))
         for stretch in tape.stretches():
             _run(tape, stretch, loop)
     return tape

@@ -96,6 +96,11 @@ class Cell(ABC):
         """What steps read besides the arrays of theirs, of a cell whose steps are of ufuncs; None of another."""
         return list(self.parameters.values()) if vars(type(self)).get("of_ufuncs") else None
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What, besides shapes, says which ufuncs a step calls."""
+        return (type(self), *(getattr(self, key) for key in self.OPTION_KEYS))
+
     @classmethod
     def telling(cls, name: str) -> slice:
         """Return which columns tell the shapes of what ``step`` or ``vjp`` gives: one is enough of a cell that takes

@@ -1,10 +1,10 @@
 /* A loop over steps in one call; loop.py says what for. Included by _steps.c.
  *
  * A call is a ufunc, the place of the loop that is meant among its loops, and whole numbers: how many outer axes there
- * are, and their lengths; dimensions and strides as NumPy hands them to that loop; then for each operand which of the
- * arrays it moves with (−1: none), where in that array's step it is (none: its address), its strides along outer axes.
+ * are, and their lengths; dimensions and strides as NumPy hands them to that loop; then for each operand in which array
+ * it is, how many bytes behind the start of that array's step, and its strides along the outer axes.
  */
-enum { MOST_CALLS = 32, MOST_AXES = 4 };
+enum { MOST_CALLS = 32, MOST_AXES = 4, MOST_ARRAYS = 64 };
 
 typedef struct {
     PyUFuncGenericFunction loop;
@@ -40,8 +40,9 @@ static int read_call(PyObject *one, Py_ssize_t arrays, Call *call)
     call->strides = call->dimensions + sizes;
     call->places = call->strides + call->operands + core;
     for (int i = 0; i < call->operands; i++) {
-        if (call->places[i * (2 + call->outer)] >= arrays) {
-            PyErr_SetString(PyExc_ValueError, "an operand moves with an array that is not there");
+        const npy_intp array = call->places[i * (2 + call->outer)];
+        if (array < 0 || array >= arrays) {
+            PyErr_SetString(PyExc_ValueError, "an operand is in an array that is not there");
             return 0;
         }
     }
@@ -55,7 +56,7 @@ static void make(const Call *call, char **arrays)
     const int outer = call->outer, operands = call->operands;
     for (int i = 0; i < operands; i++) {
         const npy_intp *place = call->places + i * (2 + outer);
-        here[i] = (place[0] < 0 ? (char *)0 : arrays[place[0]]) + place[1];
+        here[i] = arrays[place[0]] + place[1];
     }
     for (;;) {
         for (int i = 0; i < operands; i++) handed[i] = here[i];
@@ -72,35 +73,38 @@ static void make(const Call *call, char **arrays)
     }
 }
 
-/* take(calls, arrays, n): make the calls for each of the first n steps of the arrays. */
+/* take(calls, moving, standing, n): make the calls for each of the first n steps of the arrays that move. */
 static PyObject *take(PyObject *module, PyObject *args)
 {
-    PyObject *given, *moving;
+    PyObject *given, *moving, *standing;
     Py_ssize_t n;
     Call calls[MOST_CALLS];
-    char *here[MOST_OPERANDS * 2];
-    npy_intp strides[MOST_OPERANDS * 2];
-    if (!PyArg_ParseTuple(args, "O!O!n", &PyTuple_Type, &given, &PyTuple_Type, &moving, &n)) return NULL;
-    const Py_ssize_t count = PyTuple_GET_SIZE(given), arrays = PyTuple_GET_SIZE(moving);
-    if (count > MOST_CALLS || arrays > MOST_OPERANDS * 2) {
+    char *here[MOST_ARRAYS];
+    npy_intp strides[MOST_ARRAYS];
+    if (!PyArg_ParseTuple(args, "O!O!O!n", &PyTuple_Type, &given, &PyTuple_Type, &moving, &PyTuple_Type, &standing, &n))
+        return NULL;
+    const Py_ssize_t count = PyTuple_GET_SIZE(given), move = PyTuple_GET_SIZE(moving);
+    const Py_ssize_t arrays = move + PyTuple_GET_SIZE(standing);
+    if (count > MOST_CALLS || arrays > MOST_ARRAYS) {
         PyErr_SetString(PyExc_ValueError, "more calls or arrays in a step than can be taken");
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++)
         if (!read_call(PyTuple_GET_ITEM(given, i), arrays, &calls[i])) return NULL;
     for (Py_ssize_t i = 0; i < arrays; i++) {
-        PyArrayObject *array = (PyArrayObject *)PyTuple_GET_ITEM(moving, i);
-        if (!PyArray_Check(array) || PyArray_NDIM(array) == 0 || PyArray_DIM(array, 0) < n) {
+        PyObject *one = i < move ? PyTuple_GET_ITEM(moving, i) : PyTuple_GET_ITEM(standing, i - move);
+        PyArrayObject *array = (PyArrayObject *)one;
+        if (!PyArray_Check(one) || (i < move && (PyArray_NDIM(array) == 0 || PyArray_DIM(array, 0) < n))) {
             PyErr_SetString(PyExc_ValueError, "an array has fewer steps than are to be taken");
             return NULL;
         }
         here[i] = PyArray_BYTES(array);
-        strides[i] = PyArray_STRIDE(array, 0);
+        strides[i] = i < move ? PyArray_STRIDE(array, 0) : 0;
     }
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t t = 0; t < n; t++) {
         for (Py_ssize_t i = 0; i < count; i++) make(&calls[i], here);
-        for (Py_ssize_t i = 0; i < arrays; i++) here[i] += strides[i];
+        for (Py_ssize_t i = 0; i < move; i++) here[i] += strides[i];
     }
     calm();
     Py_END_ALLOW_THREADS

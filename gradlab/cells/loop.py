@@ -1,15 +1,16 @@
 """A loop over steps in one call: what one step does with its arrays is noted, and done in C for all the others.
 
 A step at H = 64 is a product of six microseconds and a formula of three; Python takes five more to find the arrays of
-a step and to call NumPy twice. What one step calls the next one calls, too, some bytes further on. So the first step is
+a step and to call NumPy twice. What one step calls the next one calls, too, some bytes further on. So a first step is
 taken with arrays that note which ufuncs are called with them, and ``loop.h`` calls the loops that NumPy would call: the
-bits are the same. A step that cannot be noted is taken as it stands, time and again.
+bits are the same. What was noted serves all loops of its kind, in later passes too. A step that cannot be noted is
+taken as it stands, time and again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -19,16 +20,32 @@ from numpy.typing import NDArray
 from gradlab.cells import compiled
 
 Array = NDArray[Any]
-#: Calls of ufuncs, with all operands, those that are written last.
-Notes = list[tuple[Any, list[Array]]]
+#: A ufunc that was called, and all its operands, those that it wrote last.
+Note = tuple[Any, list[Array]]
+#: A note of what is not such a call.
+SOMETHING_ELSE: Note = (None, [])
+#: The addresses between which an array lies.
+Bounds = tuple[int, int]
 #: An axis: how long it is, and the stride of each operand.
 Axis = tuple[int, tuple[int, ...]]
-#: A note of what is not a call of a ufunc.
-SOMETHING_ELSE: tuple[Any, list[Array]] = (None, [])
 
 
 class NotNoted(Exception):
-    """A step does something else than to call ufuncs on views of its arrays, the weights, and what they gave."""
+    """A step did something else than to call ufuncs on views of its arrays, of the constants, and of what they gave."""
+
+
+class Plan(NamedTuple):
+    """What a step calls, as loop.h reads it; bytes of the arrays that it made itself, and the numbers that it named."""
+
+    calls: tuple[tuple[Any, int, NDArray[np.intp]], ...]
+    rooms: tuple[int, ...]
+    numbers: tuple[Array, ...]
+
+
+#: What steps of a kind, with arrays of a form, call; None where that cannot be noted.
+PLANS: dict[Hashable, Plan | None] = {}
+#: At most so many are kept.
+MOST = 1000
 
 
 class Loop:
@@ -38,59 +55,61 @@ class Loop:
     ----------
     act : takes one step: is given each array's part of it, and writes into some of them.
     constants : the other arrays that ``act`` reads; None where it may do more than call ufuncs on views of arrays.
+    kind : what tells its calls from those of another loop with arrays and constants of the same shapes.
     """
 
-    def __init__(self, act: Callable[..., None], constants: Iterable[Array] | None) -> None:
+    def __init__(self, act: Callable[..., None], constants: Sequence[Array] | None, kind: Hashable) -> None:
         self.act = act
-        self._constants = None if constants is None or compiled.take is None else list(constants)
-        self.noted: Noted | None = None
+        self._constants = None if constants is None or compiled.take is None else tuple(constants)
+        self._kind = kind if self._constants is None else (kind, _form(self._constants))
+        self._form: Hashable = None
+        self.plan: Plan | None = None
+        self._standing: tuple[Array, ...] = ()
 
     def take(self, *arrays: Array) -> None:
         """Take the steps of ``arrays``, ``(n, …)`` each, the first step first."""
         if self._constants is not None and len(arrays[0]) > 1:
-            form = _form(arrays)
-            if self.noted is None or self.noted.form != form:
-                self.noted, arrays = self._note(arrays, self._constants), tuple(array[1:] for array in arrays)
-            if self.noted is not None:
-                compiled.take(self.noted.calls, arrays, len(arrays[0]))
+            if (form := _form(arrays, 1)) != self._form:
+                arrays = self._prepare(form, arrays, self._constants)
+            if self.plan is not None:
+                compiled.take(self.plan.calls, arrays, self._standing, len(arrays[0]))
                 return
         for one in zip(*arrays, strict=True):
             self.act(*one)
 
-    def _note(self, arrays: tuple[Array, ...], constants: list[Array]) -> Noted | None:
-        """Take the first step, and return what it called; None, also of later steps, where that cannot be noted."""
-        notes: Notes = []
-        first = [array[0] for array in arrays]
-        self.act(*(_watched(array, notes) for array in first))
-        try:
-            found = Noted(_form(arrays), _calls(notes, first, constants), list(notes))
-        except NotNoted:
-            found = self._constants = None
-        notes.clear()  # which the arrays hold, and it them
-        return found
+    def _prepare(self, form: Hashable, arrays: tuple[Array, ...], constants: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Find the plan, of a first step that is taken unless it is there already; return what is left to be taken."""
+        if (self._kind, form) not in PLANS:
+            if len(PLANS) >= MOST:
+                PLANS.clear()
+            PLANS[self._kind, form] = _noted(self.act, [array[0] for array in arrays], constants)
+            arrays = tuple(array[1:] for array in arrays)
+        self._form, self.plan = form, PLANS[self._kind, form]
+        if self.plan is not None:
+            self._standing = (*constants, *self.plan.numbers, *(np.empty(size, np.uint8) for size in self.plan.rooms))
+        return arrays
 
 
-class Noted(NamedTuple):
-    """What a step calls with arrays of a form; ``kept`` is what the calls point to."""
-
-    form: tuple[Any, ...]
-    calls: tuple[tuple[Any, int, NDArray[np.intp]], ...]
-    kept: Notes
+def _form(arrays: Sequence[Array], axis: int = 0) -> Hashable:
+    return tuple((array.shape[axis:], array.strides[axis:], array.dtype.char) for array in arrays)
 
 
-def _form(arrays: Sequence[Array]) -> tuple[Any, ...]:
-    return tuple((array.shape[1:], array.strides[1:], array.dtype) for array in arrays)
-
-
-def _calls(notes: Notes, first: list[Array], constants: list[Array]) -> tuple[Any, ...]:
-    moving, known = [_bounds(array) for array in first], [_bounds(array) for array in constants]
-    return tuple(_call(*note, moving, known) for note in notes)
+def _noted(act: Callable[..., None], first: list[Array], constants: Sequence[Array]) -> Plan | None:
+    """Take the first step, and return what it called; None where that cannot be noted."""
+    notes: list[Note] = []
+    act(*(_watched(array, notes) for array in first))
+    try:
+        return _plan(notes, [*first, *constants])
+    except NotNoted:
+        return None
+    finally:
+        notes.clear()  # the arrays hold it, and it them
 
 
 class _Watched(np.ndarray[Any, Any]):
     """An array that notes the ufuncs called with it, its views, and what they gave."""
 
-    notes: Notes
+    notes: list[Note]
 
     def __array_finalize__(self, parent: Any) -> None:
         self.notes = getattr(parent, "notes", [])
@@ -117,7 +136,7 @@ class _Watched(np.ndarray[Any, Any]):
         super().__setitem__(index, value)
 
 
-def _watched(array: Array, notes: Notes) -> Array:
+def _watched(array: Array, notes: list[Note]) -> Array:
     watched = array.view(_Watched)
     watched.notes = notes
     return watched
@@ -127,42 +146,78 @@ def _plain(one: Any) -> Any:
     return one.view(np.ndarray) if isinstance(one, _Watched) else one
 
 
-def _bounds(array: Array) -> tuple[int, int]:
-    """Return the addresses between which an array lies."""
+class _Places:
+    """Where operands are: in an array that was given, in one that the step made, or numbers that it named."""
+
+    def __init__(self, given: list[Array]) -> None:
+        self.given = [_bounds(array) for array in given]
+        self.rooms: list[Bounds] = []
+        self.numbers: list[Array] = []
+
+    def of(self, operand: Array, written: bool) -> tuple[str, int, int]:
+        """Return the kind of its array, the number of that, and the offset in it."""
+        start, end = _bounds(operand)
+        for kind, known in (("given", self.given), ("room", self.rooms)):
+            for index, (low, high) in enumerate(known):
+                if low <= start and end <= high:
+                    return kind, index, start - low
+        if written:
+            low, high = _bounds(_owner(operand))
+            self.rooms.append((low, high))
+            return "room", len(self.rooms) - 1, start - low
+        if operand.ndim:
+            raise NotNoted
+        self.numbers.append(operand)
+        return "number", len(self.numbers) - 1, 0
+
+
+def _owner(array: Array) -> Array:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _bounds(array: Array) -> Bounds:
     start: int = array.__array_interface__["data"][0]
     return start, start + sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True)) + array.itemsize
 
 
-def _call(
-    ufunc: Any, operands: list[Array], moving: list[tuple[int, int]], known: list[tuple[int, int]]
-) -> tuple[Any, int, NDArray[np.intp]]:
-    """Return ufunc, the place of its loop among its loops, and where that finds the numbers, as loop.h reads it."""
-    if ufunc is None:
+def _plan(notes: list[Note], given: list[Array]) -> Plan:
+    places = _Places(given)
+    found = [(ufunc, operands, [places.of(one, i >= ufunc.nin) for i, one in enumerate(operands)])
+             for ufunc, operands in map(_checked, notes)]
+    first = {"given": 0, "number": len(given), "room": len(given) + len(places.numbers)}
+    calls = tuple(
+        _call(ufunc, operands, [(first[kind] + index, offset) for kind, index, offset in where])
+        for ufunc, operands, where in found
+    )
+    return Plan(calls, tuple(high - low for low, high in places.rooms), tuple(places.numbers))
+
+
+def _checked(note: Note) -> Note:
+    ufunc, operands = note
+    if ufunc is None or operands[0].dtype.char not in "fd" or len({one.dtype for one in operands}) > 1:
         raise NotNoted
+    return note
+
+
+def _call(ufunc: Any, operands: list[Array], where: list[tuple[int, int]]) -> tuple[Any, int, NDArray[np.intp]]:
+    """Return ufunc, the place of its loop among its loops, and where that finds the numbers, as loop.h reads it."""
     kind = operands[0].dtype.char
     loop = f"{kind * ufunc.nin}->{kind * ufunc.nout}"
-    if kind not in "fd" or loop not in ufunc.types or any(one.dtype.char != kind for one in operands):
-        raise NotNoted
     cores = _cores(ufunc.signature) if ufunc.signature else [()] * len(operands)
+    if loop not in ufunc.types or any(one.ndim < len(core) for one, core in zip(operands, cores, strict=True)):
+        raise NotNoted
     sizes: dict[str, int] = {}
     core_strides: list[int] = []
     for one, core in zip(operands, cores, strict=True):
-        if one.ndim < len(core):
-            raise NotNoted
-        lengths = one.shape[one.ndim - len(core) :]
-        sizes |= zip(core, lengths, strict=True)
-        core_strides += one.strides[one.ndim - len(core) :]
-    axes = _axes(operands, [len(core) for core in cores])
-    outer, (count, strides) = axes[:-1], axes[-1]
+        own = slice(one.ndim - len(core), None)
+        sizes |= zip(core, one.shape[own], strict=True)
+        core_strides += one.strides[own]
+    *outer, (count, strides) = _axes(operands, [len(core) for core in cores])
     code = [len(outer), *(n for n, _ in outer), count, *sizes.values(), *strides, *core_strides]
-    for place, one in enumerate(operands):
-        start, end = _bounds(one)
-        where = next((i for i, (low, high) in enumerate(moving) if low <= start and end <= high), -1)
-        if where < 0 and place < ufunc.nin and one.ndim and not any(low <= start and end <= high for low, high in known):
-            raise NotNoted
-        code += [where, start - moving[where][0] if where >= 0 else start, *(s[place] for _, s in outer)]
-        if place >= ufunc.nin:
-            known.append((start, end))
+    for place, (array, offset) in enumerate(where):
+        code += [array, offset, *(along[place] for _, along in outer)]
     return ufunc, ufunc.types.index(loop), np.array(code, np.intp)
 
 
