@@ -235,8 +235,8 @@ class Walk:
                 self._load(place)
             stop = min(end, self._chunk.stop)
             here = slice(place - self._chunk.start, stop - self._chunk.start)
-            steps = [array[here] for array in self._local]
-            steps = [as_strided(self._carried, (stop - place, *self._carried.shape), (0, *self._carried.strides)), *steps]
+            standing = as_strided(self._carried, (stop - place, *self._carried.shape), (0, *self._carried.strides))
+            steps = [standing, *(array[here] for array in self._local)]
             if max(self._index(place), self._index(stop - 1)) < self.first_end:
                 self._loop.take(*steps)
             else:

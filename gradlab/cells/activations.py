@@ -62,6 +62,8 @@ def tanh_derivative(a: Array, y: Array, out: Array | None = None) -> Array:
 
 
 def _relu(a: Array, out: Array | None = None) -> Array:
+    if a.dtype.kind == "f":
+        return np.maximum(a, 0.0, out=out)
     y = np.multiply(0.0, a, out=out)
     np.copyto(y, a, where=a.real > 0)
     return y

@@ -270,7 +270,7 @@ def block(array: Array, index: int, size: int) -> Array:
 
 def stacked(columns: Array, blocks: int) -> Array:
     """Return room for blocks of the shape of ``columns (…, H, N)``, ``(…, kH, N)``."""
-    return np.empty((*columns.shape[:-2], blocks * columns.shape[-2], columns.shape[-1]), columns.dtype)
+    return np.empty_like(columns, shape=(*columns.shape[:-2], blocks * columns.shape[-2], columns.shape[-1]))
 
 
 class Weights(NamedTuple):

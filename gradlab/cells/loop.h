@@ -108,5 +108,6 @@ static PyObject *take(PyObject *module, PyObject *args)
     }
     calm();
     Py_END_ALLOW_THREADS
+    if (PyErr_Occurred()) return NULL; /* a loop's own */
     Py_RETURN_NONE;
 }

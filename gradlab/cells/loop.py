@@ -24,6 +24,8 @@ Array = NDArray[Any]
 Note = tuple[Any, list[Array]]
 #: A note of what is not such a call.
 SOMETHING_ELSE: Note = (None, [])
+#: What looks at shapes and types, not at numbers.
+LOOKS_ALONE = (np.empty_like, np.result_type)
 #: The addresses between which an array lies.
 Bounds = tuple[int, int]
 #: An axis: how long it is, and the stride of each operand.
@@ -60,7 +62,8 @@ class Loop:
 
     def __init__(self, act: Callable[..., None], constants: Sequence[Array] | None, kind: Hashable) -> None:
         self.act = act
-        self._constants = None if constants is None or compiled.take is None else tuple(constants)
+        self._take = compiled.take
+        self._constants = None if constants is None or self._take is None else tuple(constants)
         self._kind = kind if self._constants is None else (kind, _form(self._constants))
         self._form: Hashable = None
         self.plan: Plan | None = None
@@ -68,11 +71,11 @@ class Loop:
 
     def take(self, *arrays: Array) -> None:
         """Take the steps of ``arrays``, ``(n, …)`` each, the first step first."""
-        if self._constants is not None and len(arrays[0]) > 1:
+        if self._take is not None and self._constants is not None and len(arrays[0]) > 1:
             if (form := _form(arrays, 1)) != self._form:
                 arrays = self._prepare(form, arrays, self._constants)
             if self.plan is not None:
-                compiled.take(self.plan.calls, arrays, self._standing, len(arrays[0]))
+                self._take(self.plan.calls, arrays, self._standing, len(arrays[0]))
                 return
         for one in zip(*arrays, strict=True):
             self.act(*one)
@@ -115,8 +118,8 @@ class _Watched(np.ndarray[Any, Any]):
         self.notes = getattr(parent, "notes", [])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any) -> Any:
+        arrays, options = [_plain(one) for one in inputs], {key: _plain(one) for key, one in options.items()}
         written = {"out": tuple(_plain(one) for one in out)} if out else {}
-        arrays = [_plain(one) for one in inputs]
         found = getattr(ufunc, method)(*arrays, **written, **options)
         if method != "__call__" or options:
             self.notes.append(SOMETHING_ELSE)
@@ -127,7 +130,7 @@ class _Watched(np.ndarray[Any, Any]):
         return watched if isinstance(found, tuple) else watched[0]
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if function is not np.empty_like:
+        if function not in LOOKS_ALONE:
             self.notes.append(SOMETHING_ELSE)
         return super().__array_function__(function, types, args, kwargs)
 
@@ -184,8 +187,10 @@ def _bounds(array: Array) -> Bounds:
 
 def _plan(notes: list[Note], given: list[Array]) -> Plan:
     places = _Places(given)
-    found = [(ufunc, operands, [places.of(one, i >= ufunc.nin) for i, one in enumerate(operands)])
-             for ufunc, operands in map(_checked, notes)]
+    found = [
+        (ufunc, operands, [places.of(one, i >= ufunc.nin) for i, one in enumerate(operands)])
+        for ufunc, operands in map(_checked, notes)
+    ]
     first = {"given": 0, "number": len(given), "room": len(given) + len(places.numbers)}
     calls = tuple(
         _call(ufunc, operands, [(first[kind] + index, offset) for kind, index, offset in where])
@@ -229,12 +234,9 @@ def _cores(signature: str) -> list[tuple[str, ...]]:
 
 def _axes(operands: list[Array], cores: list[int]) -> list[Axis]:
     """Return the axes that all operands share, those that lie densely in one another as one; at least one."""
-    shapes = [one.shape[: one.ndim - core] for one, core in zip(operands, cores, strict=True)]
-    shared = shapes[-1]
-    spread = [
-        (0,) * (len(shared) - len(shape)) + tuple(s if n > 1 else 0 for n, s in zip(shape, one.strides))
-        for one, shape in zip(operands, shapes, strict=True)
-    ]
+    shared = operands[-1].shape[: operands[-1].ndim - cores[-1]]
+    heads: list[tuple[Any, ...]] = [(Ellipsis, *[0] * core) for core in cores]
+    spread = [np.broadcast_to(one[head], shared).strides for one, head in zip(operands, heads, strict=True)]
     axes: list[Axis] = []
     own = [(n, strides) for n, strides in zip(shared, zip(*spread, strict=True), strict=True) if n > 1]
     for n, strides in sorted(own, key=lambda axis: -axis[1][-1]):

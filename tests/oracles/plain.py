@@ -14,7 +14,11 @@ from gradlab.cells.activations import ACTIVATIONS
 def run_plain(
     set_name: Callable[[Any, str, Any], None] = setattr, set_item: Callable[..., None] = operator.setitem
 ) -> None:
-    """Put the plain formulas where the cells look for them; with ``monkeypatch``'s setters, until a test is over."""
+    """Put the plain formulas where the cells look for them, and take loops step by step, as without a compiler.
+
+    With ``monkeypatch``'s setters, until a test is over.
+    """
+    set_name(compiled, "take", None)
     for module in [module for name, module in sys.modules.items() if name.startswith("gradlab.cells.")]:
         for key, plain in compiled.PLAIN.items():
             if key in vars(module) and not module.__name__.endswith("_steps"):
