@@ -48,19 +48,36 @@ class Loss:
         InputError
             where a step lies beyond T or a sequence's end, or the targets do not fit y.
         """
+        value, first, slope = self.where_read(y, lengths)
+        return value, _among_zeros(slope, first, len(y))
+
+    def where_read(self, y: Array, lengths: Lengths | None = None) -> tuple[Array, int, Array]:
+        """Return the loss ``(B,)``, the first step read (0-based), and dL/dy from there to the last, ``(n, B, O)``.
+
+        Raises
+        ------
+        InputError
+            where a step lies beyond T or a sequence's end, or the targets do not fit y.
+        """
         mask = step_mask(self.at, len(y), y.shape[1], lengths)
-        return self.part(y, slice(0, len(y)), mask, mask.sum(axis=0))
+        return self._read(y, slice(0, len(y)), mask, mask.sum(axis=0))
 
     def part(self, y: Array, steps: slice, mask: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return what ``steps`` (0-based), of which ``y (n, B, O)`` are the outputs, give to the loss; and dL/dy.
 
         ``mask (T, B)`` says which steps of the whole are read, ``counts (B,)`` how many of each sequence.
         """
+        value, first, slope = self._read(y, steps, mask, counts)
+        return value, _among_zeros(slope, first, len(y))
+
+    def _read(
+        self, y: Array, steps: slice, mask: NDArray[np.bool_], counts: NDArray[np.int64]
+    ) -> tuple[Array, int, Array]:
+        """Return what :meth:`part` does, of dL/dy what lies between the first and the last step read."""
         read = mask[steps]
-        grad = workspace.zeros((len(y), y.shape[2], y.shape[1]), y.dtype).swapaxes(1, 2)  # as columns, which it will be
         rows = np.flatnonzero(read.any(axis=1))
         if not rows.size:
-            return np.zeros(y.shape[1], y.dtype), grad
+            return np.zeros(y.shape[1], y.dtype), 0, np.zeros((0, *y.shape[1:]), y.dtype)
         first, last = int(rows[0]), int(rows[-1]) + 1
         inner, read = slice(first, last), read[first:last]
         targets = self._spread(y[inner], len(mask), slice(steps.start + first, steps.start + last))
@@ -69,8 +86,8 @@ class Loss:
             weight = read / np.maximum(counts, 1) if self.averaged else read.astype(float)
             weight = weight.astype(y.dtype)
             loss = np.where(read, value * weight, 0).sum(axis=0)
-            grad[inner] = np.where(read[..., None], slope * weight[..., None], 0)
-            return loss.astype(y.dtype), grad
+            slope = np.where(read[..., None], slope * weight[..., None], 0)
+            return loss.astype(y.dtype, copy=False), first, slope.astype(y.dtype, copy=False)
 
     def right(self, y: Array, tolerance: float | None = None) -> NDArray[np.float64]:
         """Return the share of the steps read at which y is right, ``(B,)``; what is not a number never is.
@@ -114,6 +131,15 @@ class Loss:
             f"{self.kind}: targets must have shape {letters} with T {T}, B {B}"
             f"{'' if self.labels else f', O {O}'}, got {given.shape}"
         )
+
+
+def _among_zeros(slope: Array, first: int, steps: int) -> Array:
+    """Return ``slope (n, B, O)`` of the steps from ``first`` on as that of all steps, ``(T, B, O)``."""
+    if len(slope) == steps:
+        return slope
+    whole = workspace.zeros((steps, slope.shape[2], slope.shape[1]), slope.dtype).swapaxes(1, 2)  # as columns
+    whole[first : first + len(slope)] = slope
+    return whole
 
 
 def step_mask(at: At, T: int, B: int, lengths: Lengths | None = None) -> NDArray[np.bool_]:
@@ -221,10 +247,8 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 }
 
 
-def told(loss: Loss | LossFunction) -> tuple[dict[str, Any], dict[str, Array]] | None:
-    """Return what a loss of ours is, for JSON, and its arrays; None for a function."""
-    if not isinstance(loss, Loss):
-        return None
+def told(loss: Loss) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return what a loss of ours is, for JSON, and its arrays."""
     at = {"at": loss.at} if isinstance(loss.at, str) else {}
     arrays = {"targets": loss.targets} | ({} if at else {"at": np.asarray(loss.at)})
     return {"kind": loss.kind, **at}, arrays
@@ -254,10 +278,13 @@ def _labels(value: object) -> Array:
     return array
 
 
-def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tuple[Array, Array]:
-    """Return values ``(B,)`` and gradient ``(T, B, O)`` of gradlab's or a user's loss, checked."""
+def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tuple[Array, int, Array]:
+    """Return values ``(B,)`` of gradlab's or a user's loss, checked, and dL/dy where it is read.
+
+    That is the first step read (0-based), and ``(n, B, O)`` from there to the last; of a user's it is all.
+    """
     if isinstance(loss, Loss):
-        return loss.evaluate(y, lengths)
+        return loss.where_read(y, lengths)
     if not callable(loss):
         raise InputError(f"loss must be a gradlab loss or a function y -> (value, dL/dy), got {type(loss).__name__}")
     answer = loss(y)
@@ -274,7 +301,7 @@ def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tu
             place = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
             raise InputError(f"the loss returned nan in its {name} at index {place}, for outputs that are all finite")
     _nothing_beyond(grad, lengths)
-    return value, grad.astype(y.dtype, copy=False)
+    return value, 0, grad.astype(y.dtype, copy=False)
 
 
 def _nothing_beyond(grad: Array, lengths: Lengths | None) -> None:
@@ -342,7 +369,7 @@ class _Whole(Reading):
         self._grad[steps] = y
         self._shown += len(y)
         if self._shown == len(self.arrives):
-            self.value, self._grad = evaluate(self._loss, self._grad, self._lengths)
+            self.value, _, self._grad = evaluate(self._loss, self._grad, self._lengths)
             self.arrives = np.asarray(self._grad.any(axis=-1))
 
     def grad(self, steps: slice, y: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analysis import markup
-from gradlab.bptt import Columns, Gradients, Tape, backward, forward, parameter_gradients
+from gradlab.bptt import Arriving, Columns, Gradients, Tape, backward, forward, parameter_gradients
 from gradlab.cells import Cell
 from gradlab.cells.base import State
 from gradlab.errors import GradlabError, InputError
@@ -131,7 +131,7 @@ class _Case:
     def run(self, cell: Cell, sequences: slice) -> tuple[Tape, Gradients]:
         """Return the pass of some of the sequences."""
         tape = forward(cell, self.x[..., sequences], self.initial[..., sequences])
-        return tape, backward(tape, Columns.of(self.arriving[..., sequences]))
+        return tape, backward(tape, Arriving.everywhere(Columns.of(self.arriving[..., sequences])))
 
     def last_state(self, cell: Cell, initial: Array, x: Array) -> Array:
         """Return s_T by the cell's step alone: no tape, no derivative."""

@@ -260,17 +260,19 @@ class Trace:
         self._last: Last | None = None
         self._readout_grad: Array | None = None
         self._said: Recalled | None = None
+        self._readout_steps = slice(0)
         if loss is not None:
             self._backward(loss)
         self.layers = [self._layer_trace(index) for index in range(len(run.tapes))]
         frames.call(self.hooks, self.passes)
 
     def _backward(self, loss: Loss | LossFunction) -> None:
-        self.loss, grad = evaluate(loss, self.outputs, self._run.lengths)
-        self._said = Recalled(self.loss, grad)
+        self.loss, first, grad = evaluate(loss, self.outputs, self._run.lengths)
+        self._said = None if isinstance(loss, Loss) else Recalled(self.loss, grad)
         loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
-        self._gradients, self._readout_grad = run_backward(self._run, loss_grad)
-        self._last = Last(self._run, loss_grad, self._gradients)
+        self._gradients, self._readout_grad = run_backward(self._run, loss_grad, first=first)
+        self._readout_steps = slice(first, first + len(grad))
+        self._last = Last(self._run, loss_grad, self._gradients, first=first)
 
     def _layer_trace(self, index: int) -> LayerTrace:
         directions: list[LayerTrace] = []
@@ -417,7 +419,7 @@ class Trace:
     def _readout_grads(self) -> dict[str, Array]:
         if self._readout_grad is None:
             return {}
-        return readout_gradients(self._readout_grad, self._run.top)
+        return readout_gradients(self._readout_grad, self._run.top[self._readout_steps])
 
     # --- tables ------------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ class Recalled:
 
 
 def save(path: Path, model: Cell | Network, run: Run, loss: Loss | LossFunction | None, said: Recalled | None) -> Path:
-    """Write a pass; ``said`` is what the loss said of it.
+    """Write a pass; ``said`` is what the loss said of it, if that is a function.
 
     Raises
     ------
@@ -55,9 +55,8 @@ def save(path: Path, model: Cell | Network, run: Run, loss: Loss | LossFunction 
         for place, tape in enumerate(pair):
             arrays |= {f"initial/{index}.{place}": tape.states[0], f"h/{index}.{place}": tape.output}
     page = {"model": archive.described(model), "loss": None}
-    if loss is not None and said is not None:
-        known = told(loss)
-        page["loss"], own = known if known else ({"kind": "own"}, {"value": said.value, "grad": said.grad})
+    if loss is not None:
+        page["loss"], own = told(loss) if isinstance(loss, Loss) else ({"kind": "own"}, vars(said))
         arrays |= {f"loss/{name}": array for name, array in own.items()}
     return archive.write(path, FORMAT, page, arrays)
 

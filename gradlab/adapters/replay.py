@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.bptt import (
+    Arriving,
     Columns,
     Gradients,
     Last,
@@ -146,7 +147,7 @@ def _unscaled(found: Gradients, shift: int) -> Gradients:
     if not shift:
         return found
     direct = Columns(found.direct.mantissa, found.direct.exponent - shift)
-    return replace(found, exponent=found.exponent - shift, direct=direct)
+    return replace(found, exponent=found.exponent - shift, arriving=Arriving.everywhere(direct))
 
 
 # --- forward ----------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ def _line_gradients(found: Gradients, tape: Tape, n: int, B: int) -> Gradients:
         np.concatenate([first.mantissa, _unfolded(found.total[1], n, B)]),
         _unfolded(found.pre_grad[0], n, B),
         np.concatenate([first.exponent, exponent]),
-        _joined(nothing, direct, Columns(adjoint[-1:], exponent[-1:])),
+        Arriving.everywhere(_joined(nothing, direct, Columns(adjoint[-1:], exponent[-1:]))),
     )
 
 

@@ -1,12 +1,21 @@
 """Backpropagation through time: forward → Tape, backward → Gradients. The loop knows no statistic."""
 
-from gradlab.bptt.backward import Columns, Gradients, backward, contribution_norms, parameter_gradients, sequence_norms
+from gradlab.bptt.backward import (
+    Arriving,
+    Columns,
+    Gradients,
+    backward,
+    contribution_norms,
+    parameter_gradients,
+    sequence_norms,
+)
 from gradlab.bptt.forward import Tape, follow, forward
 from gradlab.bptt.last import Last
 from gradlab.bptt.layers import Run, output_of, run_backward, run_forward, turned
 from gradlab.bptt.segments import Segment, SegmentedRun, continued, readout_gradients
 
 __all__ = [
+    "Arriving",
     "Columns",
     "Gradients",
     "Last",

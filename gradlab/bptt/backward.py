@@ -43,23 +43,6 @@ class Columns:
         normalise(columns, exponent)
         return cls(columns, exponent)
 
-    @classmethod
-    def after_nothing(cls, plain: Array) -> Columns:
-        """Return plain numbers of steps 1 … T, most of them zero, perhaps, as columns of 0 … T."""
-        T, F, B = plain.shape
-        columns, exponent = workspace.zeros((T + 1, F, B), plain.dtype), np.zeros((T + 1, B), np.int64)
-        read = np.flatnonzero(plain.any(axis=(1, 2)))
-        if read.size:
-            first, behind = int(read[0]), int(read[-1]) + 1
-            columns[first + 1 : behind + 1] = plain[first:behind]
-            normalise(columns[first + 1 : behind + 1], exponent[first + 1 : behind + 1])
-        return cls(columns, exponent)
-
-    @property
-    def live(self) -> NDArray[np.bool_]:
-        """At which steps anything is not zero, ``(T,)`` of ``(T, F, B)``."""
-        return np.asarray(self.mantissa.any(axis=(1, 2)))
-
     def plus(self, other: Columns) -> Columns:
         """Return the sum, on the larger exponent of each column."""
         with np.errstate(all="ignore"):
@@ -76,12 +59,54 @@ class Columns:
 
 
 @dataclass(frozen=True, eq=False)
+class Arriving:
+    """What arrives from outside at t = ``first`` and the n − 1 steps behind it, ``(n, F, B)``; at no other of T+1."""
+
+    columns: Columns
+    first: int
+    places: int
+
+    @classmethod
+    def everywhere(cls, columns: Columns) -> Arriving:
+        """Return what arrives at all of t = 0 … T, ``(T+1, F, B)``."""
+        return cls(columns, 0, len(columns.mantissa))
+
+    @cached_property
+    def live(self) -> NDArray[np.bool_]:
+        """At which t anything arrives that is not zero, ``(T+1,)``."""
+        live = np.zeros(self.places, bool)
+        live[self.first : self.first + len(self.columns.mantissa)] = self.columns.mantissa.any(axis=(1, 2))
+        return live
+
+    @cached_property
+    def whole(self) -> Columns:
+        """What arrives at t = 0 … T, ``(T+1, F, B)``."""
+        n, F, B = self.columns.mantissa.shape
+        if n == self.places:
+            return self.columns
+        mantissa = workspace.zeros((self.places, F, B), self.columns.mantissa.dtype)
+        exponent = np.zeros((self.places, B), np.int64)
+        here = slice(self.first, self.first + n)
+        mantissa[here], exponent[here] = self.columns.mantissa, self.columns.exponent
+        return Columns(mantissa, exponent)
+
+    def at(self, t: Any) -> Columns:
+        """Return what arrives at t, of an array of them too: all of them among those that begin with ``first``."""
+        return Columns(self.columns.mantissa[t - self.first], self.columns.exponent[t - self.first])
+
+    def within(self, block: slice) -> Columns:
+        """Return what arrives at the t of ``block``, as :meth:`at` does."""
+        here = slice(block.start - self.first, block.stop - self.first)
+        return Columns(self.columns.mantissa[here], self.columns.exponent[here])
+
+
+@dataclass(frozen=True, eq=False)
 class Gradients:
     """What a backward pass leaves, as columns: mantissas ``(T+1 or T, F, B)`` and one exponent a sequence and t.
 
     ``adjoint (T+1, S, B)`` is δ_t; ``total (T+1, S, B)`` is dL/ds_t; ``pre_grad (T, kH, B)`` is dL/da_t, on the
-    exponents of δ_t, ``exponent[1:]``. ``direct`` is what arrived from outside: ``(T+1, H, B)`` at the output sequence
-    alone, or ``(T+1, S, B)`` at the joint state.
+    exponents of δ_t, ``exponent[1:]``. ``arriving`` is what arrived from outside, at the output sequence alone or
+    at the joint state; ``direct``, ``(T+1, H, B)`` or ``(T+1, S, B)``, is the same at all t.
     """
 
     tape: Tape
@@ -89,7 +114,11 @@ class Gradients:
     total: Array
     pre_grad: Array
     exponent: Exponent
-    direct: Columns
+    arriving: Arriving
+
+    @property
+    def direct(self) -> Columns:
+        return self.arriving.whole
 
     @cached_property
     def input(self) -> Columns:
@@ -105,24 +134,24 @@ class Gradients:
         return tape.cell.parameter_pairs(tape.record, before, self.pre_grad, tape.x)
 
 
-def backward(tape: Tape, direct: Columns) -> Gradients:
-    """Carry ``direct``, what arrives from outside at h_t ``(T+1, H, B)`` or at s_t ``(T+1, S, B)``, back to step 0."""
+def backward(tape: Tape, arriving: Arriving) -> Gradients:
+    """Carry what arrives from outside at h_t, or at s_t, back to step 0."""
     cell, T = tape.cell, tape.steps
     adjoint = workspace.empty(tape.states.shape, tape.states.dtype)
     adjoint[T] = 0.0
     exponent = np.zeros((T + 1, adjoint.shape[-1]), np.int64)
     total = adjoint if _is_its_total(tape) else workspace.empty(adjoint.shape, adjoint.dtype)
-    live = direct.live
+    live = arriving.live
     pre_grad: Array | None = None
     loops: dict[bool, Loop] = {}
     with np.errstate(all="ignore"):
-        _arrive(adjoint[T], exponent[T], direct, T, live[T])
+        _arrive(adjoint[T], exponent[T], arriving, T, live[T])
         for stretch in reversed(tape.stretches()):
             local = tape.linearise(stretch)
             if pre_grad is None:
                 pre_grad = _room_for_pre_grad(tape, local, adjoint[T])
                 loops = {arrives: _loop_back(cell, type(local), arrives) for arrives in (False, True)}
-            way = _Way(loops, local, stretch.start, direct, live, adjoint, exponent, pre_grad)
+            way = _Way(loops, local, stretch.start, arriving, live, adjoint, exponent, pre_grad)
             for stop in range(stretch.stop, stretch.start, -BLOCK[adjoint.dtype]):
                 block = slice(max(stop - BLOCK[adjoint.dtype], stretch.start), stop)
                 if not way.together(block):
@@ -135,7 +164,7 @@ def backward(tape: Tape, direct: Columns) -> Gradients:
                     target[...] = array
     total[0] = adjoint[0]
     assert pre_grad is not None
-    return Gradients(tape, adjoint, total, pre_grad, exponent, direct)
+    return Gradients(tape, adjoint, total, pre_grad, exponent, arriving)
 
 
 def _is_its_total(tape: Tape) -> bool:
@@ -156,7 +185,7 @@ class _Way:
     loops: Mapping[bool, Loop]
     local: Any
     first: int
-    direct: Columns
+    arriving: Arriving
     live: NDArray[np.bool_]
     adjoint: Array
     exponent: Exponent
@@ -164,10 +193,10 @@ class _Way:
 
     def together(self, block: slice) -> bool:
         """Go back on one exponent, and return whether nothing left the room of a mantissa on the way."""
-        exponent, arriving = self.exponent[block.stop], self.live[block]
-        if arriving.any() and (self.direct.exponent[block][arriving] != exponent).any():
+        exponent, live = self.exponent[block.stop], self.live[block]
+        if live.any() and (self.arriving.at(block.start + np.flatnonzero(live)).exponent != exponent).any():
             return False
-        for steps, arrives in _runs(block, arriving):
+        for steps, arrives in _runs(block, live):
             self.loops[arrives].take(*self._back(steps, arrives))
         squares = squared(self.adjoint[block])
         if not _kept(squares, self.adjoint[block.stop]):
@@ -182,13 +211,13 @@ class _Way:
         for t, *step in zip(range(block.stop, block.start, -1), *self._back(block, False), strict=True):
             self.loops[False].act(*step)
             self.exponent[t - 1] = self.exponent[t]
-            _arrive(self.adjoint[t - 1], self.exponent[t - 1], self.direct, t - 1, self.live[t - 1])
+            _arrive(self.adjoint[t - 1], self.exponent[t - 1], self.arriving, t - 1, self.live[t - 1])
 
     def _back(self, steps: slice, arrives: bool) -> list[Array]:
         """Return what steps back are given, the last step first."""
         here = slice(steps.start - self.first, steps.stop - self.first)
         after, before = self.adjoint[steps.start + 1 : steps.stop + 1], self.adjoint[steps]
-        arriving = [self.direct.mantissa[steps]] if arrives else []
+        arriving = [self.arriving.within(steps).mantissa] if arrives else []
         arrays = (after, before, self.pre_grad[steps], *(array[here] for array in self.local), *arriving)
         return [array[::-1] for array in arrays]
 
@@ -221,15 +250,17 @@ def _kept(squares: NDArray[np.float64], start: Array) -> bool:
     return in_room(np.where(dead, 1.0, squares), start.dtype)
 
 
-def _arrive(joint: Array, exponent: Exponent, direct: Columns, t: int, any_arrives: np.bool_) -> None:
+def _arrive(joint: Array, exponent: Exponent, arriving: Arriving, t: int, any_arrives: np.bool_) -> None:
     """Add what arrives from outside at step t to its adjoint, in place, and bring the sum into range."""
-    width = direct.mantissa.shape[1]  # h comes first in the joint state
-    if any_arrives and np.array_equal(exponent, direct.exponent[t]):
-        joint[:width] += direct.mantissa[t]
-    elif any_arrives:
-        column = np.zeros_like(joint)
-        column[:width] = direct.mantissa[t]
-        joint[...], exponent[...] = add(joint, exponent, column, direct.exponent[t])
+    if any_arrives:
+        given = arriving.at(t)
+        width = len(given.mantissa)  # h comes first in the joint state
+        if np.array_equal(exponent, given.exponent):
+            joint[:width] += given.mantissa
+        else:
+            column = np.zeros_like(joint)
+            column[:width] = given.mantissa
+            joint[...], exponent[...] = add(joint, exponent, column, given.exponent)
     normalise(joint, exponent)
 
 

@@ -22,15 +22,17 @@ class Last:
     It knows no trace: a circle of references would keep every array of a pass until Python's collector comes by.
     """
 
-    def __init__(self, run: Run, grad: Array, whole: list[tuple[Gradients, ...]], final: Final | None = None) -> None:
-        self._run, self._grad, self._whole, self._final = run, grad, whole, final
+    def __init__(
+        self, run: Run, grad: Array, whole: list[tuple[Gradients, ...]], final: Final | None = None, *, first: int = 0
+    ) -> None:
+        self._run, self._grad, self._whole, self._final, self._first = run, grad, whole, final, first
         self._found: dict[int, list[tuple[Gradients, ...]]] = {}
 
     def __call__(self, index: int, place: int) -> Gradients:
         """Return those of layer ``index``; the last step is that of direction ``place``, as it runs."""
         if place not in self._found:
             alone = self._alone(place)
-            self._found[place] = self._whole if alone is None else run_backward(self._run, *alone)[0]
+            self._found[place] = self._whole if alone is None else run_backward(self._run, *alone, first=self._first)[0]
         return self._found[place][index][place]
 
     def costs(self, place: int) -> bool:
@@ -38,15 +40,19 @@ class Last:
         return place not in self._found and self._alone(place) is not None
 
     def _alone(self, place: int) -> tuple[Array, Final | None] | None:
-        return _last_step_only(self._grad, self._final, self._run.lengths, reverse=place == 1)
+        ends = self._run.tapes[0][0].ends - self._first
+        return _last_step_only(self._grad, self._final, ends, reverse=place == 1)
 
 
 def _last_step_only(
-    grad: Array, final: Final | None, lengths: NDArray[np.int64] | None, *, reverse: bool
+    grad: Array, final: Final | None, ends: NDArray[np.int64], *, reverse: bool
 ) -> tuple[Array, Final | None] | None:
-    """Return ``grad (T, O, B)`` and ``final`` with all but each sequence's last step set to zero; None if they are."""
-    T, _, B = grad.shape
-    steps, ends = np.arange(1, T + 1)[:, None], np.full(B, T) if lengths is None else lengths
+    """Return ``grad (n, O, B)`` and ``final`` with all but each sequence's last step set to zero; None if they are.
+
+    ``ends (B,)`` is where sequences end, counted as the steps of ``grad`` are; with ``final`` these are all.
+    """
+    n, _, B = grad.shape
+    steps = np.arange(1, n + 1)[:, None]
     at = (ends, np.ones(B, np.int64))  # where the forward and the reverse direction end, in true time
     arrives = np.asarray(grad.any(axis=1))
     for pair in final or ():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.bptt.backward import Columns, Gradients, backward
+from gradlab.bptt.backward import Arriving, Columns, Gradients, backward
 from gradlab.bptt.forward import Tape, follow, forward
 from gradlab.network import Network, cells_of
 
@@ -83,10 +83,11 @@ def turned(sequence: Array, lengths: Lengths) -> Array:
 
 
 def run_backward(
-    run: Run, grad: Array, final: Sequence[Sequence[Array]] | None = None
+    run: Run, grad: Array, final: Sequence[Sequence[Array]] | None = None, *, first: int = 0
 ) -> tuple[list[tuple[Gradients, ...]], Array | None]:
-    """Return the gradients of each layer and direction for ``grad`` = dL/dy ``(T, O, B)``, and dL/da of the readout.
+    """Return the gradients of each layer and direction for ``grad`` = dL/dy ``(n, O, B)``, and dL/da of the readout.
 
+    The n steps of ``grad`` begin behind ``first`` others; at all others dL/dy is zero.
     ``final`` is what arrives at the last states as well, where each sequence ends as its direction runs: by layer and
     direction one array ``(H, B)`` at h, or ``(S, B)`` at the joint state.
     """
@@ -94,27 +95,30 @@ def run_backward(
     if run.network.readout is not None:
         assert run.readout_a is not None
         with np.errstate(all="ignore"):
-            arriving, readout_grad = run.network.readout.vjp(run.readout_a, run.y, grad)
-    top, layers = Columns.after_nothing(arriving), []
+            steps = slice(first, first + len(grad))
+            arriving, readout_grad = run.network.readout.vjp(run.readout_a[steps], run.y[steps], grad)
+    top, layers = Arriving(Columns.of(arriving), 1 + first, len(run.y) + 1), list[tuple[Gradients, ...]]()
     for index, tapes in reversed(list(enumerate(run.tapes))):
         found = _layer_backward(tapes, top, run.lengths, None if final is None else final[index])
         layers.append(found)
         if index:
-            top = _after_nothing(_input_grad(found, run.lengths))
+            top = Arriving.everywhere(_after_nothing(_input_grad(found, run.lengths)))
     return layers[::-1], readout_grad
 
 
 def _layer_backward(
-    tapes: Sequence[Tape], top: Columns, lengths: Lengths, final: Sequence[Array] | None
+    tapes: Sequence[Tape], top: Arriving, lengths: Lengths, final: Sequence[Array] | None
 ) -> tuple[Gradients, ...]:
-    width = tapes[0].cell.hidden_size
-    direct = [Columns(top.mantissa[:, :width], top.exponent)]
+    if len(tapes) == 1 and final is None:
+        return (backward(tapes[0], top),)
+    width, whole = tapes[0].cell.hidden_size, top.whole
+    direct = [Columns(whole.mantissa[:, :width], whole.exponent)]
     if len(tapes) > 1:
-        reverse = Columns(turned(top.mantissa[1:, width:], lengths), turned(top.exponent[1:], lengths))
+        reverse = Columns(turned(whole.mantissa[1:, width:], lengths), turned(whole.exponent[1:], lengths))
         direct.append(_after_nothing(reverse))
     if final is not None:
         direct = [_at_the_end(*found) for found in zip(direct, final, tapes, strict=True)]
-    return tuple(backward(tape, arriving) for tape, arriving in zip(tapes, direct, strict=True))
+    return tuple(backward(tape, Arriving.everywhere(found)) for tape, found in zip(tapes, direct, strict=True))
 
 
 def _at_the_end(direct: Columns, final: Array, tape: Tape) -> Columns:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.bptt.backward import Columns, Gradients, backward, parameter_gradients
+from gradlab.bptt.backward import Arriving, Columns, Gradients, backward, parameter_gradients
 from gradlab.bptt.forward import Tape, forward
 from gradlab.bptt.last import last_steps
 from gradlab.bptt.layers import Lengths, _after_nothing, _ended, _input_grad, output_of, turned
@@ -220,10 +220,10 @@ class SegmentedRun:
         """Return the gradients in segment k, and keep the adjoint of its first state for the neighbour."""
         tape, direct = self._tape(place, k), _after_nothing(self._arriving(source, place, k))
         later = self._adjoints.get((source, place, k))
-        found = backward(tape, direct if later is None else _with(direct, later))
+        found = backward(tape, Arriving.everywhere(direct if later is None else _with(direct, later)))
         earlier = k + (1 if place[1] else -1)
         self._adjoints[source, place, earlier] = Columns(found.adjoint[0].copy(), found.exponent[0].copy())
-        return replace(found, direct=direct)
+        return replace(found, arriving=Arriving.everywhere(direct))
 
     def _arriving(self, source: str, place: Place, k: int) -> Columns:
         """Return what arrives from above at h of this direction, as it runs."""

@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # run as a script, too
 from benchmarks import timing
 
 import gradlab as gl
-from gradlab.bptt import Columns
+from gradlab.bptt import Arriving, Columns
 
 CELLS = ("rnn", "lstm", "gru")
 DTYPES = ("float64", "float32")
@@ -67,12 +67,10 @@ def given(name: str, case: Case, dtype: str) -> tuple[gl.Cell, np.ndarray, np.nd
     return cell, x.astype(dtype), v.astype(dtype)
 
 
-def as_columns(name: str, case: Case) -> tuple[gl.Cell, np.ndarray, Columns]:
+def as_columns(name: str, case: Case) -> tuple[gl.Cell, np.ndarray, Arriving]:
     """Return cell, inputs ``(T, D, B)`` and what arrives at h, as the passes inside take them; float64."""
     cell, x, v = given(name, case, "float64")
-    direct = np.zeros((case.T, case.H, case.B))
-    direct[-1] = v.T
-    return cell, np.ascontiguousarray(x.swapaxes(1, 2)), Columns.after_nothing(direct)
+    return cell, np.ascontiguousarray(x.swapaxes(1, 2)), Arriving(Columns.of(v.T[None]), case.T, case.T + 1)
 
 
 # --- gradlab ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from oracles.family import FAMILY, columns, make
 
 import gradlab as gl
 from gradlab import workspace
-from gradlab.bptt import Columns, Tape, backward, forward, parameter_gradients
+from gradlab.bptt import Arriving, Columns, Tape, backward, forward, parameter_gradients
 from gradlab.bptt import backward as package_backward
 from gradlab.cells import base
 from gradlab.cells.base import product
@@ -95,9 +95,9 @@ def test_blocks_of_steps_say_what_single_steps_say(
     plain = np.where(live[:, None, None], np.random.default_rng(4).normal(size=(tape.steps + 1, 6, 3)), 0.0)
     plain[:, :, 1] = 0.0  # a sequence whose loss reads nothing
     direct = Columns.of(plain.astype(dtype))
-    found = backward(tape, direct)
+    found = backward(tape, Arriving.everywhere(direct))
     monkeypatch.setattr(backward_module._Way, "together", lambda way, block: False)
-    single = backward(tape, direct)
+    single = backward(tape, Arriving.everywhere(direct))
     for one, other in ((found.adjoint, single.adjoint), (found.total, single.total)):
         plain_one, plain_other = (
             Columns(a, e).log_norm() for a, e in ((one, found.exponent), (other, single.exponent))

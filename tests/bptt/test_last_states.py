@@ -17,7 +17,7 @@ from oracles.compare import assert_normwise
 from oracles.family import FAMILY, make
 
 import gradlab as gl
-from gradlab.bptt import backward, forward, run_backward, run_forward
+from gradlab.bptt import Arriving, backward, forward, run_backward, run_forward
 from gradlab.bptt.backward import Columns
 from gradlab.layers import LayerTrace
 from gradlab.network import cells_of
@@ -111,6 +111,6 @@ def test_temporal_counts_what_arrives_at_every_state(name: str) -> None:
     cell, draw = make(name, D, H), np.random.default_rng(2)
     tape = forward(cell, draw.standard_normal((T, D, 1)), np.zeros((cell.state_size, 1)))
     direct = Columns.of(draw.standard_normal((T + 1, cell.state_size, 1)) * (np.arange(T + 1) == 4)[:, None, None])
-    found = backward(tape, direct)
+    found = backward(tape, Arriving.everywhere(direct))
     one = LayerTrace(0, "forward", tape, None, found)
     np.testing.assert_allclose(one.temporal()[3, 0], one.log_norm("adjoint")[0], rtol=1e-12)
