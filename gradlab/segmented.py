@@ -177,7 +177,7 @@ def layer_numbers(cell: Cell) -> int:
     """Return how many numbers a whole pass keeps of a step of one sequence in one layer and direction.
 
     Pre-activations and gates, the states; their adjoints, of several states the total gradients too; gradients at the
-    pre-activations; what arrives at h, and the loss gave, of a loss that is read at every step.
+    pre-activations; what arrives at h, and what the loss gave, of a loss that is read at every step.
     """
     k, s = max(len(cell.block_names), 1), len(cell.state_names)
     return (3 * k + (3 * s if s > 1 else 2) + 1) * cell.hidden_size

@@ -59,7 +59,8 @@ class Cell(ABC):
     INIT_KEYS: ClassVar[Mapping[str, Option]] = INIT_KEYS
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
     #: Whether ``step``, ``jvp`` and ``vjp``, given room, do nothing but call ufuncs on views of what they are given, of
-    #: the parameters, and of what these gave: then a loop of them runs in C. Said by each class of itself.
+    #: the parameters, and of what these gave, and :attr:`kind` and shapes say which: then a loop of them runs in C
+    #: (:mod:`gradlab.cells.loop`). Said by each class of itself.
     of_ufuncs: ClassVar[bool] = False
     _in_place: ClassVar[set[str]]
 

@@ -46,6 +46,7 @@ class Plan(NamedTuple):
 
 #: What steps of a kind, with arrays of a form, call; None where that cannot be noted.
 PLANS: dict[Hashable, Plan | None] = {}
+NOT_YET = Plan((), (), ())
 #: At most so many are kept.
 MOST = 1000
 
@@ -82,14 +83,16 @@ class Loop:
 
     def _prepare(self, form: Hashable, arrays: tuple[Array, ...], constants: tuple[Array, ...]) -> tuple[Array, ...]:
         """Find the plan, of a first step that is taken unless it is there already; return what is left to be taken."""
-        if (self._kind, form) not in PLANS:
+        key = (self._kind, form)
+        plan = PLANS.get(key, NOT_YET)
+        if plan is NOT_YET:
             if len(PLANS) >= MOST:
                 PLANS.clear()
-            PLANS[self._kind, form] = _noted(self.act, [array[0] for array in arrays], constants)
+            plan = PLANS[key] = _noted(self.act, [array[0] for array in arrays], constants)
             arrays = tuple(array[1:] for array in arrays)
-        self._form, self.plan = form, PLANS[self._kind, form]
-        if self.plan is not None:
-            self._standing = (*constants, *self.plan.numbers, *(np.empty(size, np.uint8) for size in self.plan.rooms))
+        self._form, self.plan = form, plan
+        if plan is not None:
+            self._standing = (*constants, *plan.numbers, *(np.empty(size, np.uint8) for size in plan.rooms))
         return arrays
 
 
