@@ -11,7 +11,7 @@ setup(
         Extension(
             "gradlab.cells._steps",
             ["gradlab/cells/_steps.c"],
-            depends=["gradlab/cells/formulas.h", "gradlab/cells/loop.h"],
+            depends=[f"gradlab/cells/{name}.h" for name in ("formulas", "loop", "lanczos")],
             include_dirs=[np.get_include()],
             extra_compile_args=FLAGS,
             optional=True,

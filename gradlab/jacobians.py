@@ -15,19 +15,25 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from gradlab.bptt import Tape
+from gradlab.cells.compiled import ufunc
 from gradlab.checks import choice
 from gradlab.cores import share_out
 from gradlab.errors import InputError
-from gradlab.lanczos import Product, largest_singular_value, largest_singular_values
+from gradlab.lanczos import Product, largest_of_dense, largest_singular_value, largest_singular_values
 
 Array = NDArray[Any]
 #: Numbers that one chunk of dense Jacobians, or of applied vectors, may hold: 4 MiB in float64.
 CHUNK = 2**19
+#: The same where each matrix is worked on as soon as it is there: it then lies in the cache.
+CACHED = 2**17
 METHODS = ("lapack", "gram", "lanczos")
 #: Lanczos pays from this S on, for the largest value alone (results/benchmarks/jacobians.md).
 LANCZOS_FROM = 32
-#: Jacobians that are iterated together, for the largest value alone and for several, whose Krylov bases are kept: more
-#: would not stay in the cache. Of the former there are more where S is small: as many as hold so many numbers.
+#: Up to this S one matrix stays in the cache: Lanczos for the largest value alone then takes each, formed, for itself.
+FORMED = 256
+#: Else none is formed. Jacobians that are iterated together, for the largest value alone and for several, whose Krylov
+#: bases are kept: more would not stay in the cache. Of the former there are more where S is small: as many as hold so
+#: many numbers.
 LANCZOS_COLUMNS, LANCZOS_BASES, LANCZOS_NUMBERS = 512, 64, 2**15
 #: S times the Jacobians that Lanczos leaves to LAPACK once no more go on: each step then costs more than it gains.
 LEFT = 512
@@ -136,7 +142,8 @@ class Jacobians:
         ----------
         steps : the t wanted, 1 … T; all unless given.
         method : "lapack", the SVD of each dense J; "gram", the eigenvalues of JᵀJ, the largest exact to 3e-15;
-            "lanczos", nothing formed, stopped by a residual that bounds the error by 5e-11, a run for each value.
+            "lanczos", stopped by a residual that bounds the error by 5e-11, a run for each value. Nothing is formed,
+            but where the largest alone is asked for and one matrix stays in the cache (S up to 256, compiled).
             "auto" takes "lapack" for all of them, "lanczos" for the largest alone from S = 32 on, else "gram".
             Where a value that was asked for is so far below the largest that its square has lost digits, or did not
             converge, LAPACK's takes its place.
@@ -153,7 +160,19 @@ class Jacobians:
         if chosen == "auto":
             largest = "lanczos" if S >= LANCZOS_FROM else "gram"
             chosen = "lapack" if k is None else largest if k == 1 else "gram"
-        return self._collect(lambda chunk: self._singular_values(chunk, count, chosen), (count,), steps, chosen)
+        together = self._together(count) if chosen == "lanczos" else CHUNK // S**2
+        return self._collect(lambda chunk: self._singular_values(chunk, count, chosen), (count,), steps, together)
+
+    def _formed(self, k: int) -> bool:
+        """Return whether Lanczos has the matrices formed."""
+        return k == 1 and self.shape[-1] <= FORMED and ufunc("largest_of_each") is not None
+
+    def _together(self, k: int) -> int:
+        """Return how many Jacobians Lanczos takes at a time."""
+        S = self.shape[-1]
+        if self._formed(k):
+            return CACHED // S**2
+        return max(LANCZOS_COLUMNS, LANCZOS_NUMBERS // S) if k == 1 else LANCZOS_BASES
 
     def _singular_values(self, steps: NDArray[np.int64], k: int, method: str) -> Array:
         if method == "lapack":
@@ -167,7 +186,9 @@ class Jacobians:
         return values
 
     def _by_lanczos(self, steps: NDArray[np.int64], k: int) -> Array:
-        """Return ``(n, B, k)`` for the n ``steps`` (0-based), all of them side by side."""
+        """Return ``(n, B, k)`` for the n ``steps`` (0-based), all of them side by side, or one after the other."""
+        if self._formed(k):
+            return largest_of_dense(self._dense(steps))[..., None]
         cell, local, (_, B, S, _) = self.tape.cell, self._local(steps), self.shape
         columns = len(steps) * B
 
@@ -197,20 +218,19 @@ class Jacobians:
         return self._collect(lambda chosen: _log_abs_det(self._dense(chosen)), (), None)
 
     def _collect(
-        self, question: Any, tail: tuple[int, ...], steps: Sequence[int] | None, method: str = "lapack"
+        self, question: Any, tail: tuple[int, ...], steps: Sequence[int] | None, together: int | None = None
     ) -> NDArray[np.float64]:
-        """Return what ``question`` says of some steps (1 … T; all where None), a chunk of them at a time."""
+        """Return what ``question`` says of some steps (1 … T; all where None), so many Jacobians at a time."""
         T, B, S, _ = self.shape
         wanted = np.arange(T) if steps is None else np.array([self._index(t) for t in steps])
         answer = np.empty((len(wanted), B, *tail))
-        columns = max(LANCZOS_COLUMNS, LANCZOS_NUMBERS // S) if tail == (1,) else LANCZOS_BASES
-        together = columns // B if method == "lanczos" else CHUNK // (B * S * S)
+        length = max(1, (together or CHUNK // S**2) // B)
 
         def ask(places: NDArray[np.int64]) -> None:
             answer[places] = question(wanted[places])
 
         with np.errstate(all="ignore"):
-            share_out(ask, _chunks(np.arange(len(wanted)), max(1, together)))
+            share_out(ask, _chunks(np.arange(len(wanted)), length))
         answer[wanted[:, None] >= self.tape.ends] = np.nan
         return answer
 

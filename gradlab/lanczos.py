@@ -1,4 +1,6 @@
-"""Largest singular values of many matrices at once, none of them formed: Lanczos on AᵀA, one product for all.
+"""Largest singular values of many matrices at once by Lanczos on AᵀA, none of them formed: one product for all.
+
+Matrices that are there are taken one after the other, each while it lies in the cache (``cells/lanczos.h``).
 
 A Ritz value is accepted by its residual, which bounds its error, never by how little it moved. For the largest value
 alone no basis is kept; for several, full reorthogonalisation keeps it orthogonal to rounding.
@@ -11,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gradlab.cells.compiled import compiled
 
 Array = NDArray[Any]
 #: ``columns (S, N)`` → ``columns (S, N)``, one matrix a column.
@@ -48,8 +52,7 @@ def largest_singular_value(
     Paige 1980; Parlett 1998, thm 4.5.1 (residual bound).
     """
     answer, live = np.full(columns, np.nan), np.arange(columns)
-    start = np.random.default_rng(0).standard_normal((size, 1))  # the same for all: chunks then change no number
-    square, v = narrowed(live), np.repeat(start / np.linalg.norm(start), columns, axis=1)
+    square, v = narrowed(live), np.repeat(_start(size)[:, None], columns, axis=1)
     before, rest = np.zeros_like(v), np.zeros(columns)
     diagonal, beside = np.empty((2, MOST * size, columns))
     first, above = min(looks[0], len(diagonal)), np.full(columns, np.inf)
@@ -73,6 +76,33 @@ def largest_singular_value(
             live, v, before, rest = live[on], v[:, on], before[:, on], rest[on]
             square, diagonal, beside = narrowed(live), diagonal[:, on], beside[:, on]
     return answer
+
+
+def _start(size: int) -> Array:
+    """Return a random direction, the same for all: chunks then change no number."""
+    start = np.random.default_rng(0).standard_normal(size)
+    return np.asarray(start / np.linalg.norm(start))
+
+
+def largest_of_dense(matrices: Array) -> NDArray[np.float64]:
+    """Return the largest singular value of dense matrices ``(…, S, S)``, ``(…)``; nan where it did not converge."""
+    return np.asarray(largest_of_each(matrices, _start(matrices.shape[-1])))
+
+
+@compiled
+def largest_of_each(matrices: Array, start: Array) -> Array:
+    """Matrices, the direction to start from → σ_max, as :func:`largest_singular_value` finds it.
+
+    Compiled, a step reads a matrix once, row by row, for both products, and no matrix waits for another.
+    """
+    flat = matrices.reshape(-1, *matrices.shape[-2:]).astype(np.float64, copy=False)
+
+    def narrowed(live: NDArray[np.int64]) -> Product:
+        some = flat[live]
+        return lambda v: ((some @ v.T[..., None]).swapaxes(-1, -2) @ some)[:, 0].T
+
+    values = largest_singular_value(narrowed, len(start), len(flat), looks=(4, 4))
+    return values.reshape(matrices.shape[:-2])
 
 
 def _top_of_tridiagonal(diagonal: Array, beside: Array, above: Array) -> tuple[Array, Array, Array]:

@@ -13,18 +13,19 @@ from scipy.special import logsumexp
 
 from gradlab.bptt import Tape
 from gradlab.checks import choice
-from gradlab.cores import share_out
+from gradlab.cores import cores, share_out
 from gradlab.errors import InputError
-from gradlab.jacobians import CHUNK, LANCZOS_FROM, LEFT, Jacobians
-from gradlab.lanczos import Product, largest_singular_value
-from gradlab.scaled import LN2, ldexp, normalise
+from gradlab.jacobians import CACHED, LANCZOS_FROM, Jacobians
+from gradlab.lanczos import largest_of_dense
+from gradlab.scaled import LN2, in_room, ldexp, normalise
 from gradlab.spectra import graded_qr
+from gradlab.workspace import empty
 
 Array = NDArray[Any]
 #: Sweeps of Jacobi rotations: a graded matrix needs two or three, equal singular values perhaps ten.
 MOST_SWEEPS = 60
-#: Sequences whose products are carried back together; groups are shared out over the cores.
-TOGETHER = 4
+#: Sequences whose products are carried back together, at most; groups are shared out over the cores.
+TOGETHER = 8
 
 
 class Isometry(NamedTuple):
@@ -147,11 +148,14 @@ def propagator_norms(tape: Tape, ord: int | str = 2) -> NDArray[np.float64]:
     choice("norm", str(ord), ("2", "fro"))
     logs = np.empty((tape.steps + 1, tape.x.shape[-1]))
 
+    B = tape.x.shape[-1]
+    together = min(TOGETHER, -(-B // cores()))
+
     def sweep(start: int) -> None:
-        some = slice(start, start + TOGETHER)
+        some = slice(start, start + together)
         logs[:, some] = _sweep_back(_of_sequences(tape, some), str(ord))
 
-    share_out(sweep, range(0, tape.x.shape[-1], TOGETHER))
+    share_out(sweep, range(0, B, together))
     return np.where(np.arange(tape.steps + 1)[:, None] > tape.ends, np.nan, logs)
 
 
@@ -171,9 +175,10 @@ def _sweep_back(tape: Tape, ord: str) -> NDArray[np.float64]:
     logs[T] = 0.0 if ord == "2" else 0.5 * np.log(S)
     with np.errstate(all="ignore"):
         for steps in reversed(_stretches(tape, 0, T)):
-            products, exponents = _dense(tape, steps), np.empty((len(steps), B), np.int64)
+            J, exponents = _dense(tape, steps), np.empty((len(steps), B), np.int64)
+            products = empty(J.shape, J.dtype)
             for i in range(len(steps) - 1, -1, -1):
-                products[i] = product = _in_range(product @ products[i], exponent)
+                product = _in_range(np.matmul(product, J[i], out=products[i]), exponent)
                 exponents[i] = exponent
             found = _log_largest(products) if ord == "2" else _log_norms(products.reshape(-1, S, S), ord)
             logs[steps] = found.reshape(len(steps), B) + exponents * LN2
@@ -181,27 +186,15 @@ def _sweep_back(tape: Tape, ord: str) -> NDArray[np.float64]:
 
 
 def _log_largest(matrices: Array) -> NDArray[np.float64]:
-    """Return ln of the largest singular value of ``(…, S, S)`` whose largest entries are in range.
-
-    A long product is all but of rank one, and Lanczos on its Gram matrix soon ends; what did not is LAPACK's.
+    """Return ln of the largest singular value of ``(…, S, S)`` whose largest entries are in range; LAPACK's where
+    Lanczos does not pay, or did not converge.
     """
-    flat = matrices.reshape(-1, *matrices.shape[-2:]).astype(np.float64, copy=False)
-    values = np.full(len(flat), np.nan)
-    if flat.shape[-1] >= LANCZOS_FROM:
-        gram = np.matmul(np.swapaxes(flat, -1, -2), flat)
-
-        def narrowed(live: NDArray[np.int64]) -> Product:
-            some = gram if live.size == len(gram) else gram[live]
-            return lambda v: np.matmul(some, v.T[..., None])[..., 0].T
-
-        values = largest_singular_value(
-            narrowed, flat.shape[-1], len(flat), looks=(3, 2), fewest=LEFT // flat.shape[-1]
-        )
-    logs = np.log(values)
+    flat = matrices.reshape(-1, *matrices.shape[-2:])
+    logs = np.log(largest_of_dense(flat)) if flat.shape[-1] >= LANCZOS_FROM else np.full(len(flat), np.nan)
     rest = ~np.isfinite(logs)
     if rest.any():
         logs[rest] = _log_norms(flat[rest], "2")
-    return np.asarray(logs)
+    return logs
 
 
 def _forward(tape: Tape, t0: int, t1: int) -> Iterator[Array]:
@@ -217,7 +210,7 @@ def _backward(tape: Tape, t0: int, t1: int) -> Iterator[Array]:
 
 
 def _stretches(tape: Tape, t0: int, t1: int) -> list[NDArray[np.int64]]:
-    length = max(1, 2 * CHUNK // (tape.x.shape[-1] * tape.cell.state_size**2))
+    length = max(1, CACHED // (tape.x.shape[-1] * tape.cell.state_size**2))
     return [np.arange(start, min(start + length, t1)) for start in range(t0, t1, length)]
 
 
@@ -229,8 +222,9 @@ def _dense(tape: Tape, steps: NDArray[np.int64]) -> Array:
 
 def _in_range(matrices: Array, exponent: NDArray[np.int64]) -> Array:
     """Return matrices ``(B, S, S)`` whose largest entries are in range; their powers of two go to ``exponent``."""
-    columns = matrices.reshape(len(matrices), -1).T
-    normalise(columns, exponent)
+    flat = matrices.reshape(len(matrices), -1)
+    if not in_room(np.einsum("bi,bi->b", flat, flat), flat.dtype):
+        normalise(flat.T, exponent)
     return matrices
 
 

@@ -233,7 +233,7 @@ def test_norms_for_all_t_in_one_sweep(name: str, ord: Any) -> None:
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = a_trace("lstm")
     whole = trace.propagator_norms(), trace.propagator(2, 11).log_singular_values(), trace.propagator(2, 11).dense()
-    monkeypatch.setattr(module, "CHUNK", 5 * B * (2 * H) ** 2)
+    monkeypatch.setattr(module, "CACHED", 5 * B * (2 * H) ** 2)
     parts = trace.propagator_norms(), trace.propagator(2, 11).log_singular_values(), trace.propagator(2, 11).dense()
     for one, two in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-12)
@@ -307,7 +307,7 @@ def test_steps_that_are_not_finite_are_nan() -> None:
 
 
 def test_no_array_of_all_jacobians_is_ever_built() -> None:
-    """T 1000, B 8, S 64: T·B·S² float64 would be 262 MB; the sweep holds chunks of 16 MiB and their products."""
+    """T 1000, B 8, S 64: T·B·S² float64 would be 262 MB; the sweep holds chunks of 1 MiB and their products."""
     trace = gl.trace(gl.LSTM.init(2, 32, rng=0), np.zeros((1000, 8, 2)))
     tracemalloc.start()
     try:
@@ -315,7 +315,7 @@ def test_no_array_of_all_jacobians_is_ever_built() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1000 * 8 * 64**2 * 8 / 3
+    assert peak < 1000 * 8 * 64**2 * 8 / 10
 
 
 def test_bad_questions() -> None:

@@ -13,6 +13,7 @@
 #include <fenv.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The compiler makes one version for each width of vectors; the machine picks one when the module is loaded. */
@@ -156,6 +157,10 @@ static void columns(char **args, const npy_intp *dimensions, const npy_intp *str
     calm();
 }
 
+/* --- one matrix after the other ------------------------------------------------------------------------------------ */
+
+#include "lanczos.h"
+
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
 #define BOTH(name) #name, NULL, {name##_double, name##_float}
@@ -207,6 +212,15 @@ static PyObject *ufunc(int index)
                                                steps->signature);
 }
 
+static PyObject *of_matrices(void)
+{
+    static PyUFuncGenericFunction loop[] = {largest_of_each};
+    static void *none[] = {NULL};
+    static const char types[] = {NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE};
+    return PyUFunc_FromFuncAndDataAndSignature(loop, none, (char *)types, 1, 2, 1, PyUFunc_None,
+                                               "largest_of_each", "", 0, "(s,s),(s)->()");
+}
+
 #include "loop.h"
 
 static PyMethodDef functions[] = {{"take", take, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
@@ -217,9 +231,9 @@ PyMODINIT_FUNC PyInit__steps(void)
     import_array();
     import_umath();
     PyObject *module = PyModule_Create(&definition);
-    for (int index = 0; module != NULL && index < COUNT; index++) {
-        PyObject *one = ufunc(index);
-        if (one == NULL || PyModule_AddObject(module, table[index].name, one) < 0) {
+    for (int index = 0; module != NULL && index <= COUNT; index++) {
+        PyObject *one = index < COUNT ? ufunc(index) : of_matrices();
+        if (one == NULL || PyModule_AddObject(module, index < COUNT ? table[index].name : "largest_of_each", one) < 0) {
             Py_XDECREF(one);
             Py_CLEAR(module);
         }
