@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from gradlab.bptt import Tape
-from gradlab.cells.compiled import ufunc
 from gradlab.checks import choice
 from gradlab.cores import share_out
 from gradlab.errors import InputError
-from gradlab.lanczos import Product, largest_of_dense, largest_singular_value, largest_singular_values
+from gradlab.lanczos import ALONE, Product, largest_of_dense, largest_singular_value, largest_singular_values
 
 Array = NDArray[Any]
 #: Numbers that one chunk of dense Jacobians, or of applied vectors, may hold: 4 MiB in float64.
@@ -165,7 +164,7 @@ class Jacobians:
 
     def _formed(self, k: int) -> bool:
         """Return whether Lanczos has the matrices formed."""
-        return k == 1 and self.shape[-1] <= FORMED and ufunc("largest_of_each") is not None
+        return k == 1 and self.shape[-1] <= FORMED and ALONE
 
     def _together(self, k: int) -> int:
         """Return how many Jacobians Lanczos takes at a time."""

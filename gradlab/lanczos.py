@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.cells.compiled import compiled
+from gradlab.cells.compiled import compiled, ufunc
 
 Array = NDArray[Any]
 #: ``columns (S, N)`` → ``columns (S, N)``, one matrix a column.
@@ -27,6 +27,8 @@ ENDED = 1e-13
 FIRST, EVERY = 12, 4
 #: The same where no basis is kept, and the most steps, in units of S.
 LOOKS, MOST = (24, 8), 2
+#: Whether dense matrices are taken one after the other, and not all of them a step at a time.
+ALONE = ufunc("largest_of_each") is not None
 #: Steps to an eigenvalue of a tridiagonal matrix: about six, more where several are close.
 MOST_LAGUERRE = 40
 

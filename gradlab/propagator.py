@@ -15,8 +15,8 @@ from gradlab.bptt import Tape
 from gradlab.checks import choice
 from gradlab.cores import cores, share_out
 from gradlab.errors import InputError
-from gradlab.jacobians import CACHED, LANCZOS_FROM, Jacobians
-from gradlab.lanczos import largest_of_dense
+from gradlab.jacobians import CACHED, CHUNK, LANCZOS_FROM, Jacobians
+from gradlab.lanczos import ALONE, largest_of_dense
 from gradlab.scaled import LN2, in_room, ldexp, normalise
 from gradlab.spectra import graded_qr
 from gradlab.workspace import empty
@@ -210,7 +210,8 @@ def _backward(tape: Tape, t0: int, t1: int) -> Iterator[Array]:
 
 
 def _stretches(tape: Tape, t0: int, t1: int) -> list[NDArray[np.int64]]:
-    length = max(1, CACHED // (tape.x.shape[-1] * tape.cell.state_size**2))
+    room = CACHED if ALONE else CHUNK
+    length = max(1, room // (tape.x.shape[-1] * tape.cell.state_size**2))
     return [np.arange(start, min(start + length, t1)) for start in range(t0, t1, length)]
 
 

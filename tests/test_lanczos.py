@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from oracles.products import product_of, rotations
 
 import gradlab as gl
+from gradlab import jacobians
+from gradlab.cells.compiled import PLAIN
 from gradlab.jacobians import METHODS, Jacobians
-from gradlab.lanczos import _top_of_tridiagonal, largest_singular_value, largest_singular_values
+from gradlab.lanczos import (
+    _start,
+    _top_of_tridiagonal,
+    largest_of_each,
+    largest_singular_value,
+    largest_singular_values,
+)
 
 S = 24
 SPECTRA = {
@@ -88,6 +98,64 @@ def test_without_a_basis_the_largest_value_is_right_or_nan(name: str) -> None:
         assert known.all() or not known.any()
     else:
         assert known.all()
+
+
+#: As it runs, compiled where it can be, and in NumPy.
+FORMS = pytest.mark.parametrize("of_each", [largest_of_each, PLAIN["largest_of_each"]], ids=["runs", "plain"])
+
+
+@FORMS
+@pytest.mark.parametrize("name", [*HARD, "gaussian", "rank one", "equal", "nothing", "tiny", "huge"])
+def test_of_each_dense_matrix_the_largest_value_is_right_or_nan(of_each: Any, name: str) -> None:
+    """LAPACK is the oracle; out of the range of squares nothing is said."""
+    rng = np.random.default_rng(1)
+    easy = {"rank one": np.eye(1, WIDE)[0], "equal": np.full(WIDE, 0.7), "nothing": np.zeros(WIDE)}
+    scale = {"tiny": 1e-200, "huge": 1e200}.get(name, 1.0)
+    spectrum = (HARD | easy).get(name)
+    A = scale * rng.standard_normal((6, WIDE, WIDE))
+    if spectrum is not None:
+        A = rotations(6, WIDE, rng) * spectrum @ rotations(6, WIDE, rng)
+    with np.errstate(all="ignore"):
+        found = of_each(A, _start(WIDE))
+    known = np.isfinite(found)
+    if name in ("tiny", "huge"):
+        assert not found[known].any()
+        return
+    np.testing.assert_allclose(found[known], np.linalg.svd(A, compute_uv=False)[known, 0], rtol=1e-10, atol=1e-300)
+    assert known.all() or name in ("nothing", "two bands")
+
+
+@FORMS
+@pytest.mark.parametrize("size", [8, 9, 31, 32, 33, 65])
+def test_of_each_dense_matrix_of_any_size_and_in_any_memory(of_each: Any, size: int) -> None:
+    """One step and ten, almost of rank one; transposed, reversed, every second one, in single precision."""
+    J = np.random.default_rng([2, size]).standard_normal((10, 6, size, size))
+    A = np.stack([J[0], np.linalg.multi_dot([*J[:, 0], np.eye(size)]) * np.ones((6, 1, 1))])
+    for views in (A, A.swapaxes(-1, -2), A[..., ::-1, :], A[..., ::-1], A[:, ::2], A.astype(np.float32)):
+        found = of_each(views, _start(size))
+        expected = np.linalg.svd(views.astype(float), compute_uv=False)[..., 0]
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@FORMS
+def test_a_matrix_that_is_not_finite_leaves_the_others_right(of_each: Any) -> None:
+    A = np.random.default_rng(2).standard_normal((4, WIDE, WIDE))
+    A[1, 5, 7], A[2, 0, 0] = np.inf, np.nan
+    with np.errstate(all="ignore"):
+        found = of_each(A, _start(WIDE))
+    np.testing.assert_array_equal(np.isnan(found), [False, True, True, False])
+    np.testing.assert_allclose(found[[0, 3]], np.linalg.svd(A[[0, 3]], compute_uv=False)[:, 0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_formed_or_not_the_largest_value_is_the_same(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = {"rnn": gl.RNN, "lstm": gl.LSTM, "gru": gl.GRU}[cell]
+    x = np.random.default_rng(1).standard_normal((5, 3, 4))
+    J = gl.trace(kind.init(4, 40, scale=1.5, rng=0), x, lengths=np.array([5, 2, 4])).jacobians
+    found = J.norm(2)
+    monkeypatch.setattr(jacobians, "FORMED", 0)
+    np.testing.assert_allclose(found, J.norm(2), rtol=1e-10)
 
 
 def test_a_column_that_is_not_finite_leaves_the_others_right() -> None:

@@ -159,7 +159,10 @@ static void columns(char **args, const npy_intp *dimensions, const npy_intp *str
 
 /* --- one matrix after the other ------------------------------------------------------------------------------------ */
 
+#if defined(__GNUC__) /* which knows arithmetic of vectors */
+#define VECTORS
 #include "lanczos.h"
+#endif
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
@@ -212,6 +215,7 @@ static PyObject *ufunc(int index)
                                                steps->signature);
 }
 
+#ifdef VECTORS
 static PyObject *of_matrices(void)
 {
     static PyUFuncGenericFunction loop[] = {largest_of_each};
@@ -219,6 +223,14 @@ static PyObject *of_matrices(void)
     static const char types[] = {NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE};
     return PyUFunc_FromFuncAndDataAndSignature(loop, none, (char *)types, 1, 2, 1, PyUFunc_None,
                                                "largest_of_each", "", 0, "(s,s),(s)->()");
+}
+#endif
+
+static int put_in(PyObject *module, const char *name, PyObject *one)
+{
+    if (one != NULL && PyModule_AddObject(module, name, one) == 0) return 1;
+    Py_XDECREF(one);
+    return 0;
 }
 
 #include "loop.h"
@@ -231,12 +243,11 @@ PyMODINIT_FUNC PyInit__steps(void)
     import_array();
     import_umath();
     PyObject *module = PyModule_Create(&definition);
-    for (int index = 0; module != NULL && index <= COUNT; index++) {
-        PyObject *one = index < COUNT ? ufunc(index) : of_matrices();
-        if (one == NULL || PyModule_AddObject(module, index < COUNT ? table[index].name : "largest_of_each", one) < 0) {
-            Py_XDECREF(one);
-            Py_CLEAR(module);
-        }
-    }
+    int put = module != NULL;
+    for (int index = 0; put && index < COUNT; index++) put = put_in(module, table[index].name, ufunc(index));
+#ifdef VECTORS
+    put = put && put_in(module, "largest_of_each", of_matrices());
+#endif
+    if (!put) Py_CLEAR(module);
     return module;
 }

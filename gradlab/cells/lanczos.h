@@ -4,27 +4,29 @@
  * Vectors have room for whole pieces of PIECE numbers, and rows of A for two of them at a time: what is beyond S is zero.
  */
 enum { PIECE = 8, ROWS = 4, LOOK = 4, MOST = 2, MOST_LAGUERRE = 40 };
+/* Into each of WIDE's versions. */
+#define INLINE static inline __attribute__((always_inline))
 #define RESIDUAL 1e-10
 #define ENDED 1e-13
 
 typedef double Piece __attribute__((vector_size(PIECE * sizeof(double)), aligned(sizeof(double))));
 
-static inline __attribute__((always_inline)) double sum(Piece one)
+INLINE double sum(const Piece *one)
 {
     double all = 0;
-    for (int i = 0; i < PIECE; i++) all += one[i];
+    for (int i = 0; i < PIECE; i++) all += (*one)[i];
     return all;
 }
 
-static inline __attribute__((always_inline)) double inner(npy_intp P, const Piece *a, const Piece *b)
+INLINE double inner(npy_intp P, const Piece *a, const Piece *b)
 {
     Piece sums = {0};
     for (npy_intp j = 0; j < P; j++) sums += a[j] * b[j];
-    return sum(sums);
+    return sum(&sums);
 }
 
 /* AᵀA v in one reading of A, rows of P pieces. */
-static inline __attribute__((always_inline)) void normal_product(npy_intp S, npy_intp P, const Piece *A, const Piece *v, Piece *image)
+INLINE void normal_product(npy_intp S, npy_intp P, const Piece *A, const Piece *v, Piece *image)
 {
     for (npy_intp j = 0; j < P; j++) image[j] = (Piece){0};
     for (npy_intp row = 0; row < S; row += ROWS, A += ROWS * P) {
@@ -32,7 +34,7 @@ static inline __attribute__((always_inline)) void normal_product(npy_intp S, npy
         double along[ROWS];
         for (npy_intp j = 0; j < P; j++)
             for (int r = 0; r < ROWS; r++) sums[r] += A[r * P + j] * v[j];
-        for (int r = 0; r < ROWS; r++) along[r] = sum(sums[r]);
+        for (int r = 0; r < ROWS; r++) along[r] = sum(&sums[r]);
         for (npy_intp j = 0; j < P; j++) {
             Piece all = image[j];
             for (int r = 0; r < ROWS; r++) all += along[r] * A[r * P + j];
@@ -43,7 +45,7 @@ static inline __attribute__((always_inline)) void normal_product(npy_intp S, npy
 
 /* Eliminate at − T from the last row up. Returns whether all pivots are positive; of ln|det| the first derivative and
  * the second's negative; and what the last entry of the eigenvector is. */
-static inline __attribute__((always_inline)) int pivots(int m, const double *diagonal, const double *beside, double at, double *first, double *second,
+INLINE int pivots(int m, const double *diagonal, const double *beside, double at, double *first, double *second,
                   double *last)
 {
     double rise = 1 / (at - diagonal[m - 1]), inverse = rise, bend = 0, slope = 1;
@@ -66,7 +68,7 @@ static inline __attribute__((always_inline)) int pivots(int m, const double *dia
 
 /* The largest eigenvalue of a tridiagonal matrix, the last entry of its unit vector; whether both are known. It is
  * thought to be below ``above``. */
-static inline __attribute__((always_inline)) int top_of_tridiagonal(int m, const double *diagonal, const double *beside, double above, double *value,
+INLINE int top_of_tridiagonal(int m, const double *diagonal, const double *beside, double above, double *value,
                               double *last)
 {
     double bound = -INFINITY, first, second;
