@@ -9,6 +9,7 @@ alone no basis is kept; for several, full reorthogonalisation keeps it orthogona
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ def largest_singular_value(
     return answer
 
 
+@cache
 def _start(size: int) -> Array:
     """Return a random direction, the same for all: chunks then change no number."""
     start = np.random.default_rng(0).standard_normal(size)

@@ -215,16 +215,27 @@ static PyObject *ufunc(int index)
                                                steps->signature);
 }
 
+/* What is no formula along columns: loops of its own, and one array that is returned. */
+static struct {
+    const char *name, *signature;
+    PyUFuncGenericFunction loops[2]; /* double, float */
+    int types, inputs;
+} wholes[] = {
+    {"scaled_rows", "(k,h),(k,h,h),(h)->(h,h)", {scaled_rows_double, scaled_rows_float}, 2, 3},
 #ifdef VECTORS
-static PyObject *of_matrices(void)
-{
-    static PyUFuncGenericFunction loop[] = {largest_of_each};
-    static void *none[] = {NULL};
-    static const char types[] = {NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE};
-    return PyUFunc_FromFuncAndDataAndSignature(loop, none, (char *)types, 1, 2, 1, PyUFunc_None,
-                                               "largest_of_each", "", 0, "(s,s),(s)->()");
-}
+    {"largest_of_each", "(s,s),(s)->()", {largest_of_each}, 1, 2},
 #endif
+};
+enum { WHOLES = sizeof wholes / sizeof wholes[0] };
+
+static PyObject *whole(int index)
+{
+    static void *none[2];
+    static char types[] = {NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE, NPY_FLOAT, NPY_FLOAT, NPY_FLOAT, NPY_FLOAT};
+    return PyUFunc_FromFuncAndDataAndSignature(wholes[index].loops, none, types, wholes[index].types,
+                                               wholes[index].inputs, 1, PyUFunc_None, wholes[index].name, "", 0,
+                                               wholes[index].signature);
+}
 
 static int put_in(PyObject *module, const char *name, PyObject *one)
 {
@@ -245,9 +256,7 @@ PyMODINIT_FUNC PyInit__steps(void)
     PyObject *module = PyModule_Create(&definition);
     int put = module != NULL;
     for (int index = 0; put && index < COUNT; index++) put = put_in(module, table[index].name, ufunc(index));
-#ifdef VECTORS
-    put = put && put_in(module, "largest_of_each", of_matrices());
-#endif
+    for (int index = 0; put && index < WHOLES; index++) put = put_in(module, wholes[index].name, whole(index));
     if (!put) Py_CLEAR(module);
     return module;
 }

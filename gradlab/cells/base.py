@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.cells.compiled import compiled
 from gradlab.checks import choice, float_array
 from gradlab.errors import InputError
 from gradlab.initialise import INIT_KEYS, Option
@@ -253,9 +254,20 @@ def _parts(size: int, each: int) -> int:
     return next((n for n in range(1, size) if size % n == 0 and size // n * each <= SMALL), size)
 
 
-def rows(factor: Array) -> Array:
-    """Return a factor ``(H, N)`` as ``(N, H, 1)``, to scale the rows of N matrices."""
-    return np.ascontiguousarray(factor.T)[..., None]
+@compiled
+def scaled_rows(factors: Array, matrices: Array, diagonal: Array, out: Array | None = None) -> Array:
+    """Factors ``(…, K, H)``, matrices ``(…, K, H, H)``, a diagonal ``(…, H)`` → Σ_k diag(f_k) M_k + diag(diagonal)."""
+    by, unit = factors[..., None], np.arange(factors.shape[-1])
+    answer = np.multiply(by[..., 0, :, :], matrices[..., 0, :, :], out=out)
+    for k in range(1, factors.shape[-2]):
+        answer += by[..., k, :, :] * matrices[..., k, :, :]
+    answer[..., unit, unit] += diagonal
+    return np.asarray(answer)
+
+
+def by_matrix(*factors: Array) -> Array:
+    """Return K factors ``(H, N)`` as ``(N, K, H)``, to scale the rows of N times K matrices."""
+    return np.ascontiguousarray(np.stack(factors).transpose(2, 0, 1))
 
 
 def in_cache(count: int, size: int) -> list[slice]:

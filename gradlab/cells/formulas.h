@@ -224,3 +224,31 @@ WIDE static void NAME(gru_jvp)(npy_intp n, void **x)
     REAL *h = x[6];
     EACH { h[j] = keep[j] * v[j] + h_by_z[j] * z[j] + h_by_n[j] * candidate[j]; }
 }
+
+/* (k,h),(k,h,h),(h)->(h,h): factors of rows, matrices, a diagonal → Σ_k diag(factors_k) matrices_k + diag(diagonal) */
+WIDE static void NAME(scaled_rows)(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
+{
+    const npy_intp count = dimensions[1], H = dimensions[2], *core = strides + 4;
+    const int dense = core[4] == sizeof(REAL) && core[7] == sizeof(REAL);
+    const npy_intp n = dense ? H : 1;
+    for (npy_intp t = 0; t < dimensions[0]; t++) {
+        const char *factors = args[0] + t * strides[0], *matrices = args[1] + t * strides[1];
+        const char *diagonal = args[2] + t * strides[2];
+        char *answer = args[3] + t * strides[3];
+        for (npy_intp h = 0; h < H; h++) {
+            char *row = answer + h * core[6];
+            for (npy_intp place = 0; place < H; place += n) {
+                REAL *sum = (REAL *)(row + place * core[7]);
+                EACH { sum[j] = 0; }
+                for (npy_intp k = 0; k < count; k++) {
+                    const REAL by = *(const REAL *)(factors + k * core[0] + h * core[1]);
+                    const REAL *of = (const REAL *)(matrices + k * core[2] + h * core[3] + place * core[4]);
+                    EACH { sum[j] += by * of[j]; }
+                }
+            }
+            *(REAL *)(row + h * core[7]) += *(const REAL *)(diagonal + h * core[5]);
+        }
+    }
+    feclearexcept(FE_ALL_EXCEPT);
+    (void)data;
+}

@@ -17,12 +17,13 @@ from gradlab.cells.base import (
     Record,
     State,
     block,
+    by_matrix,
     checked_dtype,
     checked_weights,
     in_cache,
     one_dtype,
     product,
-    rows,
+    scaled_rows,
     stacked,
 )
 from gradlab.cells.compiled import compiled
@@ -193,19 +194,23 @@ class GRU(Cell):
 
     def dense(self, local: Any) -> Array:
         H = self.hidden_size
-        keep, h_by_n, h_by_z, by_r, r = (rows(factor) for factor in local)
-        W_r, W_z, W_n = self.W_hh.reshape(3, H, H)
-        unit, J = np.arange(H), empty((len(r), H, H), self.dtype)
-        for some in in_cache(len(r), H * H):
-            through_n = by_r[some] * W_r
-            if self.b_hn is None:
-                through_n[:, unit, unit] += r[some, :, 0]
-                through_n = np.matmul(W_n, through_n)
-            else:
-                through_n += r[some] * W_n
-            through_n *= h_by_n[some]
-            np.add(through_n, h_by_z[some] * W_z, out=J[some])
-            J[some, unit, unit] += keep[some, :, 0]
+        keep, h_by_n, h_by_z, by_r, r = local
+        kept, W = np.ascontiguousarray(keep.T), self.W_hh.reshape(3, H, H)
+        J = empty((len(kept), H, H), self.dtype)
+        if self.b_hn is not None:
+            factors = by_matrix(h_by_n * by_r, h_by_z, h_by_n * r)
+            for some in in_cache(len(J), H * H):
+                scaled_rows(factors[some], W, kept[some], out=J[some])
+            return J
+        at_r, reset, factors = by_matrix(by_r), np.ascontiguousarray(r.T), by_matrix(h_by_z, h_by_n)
+        stretches = in_cache(len(J), H * H)
+        z_and_n = np.empty((stretches[0].stop, 2, H, H), self.dtype)
+        z_and_n[:, 0] = W[1]
+        for some in stretches:
+            through_r = scaled_rows(at_r[some], W[:1], reset[some])
+            both = z_and_n[: len(through_r)]
+            np.matmul(W[2], through_r, out=both[:, 1])
+            scaled_rows(factors[some], both, kept[some], out=J[some])
         return J
 
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:

@@ -7,6 +7,7 @@ enum { PIECE = 8, ROWS = 4, LOOK = 4, MOST = 2, MOST_LAGUERRE = 40 };
 /* Into each of WIDE's versions. */
 #define INLINE static inline __attribute__((always_inline))
 #define RESIDUAL 1e-10
+#define FAR 1e-7
 #define ENDED 1e-13
 
 typedef double Piece __attribute__((vector_size(PIECE * sizeof(double)), aligned(sizeof(double))));
@@ -66,10 +67,10 @@ INLINE int pivots(int m, const double *diagonal, const double *beside, double at
     return positive;
 }
 
-/* The largest eigenvalue of a tridiagonal matrix, the last entry of its unit vector; whether both are known. It is
- * thought to be below ``above``. */
-INLINE int top_of_tridiagonal(int m, const double *diagonal, const double *beside, double above, double *value,
-                              double *last)
+/* The largest eigenvalue of a tridiagonal matrix, which is thought to be below ``above``; the last entry of its unit
+ * vector; and whether both are known. Where rest × last is far from enough, they are not looked for to the end. */
+INLINE int top_of_tridiagonal(int m, const double *diagonal, const double *beside, double rest, double above,
+                              double *value, double *last)
 {
     double bound = -INFINITY, first, second;
     for (int k = 0; k < m; k++) {
@@ -87,6 +88,7 @@ INLINE int top_of_tridiagonal(int m, const double *diagonal, const double *besid
             const double step = m / (first + sqrt(under > 0 ? under : 0));
             *value -= step;
             if (step <= 1e-14 * *value) return 1;
+            if (rest * *last > FAR * *value) return 0;
         }
         thought = 0;
     }
@@ -111,7 +113,7 @@ WIDE static double largest_singular_value(npy_intp S, npy_intp P, const Piece *A
         highest = fabs(along) > highest ? fabs(along) : highest;
         const int ended = rest <= ENDED * highest;
         if (ended || m % LOOK == 0) {
-            const int known = top_of_tridiagonal(m, diagonal, beside, above, &value, &last);
+            const int known = top_of_tridiagonal(m, diagonal, beside, rest, above, &value, &last);
             if (known && (ended || rest * last <= RESIDUAL * value)) return sqrt(value);
             if (ended) break;
             above = value + rest * last; /* where the value that more steps give should lie below */

@@ -16,11 +16,12 @@ from gradlab.cells.base import (
     Record,
     State,
     block,
+    by_matrix,
     checked_dtype,
     checked_weights,
     in_cache,
     product,
-    rows,
+    scaled_rows,
     stacked,
 )
 from gradlab.cells.compiled import compiled
@@ -159,20 +160,16 @@ class LSTM(Cell):
 
     def dense(self, local: Any) -> Array:
         H = self.hidden_size
-        c_by_i, c_by_f, c_by_g, h_by_o, h_by_c, f = (rows(factor) for factor in local)
-        W_i, W_f, W_g, W_o = self.W_hh.reshape(4, H, H)
-        J = empty((len(f), 2 * H, 2 * H), self.dtype)
-        J[:, :, H:] = 0.0
-        for some in in_cache(len(f), H * H):
-            A = c_by_i[some] * W_i
-            A += c_by_f[some] * W_f
-            A += c_by_g[some] * W_g
-            J[some, H:, :H] = A
-            A *= h_by_c[some]
-            np.add(A, h_by_o[some] * W_o, out=J[some, :H, :H])
-        unit = np.arange(H)
-        J[:, H + unit, H + unit] = f[..., 0]
-        J[:, unit, H + unit] = (h_by_c * f)[..., 0]
+        *by_gate, h_by_o, h_by_c, f = local
+        at_c, at_h = by_matrix(*by_gate), by_matrix(*(h_by_c * by for by in by_gate), h_by_o)
+        W, nothing, unit = self.W_hh.reshape(4, H, H), np.zeros(H, self.dtype), np.arange(H)
+        J = empty((len(at_c), 2 * H, 2 * H), self.dtype)
+        for some in in_cache(len(J), 4 * H * H):
+            scaled_rows(at_h[some], W, nothing, out=J[some, :H, :H])
+            scaled_rows(at_c[some], W[:3], nothing, out=J[some, H:, :H])
+            J[some, :, H:] = 0.0
+        J[:, H + unit, H + unit] = f.T
+        J[:, unit, H + unit] = (h_by_c * f).T
         return J
 
     def frobenius_squared(self, local: Any) -> tuple[Array, Array]:

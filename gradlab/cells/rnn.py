@@ -9,7 +9,18 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.cells.activations import ACTIVATIONS
-from gradlab.cells.base import Array, Cell, Out, Record, State, checked_dtype, checked_weights, product, rows
+from gradlab.cells.base import (
+    Array,
+    Cell,
+    Out,
+    Record,
+    State,
+    by_matrix,
+    checked_dtype,
+    checked_weights,
+    product,
+    scaled_rows,
+)
 from gradlab.cells.compiled import compiled
 from gradlab.checks import choice
 from gradlab.initialise import Option, Seed, biases, input_weights, recurrent_weights, streams
@@ -111,8 +122,9 @@ class RNN(Cell):
         return (np.multiply(local.slope, pushed, out=pushed),)
 
     def dense(self, local: Any) -> Array:
-        slope = rows(local.slope)
-        return np.multiply(slope, self.W_hh, out=empty((len(slope), *self.W_hh.shape), self.dtype))
+        J = empty((local.slope.shape[-1], *self.W_hh.shape), self.dtype)
+        scaled_rows(by_matrix(local.slope), self.W_hh[None], np.zeros(len(self.W_hh), self.dtype), out=J)
+        return J
 
     def log_abs_det(self, local: Any) -> Array:
         det = np.linalg.slogdet(self.W_hh.astype(np.float64))[1]

@@ -16,6 +16,7 @@ from oracles.family import FAMILY, make
 from oracles.plain import run_plain
 
 from gradlab.cells import compiled
+from gradlab.cells.base import scaled_rows
 from gradlab.cells.lstm import lstm_step
 from gradlab.cells.rnn import rnn_tanh_step
 
@@ -55,6 +56,28 @@ def test_compiled_is_plain_but_for_rounding(monkeypatch: Any, name: str, dtype: 
         assert one.dtype == two.dtype == dtype
         assert one.shape == two.shape
         np.testing.assert_allclose(one, two, rtol=300 * eps, atol=30 * eps)
+
+
+@built
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_scaled_rows_in_any_memory(dtype: str) -> None:
+    """Σ_k diag(f_k) M_k + diag(d), matrices shared or each its own, dense or not, into a part of another array."""
+    rng = np.random.default_rng(3)
+    factors, diagonal = rng.standard_normal((5, 3, H)).astype(dtype), rng.standard_normal((5, H)).astype(dtype)
+    wide = rng.standard_normal((5, 3, 2 * H, 2 * H)).astype(dtype)
+    own = wide[..., :H, H:]
+    for matrices in (own[0], own, own.swapaxes(-1, -2), wide[..., ::2, ::2], own[..., ::-1], own[:, ::-1]):
+        exact = np.einsum("nkh,nkhg->nhg", factors, np.broadcast_to(matrices, own.shape))
+        exact += diagonal[..., None] * np.eye(H)
+        room = np.full((5, 2 * H, 2 * H), np.nan, dtype)
+        for form in (scaled_rows, compiled.PLAIN["scaled_rows"]):
+            for out in (None, room[:, H:, :H], room[:, :H, ::2]):
+                found = form(factors, matrices, diagonal, out=out)
+                assert found.dtype == dtype
+                np.testing.assert_allclose(found, exact, rtol=1e-5, atol=20 * np.finfo(dtype).eps)
+        np.testing.assert_array_equal(np.isnan(room).sum(axis=(1, 2)), 4 * H * H - 2 * H * H)
+    few = scaled_rows(factors[:, 1:2], own[:, 1:2], np.zeros(H, dtype))
+    np.testing.assert_allclose(few, factors[:, 1, :, None] * own[:, 1], rtol=1e-6)
 
 
 POINTS = np.array([0.0, 1e-300, 1e-9, 0.01, 0.17, 0.3, 0.35, 1.0, 2.8, 8.0, 19.0, 40.0, 300.0])
@@ -104,6 +127,7 @@ import sys
 import numpy as np
 import gradlab as gl
 from gradlab.cells import compiled
+from gradlab.cells.base import scaled_rows
 from oracles.family import make
 assert compiled.available() != bool({hide})
 rng = np.random.default_rng(0)
