@@ -15,6 +15,7 @@ from oracles.products import exact_log_singular_values, prescribed, product_of, 
 import gradlab as gl
 from gradlab import propagator as module
 from gradlab.errors import InputError
+from gradlab.lanczos import ALONE
 from gradlab.propagator import product_log_singular_values
 
 Array = NDArray[Any]
@@ -307,7 +308,7 @@ def test_steps_that_are_not_finite_are_nan() -> None:
 
 
 def test_no_array_of_all_jacobians_is_ever_built() -> None:
-    """T 1000, B 8, S 64: T·B·S² float64 would be 262 MB; the sweep holds chunks of 1 MiB and their products."""
+    """T 1000, B 8, S 64: T·B·S² float64 would be 262 MB; each core holds a chunk of 1 MiB, 4 without a compiler."""
     trace = gl.trace(gl.LSTM.init(2, 32, rng=0), np.zeros((1000, 8, 2)))
     tracemalloc.start()
     try:
@@ -315,7 +316,7 @@ def test_no_array_of_all_jacobians_is_ever_built() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1000 * 8 * 64**2 * 8 / 10
+    assert peak < 1000 * 8 * 64**2 * 8 / (10 if ALONE else 5)
 
 
 def test_bad_questions() -> None:

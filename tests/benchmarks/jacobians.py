@@ -147,10 +147,11 @@ norm is right to 1e-10 by its residual. Asked: dense 5 or more of PyTorch; norms
 the matrices first (LAPACK is given them); all values 0.8 of LAPACK (0.57 of GRU). Frobenius norms of RNN and LSTM form
 no matrix.
 
-Norms that are missed: a residual of 1e-10 takes 24 to 32 steps, 40 to 48 for a GRU, whose gap is smaller and whose step
-is three products; no weaker test is right for values that are close. Tried: full reorthogonalisation (several times
-dearer), `eigvalsh` of the Gram matrix (no faster than LAPACK's SVD), Lanczos on Gram matrices (twice as long). On more
-cores, chunks of steps are shared out.
+A residual of 1e-10 takes 24 to 32 steps, 40 to 48 for a GRU, whose gap is smaller; no weaker test is right for values
+that are close. Each matrix is formed and iterated on while it lies in the cache, one reading of it a step. Tried: full
+reorthogonalisation (several times dearer), `eigvalsh` of the Gram matrix (no faster than LAPACK's SVD), Lanczos on Gram
+matrices, a step of all matrices at once by the cells' products, nothing formed, which is what runs beyond S 256 or
+without a compiler (1.3 to 3 times as long). On more cores, chunks of steps are shared out.
 """
 
 

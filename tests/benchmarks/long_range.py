@@ -195,9 +195,11 @@ def medians(table: pd.DataFrame) -> str:
 NOTES = """*pytorch* and *jax* (compiled, warm) say how many times longer these took; gradlab's own time is its
 shortest.
 
-Norms that are missed: forming the matrices, multiplying them and bringing the products into range is a third of the
-time, their Gram matrices and Lanczos on those the rest; tried: an SVD of each (1.2 to 2 times as long). On more cores
-sequences are shared out, which one core does not show. Exponents that are missed, in shares of an LSTM's at H 64: a
+Norms: products take half of the time, forming the matrices a tenth (of a GRU's two fifths), Lanczos, of each product
+while it lies in the cache, a fifth. Tried: an SVD of each, Gram matrices and Lanczos on those a step of all at once (2 to
+3 times as long in all). To start from the singular vector of the step behind would save little: while the product is
+short, the two stand at angles of sine 0.3 to 1, and later few steps are needed anyway. On more cores sequences are shared
+out, which one core does not show. Exponents that are missed, in shares of an LSTM's at H 64: a
 third is products along the tangents, a quarter QR, an eighth the formulas along them, an eighth the forward pass; JAX
 does the same in one compiled loop, with a QR at every step. At short T more QRs are needed: forty, for the standard
 errors.
