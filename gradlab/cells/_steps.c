@@ -1,8 +1,9 @@
 /* The elementwise formulas of the cells as NumPy ufuncs: one reading of memory where NumPy's own would take twenty.
  *
- * Each stands in its cell, too, in NumPy, under the same name (rnn.py, lstm.py, gru.py, activations.py): that is what it
- * is tested against, and what runs where there was no C compiler. The formulas are in formulas.h, included once for each
- * type of number; here is how they reach the numbers, and the table of them. A new one is a function there, a line here.
+ * Each stands in NumPy, too, under the same name (rnn.py, lstm.py, gru.py, base.py, activations.py, ../lanczos.py):
+ * that is what it is tested against, and what runs where there was no C compiler. The formulas are in formulas.h,
+ * included once for each type of number; here is how they reach the numbers, and the table of them. A new one is a
+ * function there, a line here.
  */
 #define PY_SSIZE_T_CLEAN
 #define NPY_NO_DEPRECATED_API NPY_1_25_API_VERSION
@@ -157,7 +158,7 @@ static void columns(char **args, const npy_intp *dimensions, const npy_intp *str
     calm();
 }
 
-/* --- one matrix after the other ------------------------------------------------------------------------------------ */
+/* --- one matrix after the other ----------------------------------------------------------------------------------- */
 
 #if defined(__GNUC__) /* which knows arithmetic of vectors */
 #define VECTORS

@@ -1,16 +1,16 @@
 /* The largest singular value of a dense matrix by Lanczos on AᵀA, while the matrix lies in the cache; _steps.c includes
- * this. In NumPy, for many matrices at once and step by step the same, it stands in gradlab/lanczos.py: reasons there.
+ * this. Step by step the same stands in gradlab/lanczos.py, in NumPy and for many matrices at once, with the reasons.
  *
- * Vectors have room for whole pieces of PIECE numbers, and rows of A for two of them at a time: what is beyond S is zero.
+ * Rows and vectors are whole pieces of PIECE numbers, of rows there are a multiple of ROWS: what is beyond S is zero.
  */
 enum { PIECE = 8, ROWS = 4, LOOK = 4, MOST = 2, MOST_LAGUERRE = 40 };
-/* Into each of WIDE's versions. */
-#define INLINE static inline __attribute__((always_inline))
 #define RESIDUAL 1e-10
 #define FAR 1e-7
 #define ENDED 1e-13
+/* Into each of WIDE's versions. */
+#define INLINE static inline __attribute__((always_inline))
 
-typedef double Piece __attribute__((vector_size(PIECE * sizeof(double)), aligned(sizeof(double))));
+typedef double Piece __attribute__((vector_size(PIECE * sizeof(double)), aligned(sizeof(double)), may_alias));
 
 INLINE double sum(const Piece *one)
 {
@@ -50,7 +50,7 @@ INLINE int pivots(int m, const double *diagonal, const double *beside, double at
                   double *last)
 {
     double rise = 1 / (at - diagonal[m - 1]), inverse = rise, bend = 0, slope = 1;
-    int positive = rise > 0;
+    int positive = at > diagonal[m - 1];
     *first = rise, *second = rise * rise, *last = 1;
     for (int k = m - 2; k >= 0; k--) {
         const double ratio = beside[k] * inverse, taken = beside[k] * ratio, pivot = at - diagonal[k] - taken;
@@ -95,8 +95,10 @@ INLINE int top_of_tridiagonal(int m, const double *diagonal, const double *besid
     return 0;
 }
 
-/* σ_max of A, rows of P pieces; nan where it did not converge. ``vectors`` has room for two, ``numbers`` for those of T. */
-WIDE static double largest_singular_value(npy_intp S, npy_intp P, const Piece *A, Piece *v, Piece *vectors, double *numbers)
+/* σ_max of A, rows of P pieces; nan where it did not converge. ``vectors`` has room for two, ``numbers`` for those of
+ * the tridiagonal matrix; v, the start, is written over. */
+WIDE static double largest_singular_value(npy_intp S, npy_intp P, const Piece *A, Piece *v, Piece *vectors,
+                                          double *numbers)
 {
     Piece *before = vectors, *image = vectors + P;
     double *diagonal = numbers, *beside = numbers + MOST * S;

@@ -196,10 +196,12 @@ NOTES = """*pytorch* and *jax* (compiled, warm) say how many times longer these 
 shortest.
 
 Norms: products take half of the time, forming the matrices a tenth (of a GRU's two fifths), Lanczos, of each product
-while it lies in the cache, a fifth. Tried: an SVD of each, Gram matrices and Lanczos on those a step of all at once (2 to
-3 times as long in all). To start from the singular vector of the step behind would save little: while the product is
-short, the two stand at angles of sine 0.3 to 1, and later few steps are needed anyway. On more cores sequences are shared
-out, which one core does not show. Exponents that are missed, in shares of an LSTM's at H 64: a
+while it lies in the cache, a fifth. Tried: an SVD of each; Gram matrices, and Lanczos on those a step of all at once (2
+to 3 times as long in all). To start from the singular vector of the step behind would save little: while the product is
+short, the two stand at angles of sine 0.3 to 1, and later few steps are needed anyway. On more cores sequences are
+shared out, which one core does not show.
+
+Exponents that are missed, in shares of an LSTM's at H 64: a
 third is products along the tangents, a quarter QR, an eighth the formulas along them, an eighth the forward pass; JAX
 does the same in one compiled loop, with a QR at every step. At short T more QRs are needed: forty, for the standard
 errors.
