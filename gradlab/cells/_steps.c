@@ -31,6 +31,15 @@
 #define EACH for (npy_intp j = 0; j < n; j++)
 #endif
 
+/* Behind each loop NumPy looks for floating-point exceptions. Those of branches not taken would be among them, so they
+ * are cleared; the passes look at the numbers themselves. */
+
+static void calm(void)
+{
+    const int all = FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID;
+    if (fetestexcept(all)) feclearexcept(all); /* to clear takes ten times as long as to look */
+}
+
 #define REAL double
 #define NAME(name) name##_double
 #define ABS fabs
@@ -91,15 +100,6 @@ typedef struct {
     Formula *formula;
     npy_intp size;
 } Kind;
-
-/* Behind each loop NumPy looks for floating-point exceptions. Those of branches not taken would be among them, so they
- * are cleared; the passes look at the numbers themselves. */
-
-static void calm(void)
-{
-    const int all = FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID;
-    if (fetestexcept(all)) feclearexcept(all); /* to clear takes ten times as long as to look */
-}
 
 /* Elementwise: the operands lie in stretches of n numbers, dense or not. */
 static void along(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)

@@ -249,6 +249,6 @@ WIDE static void NAME(scaled_rows)(char **args, const npy_intp *dimensions, cons
             *(REAL *)(row + h * core[7]) += *(const REAL *)(diagonal + h * core[5]);
         }
     }
-    feclearexcept(FE_ALL_EXCEPT);
+    calm();
     (void)data;
 }

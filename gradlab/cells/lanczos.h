@@ -149,6 +149,6 @@ static void largest_of_each(char **args, const npy_intp *dimensions, const npy_i
         *answer = largest_singular_value(S, P, (Piece *)A, (Piece *)start, (Piece *)vectors, numbers);
     }
     free(room);
-    feclearexcept(FE_ALL_EXCEPT);
+    calm();
     (void)data;
 }
