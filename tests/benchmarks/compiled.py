@@ -1,4 +1,4 @@
-"""What the formulas in C gain: a pass with them, against the same pass with the formulas in NumPy.
+"""What C gains: a pass as it is, against the same pass with the formulas in NumPy and its loops step by step.
 
     python tests/benchmarks/compiled.py --cores 1        # results/benchmarks/compiled.{csv,md}: about three minutes
 
@@ -40,16 +40,17 @@ def measured(made: dict[str, timing.Rival], case: one_pass.Case, name: str, roun
 
 def page(table: pd.DataFrame, cores: int) -> str:
     """Return what the table is."""
-    return f"""# What the formulas in C gain
+    return f"""# What C gains
 
 {timing.header(COMMAND, cores)}
 
-How many times longer each part of a pass takes with the formulas in NumPy; *ms* is the whole pass, compiled.
-In the median {table["all"].median():.2f}.
+How many times longer each part of a pass takes with the formulas in NumPy and its loops step by step; *ms* is the whole
+pass, compiled. In the median {table["all"].median():.2f}.
 
 What it costs: the formulas of three cells stand twice, in NumPy beside each cell and in C in
-`gradlab/cells/formulas.h`, and are tested against each other; installing compiles for some seconds, and goes on without
-where there is no compiler.
+`gradlab/cells/formulas.h`, and are tested against each other; a loop's C (`gradlab/cells/loop.h`) calls what a first step
+in Python was seen to call, with the same bits; installing compiles for some seconds, and goes on without where there is
+no compiler.
 
 Numba was measured before: five times NumPy's installation, a wait for the compiler in every process, and a `tanh` that
 goes one number after the other, so that its way forward took two to three times as long as NumPy's."""
