@@ -11,7 +11,7 @@ setup(
         Extension(
             "gradlab.cells._steps",
             ["gradlab/cells/_steps.c"],
-            depends=[f"gradlab/cells/{name}.h" for name in ("formulas", "loop", "lanczos")],
+            depends=[f"gradlab/cells/{name}.h" for name in ("formulas", "loop", "lanczos", "gram_schmidt")],
             include_dirs=[np.get_include()],
             extra_compile_args=FLAGS,
             optional=True,

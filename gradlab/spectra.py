@@ -14,6 +14,7 @@ from gradlab.analysis.numerals import UNKNOWN, compact, plain, plus_minus
 from gradlab.bptt import Tape, continued
 from gradlab.bptt.forward import STRETCH
 from gradlab.cells import Cell
+from gradlab.cells.compiled import compiled
 from gradlab.cells.loop import Loop
 from gradlab.checks import positive
 from gradlab.errors import InputError
@@ -25,7 +26,8 @@ SPREAD = 9.0
 MOST_SPREAD = 12.0
 #: Most steps between two QRs: growth of e^10 a step then stays within float64.
 MOST_STEPS = 64
-#: Rows that differ by more than this are sorted before a QR: it is the factor by which a small one's digits suffer.
+#: Rows that differ by more than this are sorted before Householder's QR: the factor by which a small one's digits
+#: suffer.
 GRADED = 100.0
 #: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it; and
 #: the fewest QRs in each of them, which bound the interval between two.
@@ -151,7 +153,8 @@ class Walk:
         self.first_end = int(ends.min())
         self.warmup, self.every = warmup, every
         start = np.linalg.qr(np.random.default_rng(rng).standard_normal((B, S, k)))[0].astype(cell.dtype)
-        self.tangents, self.at, self.interval = _flat(start), 0, 1
+        self.tangents: Array = np.moveaxis(start, 0, -1).reshape(S, -1)
+        self.at, self.interval = 0, 1
         #: Beyond this drift in nats less than two digits of the shortest tangent are left: 30 in float64.
         self.lost = -float(np.log(400.0 * np.finfo(cell.dtype).eps))
         self._tape: Tape | None = None
@@ -195,7 +198,7 @@ class Walk:
             if self.at + count > self._known:
                 return
             moved = self._advance(count)
-            frame, logs = graded_qr(_by_sequence(moved, self.k))
+            frame, logs = _frame(moved.reshape(len(moved), self.k, -1))
             spread = _spread(logs)
             if every is None and count > 1 and not spread <= MOST_SPREAD:
                 self.interval = max(1, count // 2)
@@ -203,7 +206,7 @@ class Walk:
             if every is not None and count > 1:
                 self._refuse_noise(every, logs)
             self.counts.append(self._live(count))
-            self.tangents, self.at = _flat(frame), self.at + count
+            self.tangents, self.at = frame.reshape(moved.shape), self.at + count
             self.growth.append(logs)
             self.lengths.append(count)
             self._choose_interval(count, spread, most)
@@ -268,6 +271,41 @@ class Walk:
         self._local = type(local)(*(array[::-1] for array in local)) if self.adjoint else local
 
 
+def _frame(columns: Array) -> tuple[Array, NDArray[np.float64]]:
+    """Return Q ``(S, K, B)`` and ``ln |R_ii|`` ``(B, K)`` of ``columns (S, K, B)``."""
+    Q, R, lost = gram_schmidt(columns)
+    if (lost < 1.0 / np.finfo(R.dtype).eps).all() and np.isfinite(R).all():
+        return Q, np.log(R.T.astype(np.float64))
+    frames, logs = graded_qr(np.ascontiguousarray(np.moveaxis(columns, -1, 0)))
+    return np.ascontiguousarray(np.moveaxis(frames, 0, -1)), logs
+
+
+@compiled
+def gram_schmidt(columns: Array) -> tuple[Array, Array, Array]:
+    """Return Q and R's diagonal ``(K, B)`` of ``columns (S, K, B)``, nan from a column on that is zero, and κ's bound.
+
+    Modified Gram-Schmidt: what lies along a column is taken from all behind it as soon as that one is done. ``columns``
+    is QR to rounding in every row, a tiny one's too, but columns of Q are orthogonal only but for κ·eps, where κ² is at
+    most Σ_i (‖column i‖/R_ii)², the third that is returned, ``(B,)``. R's diagonal suffers from it by (κ·eps)², and no
+    later one more: A = QR and JQ = Q₂R₂ give JA = Q₂R₂R, whatever Q is.
+
+    References
+    ----------
+    Björck 1967; Björck & Paige 1992.
+    """
+    unit = np.ldexp(np.ones_like(columns[0, 0]), np.frexp(np.abs(columns).max(axis=(0, 1)))[1])  # squares are in range
+    Q, R = columns / unit, np.empty_like(columns[0])
+    squares, lost = np.zeros_like(R), np.zeros_like(unit)
+    for k in range(len(R)):
+        sums = (Q[:, k, None] * Q[:, k:]).sum(axis=0)
+        parts, norm = sums / sums[0], np.sqrt(sums[0])
+        squares[k:] += sums * parts
+        lost += squares[k] / sums[0]
+        Q[:, k + 1 :] -= parts[1:] * Q[:, k, None]
+        R[k], Q[:, k] = norm * unit, Q[:, k] / norm
+    return Q, R, lost
+
+
 def graded_qr(columns: Array) -> tuple[Array, NDArray[np.float64]]:
     """Return Q ``(B, S, K)`` and ``ln |R_ii|`` ``(B, K)`` of ``columns (B, S, K)``, rows taken largest first.
 
@@ -296,16 +334,6 @@ def _spread(logs: NDArray[np.float64]) -> float:
     if np.isnan(logs).any():
         return float("nan")
     return float(max((logs.max(axis=-1) - logs.min(axis=-1)).max(), np.abs(logs[:, 0]).max() / 40.0))
-
-
-def _flat(frames: Array) -> Array:
-    """Return ``(B, S, K)`` as columns ``(S, K·B)``."""
-    return np.ascontiguousarray(np.moveaxis(frames, 0, -1)).reshape(frames.shape[1], -1)
-
-
-def _by_sequence(columns: Array, k: int) -> Array:
-    """Return columns ``(S, K·B)`` as ``(B, S, K)``."""
-    return np.ascontiguousarray(np.moveaxis(columns.reshape(len(columns), k, -1), -1, 0))
 
 
 def _summary(walk: Walk) -> Spectrum:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from oracles.products import product_of, rotations
 
 import gradlab as gl
 from gradlab.errors import InputError
-from gradlab.spectra import entropy, kaplan_yorke
+from gradlab.spectra import _frame, entropy, gram_schmidt, kaplan_yorke
 
 Array = NDArray[Any]
 T, B, D, H = 60, 2, 2, 6
@@ -355,6 +356,42 @@ def test_standard_errors_of_unequal_lengths() -> None:
     assert np.all((half > whole) & (half < 3.0 * whole))
 
 
+# --- frames -------------------------------------------------------------------------------------------
+
+
+def exact_logs(columns: Array) -> Array:
+    """Return ln R_ii by Gram's matrix and its elimination in 60 digits."""
+    with localcontext(prec=60):
+        rows = [[Decimal(float(one)) for one in row] for row in columns]
+        turned = list(zip(*rows, strict=True))
+        gram = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in turned] for x in turned]
+        for k in range(len(gram)):
+            for i in range(k + 1, len(gram)):
+                part = gram[i][k] / gram[k][k]
+                gram[i] = [a - part * b for a, b in zip(gram[i], gram[k], strict=True)]
+        return np.array([float(gram[k][k].ln() / 2) for k in range(len(gram))])
+
+
+@pytest.mark.parametrize("digits", [0, 3, 6])
+def test_tiny_rows_keep_their_digits(digits: int) -> None:
+    """Without sorting: Gram-Schmidt's R errs by (κ·eps)², with κ up to 10^6 here."""
+    rng = np.random.default_rng(5)
+    columns = rng.standard_normal((8, 8)) * 10.0 ** -rng.permutation(np.linspace(0, digits, 8))[:, None]
+    Q, R, lost = gram_schmidt(columns[..., None])
+    np.testing.assert_allclose(np.log(R[:, 0]), exact_logs(columns), rtol=0, atol=1e-12)
+    off = Q[..., 0].T @ Q[..., 0] - np.eye(8)
+    assert np.abs(off).max() < 10 * np.finfo(float).eps * np.sqrt(lost[0])
+
+
+@pytest.mark.parametrize("digits", [9, 12])
+def test_a_frame_that_would_not_be_orthogonal_is_householders(digits: int) -> None:
+    rng = np.random.default_rng(5)
+    columns = rng.standard_normal((8, 8)) * 10.0 ** -rng.permutation(np.linspace(0, digits, 8))[:, None]
+    Q, logs = _frame(columns[..., None])
+    np.testing.assert_allclose(logs[0], exact_logs(columns), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(Q[..., 0].T @ Q[..., 0], np.eye(8), rtol=0, atol=1e-14)
+
+
 # --- singular steps, numbers made of exponents ----------------------------------------------------------
 
 
@@ -375,7 +412,7 @@ def test_dead_units_are_minus_infinity() -> None:
 
 
 def test_weights_beyond_all_reason_are_nan() -> None:
-    cell = gl.RNN(np.ones((2, 1)), np.array([[1e308, 1e308], [-1e308, 1e308]]), activation="relu")
+    cell = gl.RNN(np.ones((2, 1)), np.array([[1.7e308, 1.7e308], [-1.7e308, 1.7e308]]), activation="relu")
     found = gl.trace(cell, np.ones((4, 1, 1)), state=np.ones((1, 2))).spectrum(2)
     assert np.isnan([*found.exponents, found.kaplan_yorke, found.entropy]).all()
 

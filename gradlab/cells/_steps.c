@@ -1,9 +1,10 @@
-/* The elementwise formulas of the cells as NumPy ufuncs: one reading of memory where NumPy's own would take twenty.
+/* The elementwise formulas of the cells as NumPy ufuncs: one reading of memory where NumPy's own would take twenty; and
+ * Gram-Schmidt's of many small matrices at once.
  *
- * Each stands in NumPy, too, under the same name (rnn.py, lstm.py, gru.py, base.py, activations.py, ../lanczos.py):
- * that is what it is tested against, and what runs where there was no C compiler. The formulas are in formulas.h,
- * included once for each type of number; here is how they reach the numbers, and the table of them. A new one is a
- * function there, a line here.
+ * Each stands in NumPy, too, under the same name (rnn.py, lstm.py, gru.py, base.py, activations.py, ../lanczos.py,
+ * ../spectra.py): that is what it is tested against, and what runs where there was no C compiler. The formulas are in
+ * formulas.h, included once for each type of number; here is how they reach the numbers, and the table of them. A new
+ * one is a function there, a line here.
  */
 #define PY_SSIZE_T_CLEAN
 #define NPY_NO_DEPRECATED_API NPY_1_25_API_VERSION
@@ -30,6 +31,11 @@
 #else
 #define EACH for (npy_intp j = 0; j < n; j++)
 #endif
+#if defined(__GNUC__) || defined(_MSC_VER)
+#define RESTRICT __restrict
+#else
+#define RESTRICT
+#endif
 
 /* Behind each loop NumPy looks for floating-point exceptions. Those of branches not taken would be among them, so they
  * are cleared; the passes look at the numbers themselves. */
@@ -43,6 +49,7 @@ static void calm(void)
 #define REAL double
 #define NAME(name) name##_double
 #define ABS fabs
+#define SQRT sqrt
 #define COPYSIGN copysign
 #define BITS uint64_t
 #define MANTISSA 52
@@ -54,9 +61,11 @@ static void calm(void)
 #define TAYLOR(r) (r * (1.0/6 + r * (1.0/24 + r * (1.0/120 + r * (1.0/720 + r * (1.0/5040 + r * (1.0/40320 + r * \
     (1.0/362880 + r * (1.0/3628800 + r * (1.0/39916800 + r * (1.0/479001600 + r * (1.0/6227020800.0))))))))))))
 #include "formulas.h"
+#include "gram_schmidt.h"
 #undef REAL
 #undef NAME
 #undef ABS
+#undef SQRT
 #undef COPYSIGN
 #undef BITS
 #undef MANTISSA
@@ -70,6 +79,7 @@ static void calm(void)
 #define REAL float
 #define NAME(name) name##_float
 #define ABS fabsf
+#define SQRT sqrtf
 #define COPYSIGN copysignf
 #define BITS uint32_t
 #define MANTISSA 23
@@ -80,12 +90,14 @@ static void calm(void)
 #define LN2_LOW -2.12194440e-4f
 #define TAYLOR(r) (r * (1.0f/6 + r * (1.0f/24 + r * (1.0f/120 + r * (1.0f/720 + r * (1.0f/5040))))))
 #include "formulas.h"
+#include "gram_schmidt.h"
 
 /* --- from arrays to stretches of memory ------------------------------------------------------------------------- */
 
 enum { MOST_OPERANDS = 16, MOST_BLOCKS = 32 };
 
 typedef void Formula(npy_intp n, void **x);
+typedef void OfMatrices(npy_intp S, npy_intp K, npy_intp n, void **x, void *work);
 
 typedef struct {
     const char *name, *signature; /* NULL: elementwise */
@@ -93,6 +105,7 @@ typedef struct {
     int inputs, outputs;
     int blocks[MOST_OPERANDS]; /* in each operand */
     int sizes[2];              /* how many H each further dimension of the signature is */
+    OfMatrices *of_matrices[2]; /* in place of formulas */
 } Steps;
 
 typedef struct {
@@ -165,6 +178,41 @@ static void columns(char **args, const npy_intp *dimensions, const npy_intp *str
 #include "lanczos.h"
 #endif
 
+/* Whether an operand has no gaps. */
+static int packed(int axes, const npy_intp *sizes, const npy_intp *strides, npy_intp size)
+{
+    while (axes-- > 0) {
+        if (sizes[axes] != 1 && strides[axes] != size) return 0;
+        size *= sizes[axes];
+    }
+    return 1;
+}
+
+/* Matrices: (S, K, n) → (S, K, n), (K, n), (n), without gaps. */
+static void matrices(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
+{
+    const Kind *kind = data;
+    const npy_intp *sizes = dimensions + 1, *core = strides + 4, K = sizes[1], n = sizes[2], size = kind->size;
+    const int dense = packed(3, sizes, core, size) && packed(3, sizes, core + 3, size)
+        && packed(2, sizes + 1, core + 6, size) && packed(1, sizes + 2, core + 8, size);
+    void *work = dense ? PyMem_RawMalloc((3 * K + 2) * n * size) : NULL;
+    if (work == NULL) {
+        NPY_ALLOW_C_API_DEF
+        NPY_ALLOW_C_API
+        if (dense) PyErr_NoMemory();
+        else PyErr_Format(PyExc_ValueError, "%s: expected arrays without gaps", kind->steps->name);
+        NPY_DISABLE_C_API
+        return;
+    }
+    for (npy_intp t = 0; t < dimensions[0]; t++) {
+        void *x[MOST_OPERANDS];
+        for (int i = 0; i < 4; i++) x[i] = args[i] + t * strides[i];
+        kind->steps->of_matrices[size == sizeof(float)](sizes[0], K, n, x, work);
+    }
+    PyMem_RawFree(work);
+    calm();
+}
+
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
 #define BOTH(name) #name, NULL, {name##_double, name##_float}
@@ -193,6 +241,8 @@ static const Steps table[] = {
      6, 3, {1, 1, 1, 1, 1, 1, 3, 3, 1}, {3}},
     {BOTH(gru_jvp_reset), 4, 1, {1, 1, 1, 1, 1}, {0}},
     {BOTH(gru_jvp), 6, 1, {1, 1, 1, 1, 1, 1, 1}, {0}},
+    {"gram_schmidt", "(s,k,n)->(s,k,n),(k,n),(n)", {NULL}, 1, 3, {0}, {0},
+     {gram_schmidt_double, gram_schmidt_float}},
 };
 enum { COUNT = sizeof table / sizeof table[0] };
 
@@ -200,19 +250,19 @@ enum { COUNT = sizeof table / sizeof table[0] };
 static Kind kinds[COUNT][2];
 static void *data_of[COUNT][2];
 static char types_of[COUNT][2 * MOST_OPERANDS];
-static PyUFuncGenericFunction loops[2][2] = {{along, along}, {columns, columns}};
+static PyUFuncGenericFunction loops[3][2] = {{along, along}, {columns, columns}, {matrices, matrices}};
 
 static PyObject *ufunc(int index)
 {
     const Steps *steps = &table[index];
-    const int operands = steps->inputs + steps->outputs;
+    const int operands = steps->inputs + steps->outputs, loop = steps->of[0] == NULL ? 2 : steps->signature != NULL;
     for (int type = 0; type < 2; type++) {
         kinds[index][type] = (Kind){steps, steps->of[type], type ? sizeof(float) : sizeof(double)};
         data_of[index][type] = &kinds[index][type];
         memset(types_of[index] + type * operands, type ? NPY_FLOAT : NPY_DOUBLE, operands);
     }
-    return PyUFunc_FromFuncAndDataAndSignature(loops[steps->signature != NULL], data_of[index], types_of[index], 2,
-                                               steps->inputs, steps->outputs, PyUFunc_None, steps->name, "", 0,
+    return PyUFunc_FromFuncAndDataAndSignature(loops[loop], data_of[index], types_of[index], 2, steps->inputs,
+                                               steps->outputs, PyUFunc_None, steps->name, "", 0,
                                                steps->signature);
 }
 

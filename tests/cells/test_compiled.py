@@ -19,6 +19,7 @@ from gradlab.cells import compiled
 from gradlab.cells.base import scaled_rows
 from gradlab.cells.lstm import lstm_step
 from gradlab.cells.rnn import rnn_tanh_step
+from gradlab.spectra import gram_schmidt
 
 built = pytest.mark.skipif(not compiled.available(), reason="gradlab was installed without a C compiler")
 CELLS = ("rnn-tanh", *(name for name in FAMILY if not name.startswith("rnn")))
@@ -113,6 +114,36 @@ def test_what_is_out_of_range_ends_as_it_should(dtype: str) -> None:
 def test_blocks_that_do_not_fit_are_refused_before_anything_is_read() -> None:
     with pytest.raises(ValueError, match="expected 4 blocks of 3 rows, got 8 rows"):
         compiled.ufunc("lstm_step")(np.zeros((3, 2)), np.zeros((8, 2)), np.zeros((8, 2)))
+
+
+@built
+@pytest.mark.parametrize("n", [1, 4, 33])
+@pytest.mark.parametrize(("S", "K"), [(9, 9), (32, 8), (5, 1)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_gram_schmidt_is_the_plain_one_and_householders(dtype: str, S: int, K: int, n: int) -> None:
+    size = 1e30 if dtype == "float32" else 1e200  # squares are beyond its range
+    columns = (size * np.random.default_rng(3).standard_normal((S, K, n))).astype(dtype)
+    found, plain = gram_schmidt(columns), compiled.PLAIN["gram_schmidt"](columns)
+    allowed = 300 * np.finfo(dtype).eps * np.sqrt(found[2].max())
+    for one, two in zip(found, plain, strict=True):
+        assert one.dtype == two.dtype == dtype
+        np.testing.assert_allclose(one, two, rtol=allowed, atol=allowed)
+    Q, R, lost = found
+    exact_Q, exact_R = np.linalg.qr(np.moveaxis(columns, -1, 0).astype(np.float64) / size)
+    diagonal = np.diagonal(exact_R, axis1=1, axis2=2)
+    np.testing.assert_allclose(Q, np.moveaxis(exact_Q * np.sign(diagonal)[:, None], 0, -1), rtol=0, atol=allowed)
+    np.testing.assert_allclose(R / size, np.abs(diagonal).T, rtol=allowed)
+    squares = (np.linalg.norm(exact_R, axis=1) / np.abs(diagonal)) ** 2
+    np.testing.assert_allclose(lost, squares.sum(axis=-1), rtol=allowed)
+
+
+@built
+def test_gram_schmidt_of_what_has_gaps_is_the_same() -> None:
+    columns = np.random.default_rng(3).standard_normal((9, 4, 6))
+    for one, two in zip(gram_schmidt(columns[..., ::2]), gram_schmidt(columns[..., ::2].copy()), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="gram_schmidt: expected arrays without gaps"):
+        compiled.ufunc("gram_schmidt")(columns[..., ::2])
 
 
 def test_the_plain_form_of_the_derivative_is_right_too() -> None:

@@ -1,0 +1,77 @@
+/* Modified Gram-Schmidt for one type of number, of n matrices at once: entry (s, i) of all of them lies in one piece,
+ * and one operation serves all; see _steps.c, which includes this. The plain one is in spectra.py.
+ *
+ * a row is K pieces of n numbers. Columns i and k, rows s, matrices j.
+ */
+
+/* The power of two below the largest entry: squares of what is divided by it are in range. */
+static inline void NAME(units)(npy_intp rows, npy_intp n, const REAL *a, REAL *unit)
+{
+    EACH { unit[j] = 0; }
+    for (npy_intp s = 0; s < rows; s++, a += n)
+        EACH { unit[j] = ABS(a[j]) > unit[j] ? ABS(a[j]) : unit[j]; }
+    EACH
+    {
+        BITS bits;
+        memcpy(&bits, &unit[j], sizeof bits);
+        bits &= (BITS)(2 * BIAS + 1) << MANTISSA; /* the exponent alone */
+        memcpy(&unit[j], &bits, sizeof bits);
+    }
+}
+
+/* Of a row: take from the columns behind k what lies along it. */
+static inline void NAME(take_off)(npy_intp K, npy_intp n, npy_intp k, REAL *RESTRICT row, const REAL *RESTRICT part)
+{
+    for (npy_intp i = k + 1; i < K; i++)
+        EACH { row[i * n + j] -= part[i * n + j] * row[k * n + j]; }
+}
+
+/* Of a row: add up the products of column k with itself and those behind it. */
+static inline void NAME(add_up)(npy_intp K, npy_intp n, npy_intp k, const REAL *RESTRICT row, REAL *RESTRICT sum)
+{
+    for (npy_intp i = k; i < K; i++)
+        EACH { sum[i * n + j] += row[k * n + j] * row[i * n + j]; }
+}
+
+/* a (S, K, n) → q (S, K, n), r (K, n), lost (n); work holds (3K + 2) n numbers. */
+static inline void NAME(orthogonalise)(npy_intp S, npy_intp K, npy_intp n, void **x, REAL *work)
+{
+    const REAL *a = x[0];
+    REAL *q = x[1], *r = x[2], *lost = x[3];
+    REAL *sum = work, *part = sum + K * n, *square = part + K * n, *unit = square + K * n, *scale = unit + n;
+    NAME(units)(S * K, n, a, unit);
+    EACH { scale[j] = 1 / unit[j], lost[j] = 0; }
+    memset(sum, 0, 3 * K * n * sizeof(REAL));
+    for (npy_intp s = 0; s < S; s++) {
+        for (npy_intp i = s * K; i < (s + 1) * K; i++)
+            EACH { q[i * n + j] = scale[j] * a[i * n + j]; }
+        NAME(add_up)(K, n, 0, q + s * K * n, sum);
+    }
+    for (npy_intp k = 0; k < K; k++) {
+        for (npy_intp i = k; i < K; i++)
+            EACH
+            {
+                part[i * n + j] = sum[i * n + j] / sum[k * n + j];
+                square[i * n + j] += sum[i * n + j] * part[i * n + j];
+            }
+        EACH
+        {
+            const REAL norm = SQRT(sum[k * n + j]);
+            lost[j] += square[k * n + j] / sum[k * n + j];
+            r[k * n + j] = norm * unit[j];
+            scale[j] = 1 / norm;
+        }
+        memset(sum, 0, K * n * sizeof(REAL));
+        for (REAL *row = q; row < q + S * K * n; row += K * n) {
+            NAME(take_off)(K, n, k, row, part);
+            NAME(add_up)(K, n, k + 1, row, sum);
+            EACH { row[k * n + j] *= scale[j]; }
+        }
+    }
+}
+
+WIDE static void NAME(gram_schmidt)(npy_intp S, npy_intp K, npy_intp n, void **x, void *work)
+{
+    if (n == 1) NAME(orthogonalise)(S, K, 1, x, work); /* the compiler then joins columns */
+    else NAME(orthogonalise)(S, K, n, x, work);
+}
