@@ -46,6 +46,16 @@ static void calm(void)
     if (fetestexcept(all)) feclearexcept(all); /* to clear takes ten times as long as to look */
 }
 
+/* Whether an operand has no gaps. */
+static int packed(int axes, const npy_intp *sizes, const npy_intp *strides, npy_intp size)
+{
+    while (axes-- > 0) {
+        if (sizes[axes] != 1 && strides[axes] != size) return 0;
+        size *= sizes[axes];
+    }
+    return 1;
+}
+
 #define REAL double
 #define NAME(name) name##_double
 #define ABS fabs
@@ -97,7 +107,6 @@ static void calm(void)
 enum { MOST_OPERANDS = 16, MOST_BLOCKS = 32 };
 
 typedef void Formula(npy_intp n, void **x);
-typedef void OfMatrices(npy_intp S, npy_intp K, npy_intp n, void **x, void *work);
 
 typedef struct {
     const char *name, *signature; /* NULL: elementwise */
@@ -105,7 +114,6 @@ typedef struct {
     int inputs, outputs;
     int blocks[MOST_OPERANDS]; /* in each operand */
     int sizes[2];              /* how many H each further dimension of the signature is */
-    OfMatrices *of_matrices[2]; /* in place of formulas */
 } Steps;
 
 typedef struct {
@@ -178,41 +186,6 @@ static void columns(char **args, const npy_intp *dimensions, const npy_intp *str
 #include "lanczos.h"
 #endif
 
-/* Whether an operand has no gaps. */
-static int packed(int axes, const npy_intp *sizes, const npy_intp *strides, npy_intp size)
-{
-    while (axes-- > 0) {
-        if (sizes[axes] != 1 && strides[axes] != size) return 0;
-        size *= sizes[axes];
-    }
-    return 1;
-}
-
-/* Matrices: (S, K, n) → (S, K, n), (K, n), (n), without gaps. */
-static void matrices(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
-{
-    const Kind *kind = data;
-    const npy_intp *sizes = dimensions + 1, *core = strides + 4, K = sizes[1], n = sizes[2], size = kind->size;
-    const int dense = packed(3, sizes, core, size) && packed(3, sizes, core + 3, size)
-        && packed(2, sizes + 1, core + 6, size) && packed(1, sizes + 2, core + 8, size);
-    void *work = dense ? PyMem_RawMalloc((3 * K + 2) * n * size) : NULL;
-    if (work == NULL) {
-        NPY_ALLOW_C_API_DEF
-        NPY_ALLOW_C_API
-        if (dense) PyErr_NoMemory();
-        else PyErr_Format(PyExc_ValueError, "%s: expected arrays without gaps", kind->steps->name);
-        NPY_DISABLE_C_API
-        return;
-    }
-    for (npy_intp t = 0; t < dimensions[0]; t++) {
-        void *x[MOST_OPERANDS];
-        for (int i = 0; i < 4; i++) x[i] = args[i] + t * strides[i];
-        kind->steps->of_matrices[size == sizeof(float)](sizes[0], K, n, x, work);
-    }
-    PyMem_RawFree(work);
-    calm();
-}
-
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
 #define BOTH(name) #name, NULL, {name##_double, name##_float}
@@ -241,8 +214,6 @@ static const Steps table[] = {
      6, 3, {1, 1, 1, 1, 1, 1, 3, 3, 1}, {3}},
     {BOTH(gru_jvp_reset), 4, 1, {1, 1, 1, 1, 1}, {0}},
     {BOTH(gru_jvp), 6, 1, {1, 1, 1, 1, 1, 1, 1}, {0}},
-    {"gram_schmidt", "(s,k,n)->(s,k,n),(k,n),(n)", {NULL}, 1, 3, {0}, {0},
-     {gram_schmidt_double, gram_schmidt_float}},
 };
 enum { COUNT = sizeof table / sizeof table[0] };
 
@@ -250,31 +221,32 @@ enum { COUNT = sizeof table / sizeof table[0] };
 static Kind kinds[COUNT][2];
 static void *data_of[COUNT][2];
 static char types_of[COUNT][2 * MOST_OPERANDS];
-static PyUFuncGenericFunction loops[3][2] = {{along, along}, {columns, columns}, {matrices, matrices}};
+static PyUFuncGenericFunction loops[2][2] = {{along, along}, {columns, columns}};
 
 static PyObject *ufunc(int index)
 {
     const Steps *steps = &table[index];
-    const int operands = steps->inputs + steps->outputs, loop = steps->of[0] == NULL ? 2 : steps->signature != NULL;
+    const int operands = steps->inputs + steps->outputs;
     for (int type = 0; type < 2; type++) {
         kinds[index][type] = (Kind){steps, steps->of[type], type ? sizeof(float) : sizeof(double)};
         data_of[index][type] = &kinds[index][type];
         memset(types_of[index] + type * operands, type ? NPY_FLOAT : NPY_DOUBLE, operands);
     }
-    return PyUFunc_FromFuncAndDataAndSignature(loops[loop], data_of[index], types_of[index], 2, steps->inputs,
+    return PyUFunc_FromFuncAndDataAndSignature(loops[steps->signature != NULL], data_of[index], types_of[index], 2, steps->inputs,
                                                steps->outputs, PyUFunc_None, steps->name, "", 0,
                                                steps->signature);
 }
 
-/* What is no formula along columns: loops of its own, and one array that is returned. */
+/* What is no formula along columns: loops of its own. */
 static struct {
     const char *name, *signature;
     PyUFuncGenericFunction loops[2]; /* double, float */
-    int types, inputs;
+    int types, inputs, outputs;
 } wholes[] = {
-    {"scaled_rows", "(k,h),(k,h,h),(h)->(h,h)", {scaled_rows_double, scaled_rows_float}, 2, 3},
+    {"scaled_rows", "(k,h),(k,h,h),(h)->(h,h)", {scaled_rows_double, scaled_rows_float}, 2, 3, 1},
+    {"gram_schmidt", "(s,k,n)->(s,k,n),(k,n),(n)", {gram_schmidt_double, gram_schmidt_float}, 2, 1, 3},
 #ifdef VECTORS
-    {"largest_of_each", "(s,s),(s)->()", {largest_of_each}, 1, 2},
+    {"largest_of_each", "(s,s),(s)->()", {largest_of_each}, 1, 2, 1},
 #endif
 };
 enum { WHOLES = sizeof wholes / sizeof wholes[0] };
@@ -282,9 +254,10 @@ enum { WHOLES = sizeof wholes / sizeof wholes[0] };
 static PyObject *whole(int index)
 {
     static void *none[2];
+    /* four operands, or fewer of double alone */
     static char types[] = {NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE, NPY_FLOAT, NPY_FLOAT, NPY_FLOAT, NPY_FLOAT};
     return PyUFunc_FromFuncAndDataAndSignature(wholes[index].loops, none, types, wholes[index].types,
-                                               wholes[index].inputs, 1, PyUFunc_None, wholes[index].name, "", 0,
+                                               wholes[index].inputs, wholes[index].outputs, PyUFunc_None, wholes[index].name, "", 0,
                                                wholes[index].signature);
 }
 

@@ -70,8 +70,33 @@ static inline void NAME(orthogonalise)(npy_intp S, npy_intp K, npy_intp n, void 
     }
 }
 
-WIDE static void NAME(gram_schmidt)(npy_intp S, npy_intp K, npy_intp n, void **x, void *work)
+WIDE static void NAME(decompose)(npy_intp S, npy_intp K, npy_intp n, void **x, REAL *work)
 {
     if (n == 1) NAME(orthogonalise)(S, K, 1, x, work); /* the compiler then joins columns */
     else NAME(orthogonalise)(S, K, n, x, work);
+}
+
+/* (s,k,n)->(s,k,n),(k,n),(n), of arrays without gaps */
+static void NAME(gram_schmidt)(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
+{
+    const npy_intp *sizes = dimensions + 1, *core = strides + 4, K = sizes[1], n = sizes[2], size = sizeof(REAL);
+    const int dense = packed(3, sizes, core, size) && packed(3, sizes, core + 3, size) &&
+                      packed(2, sizes + 1, core + 6, size) && packed(1, sizes + 2, core + 8, size);
+    REAL *work = dense ? PyMem_RawMalloc((3 * K + 2) * n * size) : NULL;
+    if (work == NULL) {
+        NPY_ALLOW_C_API_DEF
+        NPY_ALLOW_C_API
+        if (dense) PyErr_NoMemory();
+        else PyErr_SetString(PyExc_ValueError, "gram_schmidt: expected arrays without gaps");
+        NPY_DISABLE_C_API
+        return;
+    }
+    for (npy_intp t = 0; t < dimensions[0]; t++) {
+        void *x[4];
+        for (int i = 0; i < 4; i++) x[i] = args[i] + t * strides[i];
+        NAME(decompose)(sizes[0], K, n, x, work);
+    }
+    PyMem_RawFree(work);
+    calm();
+    (void)data;
 }
