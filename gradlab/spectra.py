@@ -223,11 +223,11 @@ class Walk:
     def _live(self, count: int) -> NDArray[np.int64]:
         """Return how many of the next ``count`` steps each sequence really takes, ``(B,)``."""
         taken = count - (self.steps - self.ends - self.at) if self.adjoint else self.ends - self.at
-        return np.clip(taken, 0, count)
+        return np.asarray(np.minimum(np.maximum(taken, 0), count))
 
     def _choose_interval(self, count: int, spread: float, most: int) -> None:
         allowed = most if spread == 0 else int(count * SPREAD / spread) if np.isfinite(spread) else 1
-        self.interval = int(np.clip(allowed, 1, min(2 * self.interval, most)))
+        self.interval = max(1, min(allowed, 2 * self.interval, most))
 
     def _advance(self, count: int) -> Array:
         """Carry the tangents on, as a leading axis of views ``(K, H, B)``: a step's derivatives serve all of them."""
@@ -255,8 +255,10 @@ class Walk:
         """Take one step of what is carried."""
         cell, factors = self.cell, type(self._local)(*local)
         state = cell.split(carried.reshape(cell.state_size, self.k, -1).swapaxes(0, 1))
-        after = cell.vjp(factors, state)[0] if self.adjoint else cell.jvp(factors, state)
-        for target, array in zip(state, after, strict=True):
+        if not self.adjoint:
+            cell.jvp_into(factors, state, state)
+            return
+        for target, array in zip(state, cell.vjp(factors, state)[0], strict=True):
             np.positive(array, out=target)
 
     def _index(self, place: int) -> int:

@@ -120,6 +120,7 @@ typedef struct {
     const Steps *steps;
     Formula *formula;
     npy_intp size;
+    int within; /* a loop (loop.h), which is calm at its end */
 } Kind;
 
 /* Elementwise: the operands lie in stretches of n numbers, dense or not. */
@@ -135,7 +136,7 @@ static void along(char **args, const npy_intp *dimensions, const npy_intp *strid
         for (int i = 0; i < operands; i++) x[i] = args[i] + j * strides[i];
         kind->formula(dense ? n : 1, x);
     }
-    calm();
+    if (!kind->within) calm();
 }
 
 /* Columns: the last two axes of an operand are its blocks of H rows, and N; the first two dimensions that a signature
@@ -176,7 +177,7 @@ static void columns(char **args, const npy_intp *dimensions, const npy_intp *str
             }
         }
     }
-    calm();
+    if (!kind->within) calm();
 }
 
 /* --- one matrix after the other ----------------------------------------------------------------------------------- */
@@ -228,7 +229,7 @@ static PyObject *ufunc(int index)
     const Steps *steps = &table[index];
     const int operands = steps->inputs + steps->outputs;
     for (int type = 0; type < 2; type++) {
-        kinds[index][type] = (Kind){steps, steps->of[type], type ? sizeof(float) : sizeof(double)};
+        kinds[index][type] = (Kind){steps, steps->of[type], type ? sizeof(float) : sizeof(double), 0};
         data_of[index][type] = &kinds[index][type];
         memset(types_of[index] + type * operands, type ? NPY_FLOAT : NPY_DOUBLE, operands);
     }

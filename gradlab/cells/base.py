@@ -91,7 +91,7 @@ class Cell(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._in_place = {name for name in ("step", "vjp") if "out" in signature(getattr(cls, name)).parameters}
+        cls._in_place = {name for name in ("step", "jvp", "vjp") if "out" in signature(getattr(cls, name)).parameters}
 
     @property
     def constants(self) -> list[Array] | None:
@@ -117,6 +117,15 @@ class Cell(ABC):
         else:
             after, record = self.step(drive, state)
             _write((*out[0], *out[1].values()), (*after, *record.values()))
+
+    def jvp_into(self, local: Any, tangent: State, out: State) -> None:
+        """Write into ``out``, which may be ``tangent`` itself, what :meth:`jvp` returns: a copy, but of a cell whose
+        ``jvp`` takes ``out`` itself.
+        """
+        if "jvp" in self._in_place:
+            self.jvp(local, tangent, out)  # type: ignore[call-arg]
+        else:
+            _write(out, self.jvp(local, tangent))
 
     def vjp_into(self, local: Any, adjoint: State, out: tuple[State, Array]) -> None:
         """Write into ``out`` what :meth:`vjp` returns: a copy, but of a cell whose ``vjp`` takes ``out`` itself."""

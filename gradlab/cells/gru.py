@@ -181,7 +181,7 @@ class GRU(Cell):
         factors = local(before[0], record.get("u", before[0]), record["a"], gates)
         return Local._make([*factors, block(gates, 0, self.hidden_size)])
 
-    def jvp(self, local: Any, tangent: State) -> State:
+    def jvp(self, local: Any, tangent: State, out: State | None = None) -> State:
         (v,) = tangent
         H = self.hidden_size
         pushed = product(self._rows(0, 1) if self.b_hn is None else self.W_hh, v)
@@ -190,7 +190,7 @@ class GRU(Cell):
             n = product(self._rows(2), gru_jvp_reset(local.by_r, r, local.r, v))
         else:
             n = gru_jvp_reset(local.by_r, r, local.r, block(pushed, 2, H))
-        return (gru_jvp(v, local.keep, z, local.h_by_z, n, local.h_by_n),)
+        return (gru_jvp(v, local.keep, z, local.h_by_z, n, local.h_by_n, out=(None,) if out is None else out),)
 
     def dense(self, local: Any) -> Array:
         H = self.hidden_size
@@ -321,9 +321,11 @@ def gru_jvp_reset(one_by: Array, one: Array, two_by: Array, two: Array) -> Array
 
 
 @compiled
-def gru_jvp(v: Array, keep: Array, z: Array, h_by_z: Array, n: Array, h_by_n: Array) -> Array:
+def gru_jvp(
+    v: Array, keep: Array, z: Array, h_by_z: Array, n: Array, h_by_n: Array, out: tuple[Array | None, ...] = (None,)
+) -> Array:
     """The tangents of h, a_z and a_n, each with its factor → that of h a step later."""
-    h = keep * v
+    h = np.multiply(keep, v, out=out[0])
     h += h_by_z * z
     h += h_by_n * n
     return np.asarray(h)

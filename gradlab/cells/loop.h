@@ -11,6 +11,7 @@ typedef struct {
     void *data;
     int operands, outer;
     const npy_intp *lengths, *dimensions, *strides, *places;
+    Kind kind; /* of a formula of ours */
 } Call;
 
 /* Read calls[i]; return 0, with an error set, where it is not what loop.py writes. */
@@ -35,6 +36,11 @@ static int read_call(PyObject *one, Py_ssize_t arrays, Call *call)
         return 0;
     }
     *call = (Call){ufunc->functions[which], ufunc->data[which], ufunc->nargs, (int)numbers[0]};
+    if (call->loop == along || call->loop == columns) {
+        call->kind = *(const Kind *)call->data;
+        call->kind.within = 1;
+        call->data = &call->kind;
+    }
     call->lengths = numbers + 1;
     call->dimensions = call->lengths + call->outer;
     call->strides = call->dimensions + sizes;

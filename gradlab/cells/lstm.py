@@ -153,9 +153,10 @@ class LSTM(Cell):
         factors = lstm_local(before[1], after[1], record["a"], gates)
         return Local._make([*factors, block(gates, 1, self.hidden_size)])
 
-    def jvp(self, local: Any, tangent: State) -> State:
+    def jvp(self, local: Any, tangent: State, out: State | None = None) -> State:
         v_h, v_c = tangent
-        h, c = lstm_jvp(v_c, *local, product(self.W_hh, v_h), out=(np.empty_like(v_c), np.empty_like(v_c)))
+        into = (np.empty_like(v_c), np.empty_like(v_c)) if out is None else out
+        h, c = lstm_jvp(v_c, *local, product(self.W_hh, v_h), out=into)
         return h, c
 
     def dense(self, local: Any) -> Array:

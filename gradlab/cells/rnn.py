@@ -117,9 +117,9 @@ class RNN(Cell):
     def linearise(self, record: Record, before: State, after: State) -> Local:
         return Local(ACTIVATIONS[self.activation].derivative(record["a"], after[0]))
 
-    def jvp(self, local: Any, tangent: State) -> State:
+    def jvp(self, local: Any, tangent: State, out: State | None = None) -> State:
         pushed = product(self.W_hh, tangent[0])
-        return (np.multiply(local.slope, pushed, out=pushed),)
+        return (np.multiply(local.slope, pushed, out=pushed if out is None else out[0]),)
 
     def dense(self, local: Any) -> Array:
         J = empty((local.slope.shape[-1], *self.W_hh.shape), self.dtype)

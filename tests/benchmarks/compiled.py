@@ -48,9 +48,9 @@ How many times longer each part of a pass takes with the formulas in NumPy and i
 pass, compiled. In the median {table["all"].median():.2f}.
 
 What it costs: the formulas of three cells stand twice, in NumPy beside each cell and in C in
-`gradlab/cells/formulas.h`, and are tested against each other; a loop's C (`gradlab/cells/loop.h`) calls what a first step
-in Python was seen to call, with the same bits; installing compiles for some seconds, and goes on without where there is
-no compiler.
+`gradlab/cells/formulas.h`, and are tested against each other; a loop's C (`gradlab/cells/loop.h`) calls what a first
+step in Python was seen to call, with the same bits; installing compiles for some seconds, and goes on without where
+there is no compiler.
 
 Numba was measured before: five times NumPy's installation, a wait for the compiler in every process, and a `tanh` that
 goes one number after the other, so that its way forward took two to three times as long as NumPy's."""
