@@ -162,6 +162,7 @@ class Walk:
         self._chunk = slice(0, 0)
         self._local: Any = None
         self._carried = np.empty_like(self.tangents)
+        self._at_each = as_strided(self._carried, (steps, *self._carried.shape), (0, *self._carried.strides))
         self._loop = Loop(self._carry, cell.constants, ("carry", cell.kind, k, adjoint))
         self.forget()
 
@@ -238,8 +239,7 @@ class Walk:
                 self._load(place)
             stop = min(end, self._chunk.stop)
             here = slice(place - self._chunk.start, stop - self._chunk.start)
-            standing = as_strided(self._carried, (stop - place, *self._carried.shape), (0, *self._carried.strides))
-            steps = [standing, *(array[here] for array in self._local)]
+            steps = [self._at_each[: stop - place], *(array[here] for array in self._local)]
             if max(self._index(place), self._index(stop - 1)) < self.first_end:
                 self._loop.take(*steps)
             else:
@@ -333,9 +333,8 @@ def _log_diagonal(R: Array) -> NDArray[np.float64]:
 
 def _spread(logs: NDArray[np.float64]) -> float:
     """Return by how many nats the columns of any sequence drifted apart, or all of them grew; nan if one is lost."""
-    if np.isnan(logs).any():
-        return float("nan")
-    return float(max((logs.max(axis=-1) - logs.min(axis=-1)).max(), np.abs(logs[:, 0]).max() / 40.0))
+    apart = float((logs.max(axis=-1) - logs.min(axis=-1)).max())
+    return max(apart, float(np.abs(logs[:, 0]).max()) / 40.0)  # a nan, first, stays
 
 
 def _summary(walk: Walk) -> Spectrum:
