@@ -84,6 +84,20 @@ def test_a_plan_serves_other_weights_and_other_threads() -> None:
     assert len(loop.PLANS) == plans
 
 
+@pytest.mark.parametrize("K", [None, 3])
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_tangent_may_be_written_over(name: str, K: int | None) -> None:
+    cell, rng = make(name, 3, 5), np.random.default_rng(4)
+    drive, state = rng.normal(size=(len(cell.W_hh), 4)), cell.split(rng.normal(size=(cell.state_size, 4)))
+    after, record = cell.step(drive, state)
+    local = cell.linearise(record, state, after)
+    tangent = cell.split(rng.normal(size=(*([] if K is None else [K]), cell.state_size, 4)))
+    expected = cell.jvp(local, tangent)
+    cell.jvp_into(local, tangent, tangent)
+    for one, two in zip(tangent, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def _sums(act: Any, constants: list[np.ndarray] | None = None) -> tuple[np.ndarray, Loop]:
     """Return running sums of 1 … 5 as ``act(one, total)`` makes them, a step that cannot be repeated."""
     numbers, total = np.arange(1.0, 6.0)[:, None], np.zeros(1)
