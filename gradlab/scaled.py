@@ -68,7 +68,7 @@ def sequences_first(columns: Array) -> Array:
 
 def ldexp(mantissa: Array, exponent: Array) -> Array:
     """Return mantissa × 2^exponent; exponents beyond any float's are cut first, since C's ints are small."""
-    return np.asarray(np.ldexp(mantissa, np.clip(exponent, -5000, 5000).astype(np.int32)))
+    return np.asarray(np.ldexp(mantissa, np.minimum(np.maximum(exponent, -5000), 5000).astype(np.int32)))
 
 
 def log_norm(columns: Array, exponent: NDArray[np.int64] | int) -> NDArray[np.float64]:
