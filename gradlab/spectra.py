@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +164,7 @@ class Walk:
         self._local: Any = None
         self._carried = np.empty_like(self.tangents)
         self._at_each = as_strided(self._carried, (steps, *self._carried.shape), (0, *self._carried.strides))
-        self._loop = Loop(self._carry, cell.constants, ("carry", cell.kind, k, adjoint))
+        self._loop: Any = None
         self.forget()
 
     def forget(self) -> None:
@@ -251,16 +252,6 @@ class Walk:
             place = stop
         return self._carried.copy()
 
-    def _carry(self, carried: Array, *local: Array) -> None:
-        """Take one step of what is carried."""
-        cell, factors = self.cell, type(self._local)(*local)
-        state = cell.split(carried.reshape(cell.state_size, self.k, -1).swapaxes(0, 1))
-        if not self.adjoint:
-            cell.jvp_into(factors, state, state)
-            return
-        for target, array in zip(state, cell.vjp(factors, state)[0], strict=True):
-            np.positive(array, out=target)
-
     def _index(self, place: int) -> int:
         return self.steps - 1 - place if self.adjoint else place
 
@@ -271,6 +262,22 @@ class Walk:
         first = (self._index(place + length - 1) if self.adjoint else place) - self._origin
         local = self._tape.linearise(slice(first, first + length))
         self._local = type(local)(*(array[::-1] for array in local)) if self.adjoint else local
+        if self._loop is None:
+            self._loop = _loop_on(self.cell, type(local), self.k, self.adjoint)
+
+
+def _loop_on(cell: Cell, factored: Callable[..., Any], k: int, adjoint: bool) -> Loop:
+    """Return the loop that carries k tangents on; it knows no walk, which would be a circle of references."""
+
+    def act(carried: Array, *local: Array) -> None:
+        state = cell.split(carried.reshape(cell.state_size, k, -1).swapaxes(0, 1))
+        if not adjoint:
+            cell.jvp_into(factored(*local), state, state)
+            return
+        for target, array in zip(state, cell.vjp(factored(*local), state)[0], strict=True):
+            np.positive(array, out=target)
+
+    return Loop(act, cell.constants, ("carry", cell.kind, k, adjoint))
 
 
 def _frame(columns: Array) -> tuple[Array, NDArray[np.float64]]:

@@ -24,6 +24,10 @@ Array = NDArray[Any]
 Note = tuple[Any, list[Array]]
 #: A note of what is not such a call.
 SOMETHING_ELSE: Note = (None, [])
+#: Types whose loops are called: of this machine's byte order, too.
+FLOATS = (np.dtype("float64"), np.dtype("float32"))
+#: What loop.h has room for: calls, arrays; of a call, outer axes and operands.
+MOST_CALLS, MOST_ARRAYS, MOST_AXES, MOST_OPERANDS = 32, 64, 4, 16
 #: What looks at shapes and types, not at numbers.
 LOOKS_ALONE = (np.empty_like, np.result_type)
 #: The addresses between which an array lies.
@@ -57,14 +61,17 @@ class Loop:
     Parameters
     ----------
     act : takes one step: is given each array's part of it, and writes into some of them.
-    constants : the other arrays that ``act`` reads; None where it may do more than call ufuncs on views of arrays.
+    constants : the other arrays that ``act`` reads; None where it may do more than call ufuncs on views of arrays. If
+        they overlap, nothing is noted: where a view of one lies would not say which of them is meant.
     kind : what tells its calls from those of another loop with arrays and constants of the same shapes.
     """
 
     def __init__(self, act: Callable[..., None], constants: Sequence[Array] | None, kind: Hashable) -> None:
         self.act = act
         self._take = compiled.take
-        self._constants = None if constants is None or self._take is None else tuple(constants)
+        self._constants: tuple[Array, ...] | None = None
+        if constants is not None and self._take is not None and not _overlap(constants):
+            self._constants = tuple(constants)
         self._kind = kind if self._constants is None else (kind, _form(self._constants))
         self._form: Hashable = None
         self.plan: Plan | None = None
@@ -97,7 +104,11 @@ class Loop:
 
 
 def _form(arrays: Sequence[Array], axis: int = 0) -> Hashable:
-    return tuple((array.shape[axis:], array.strides[axis:], array.dtype.char) for array in arrays)
+    return tuple((array.shape[axis:], array.strides[axis:], array.dtype.str) for array in arrays)
+
+
+def _overlap(arrays: Sequence[Array]) -> bool:
+    return any(np.may_share_memory(one, other) for i, one in enumerate(arrays) for other in arrays[:i])
 
 
 def _noted(act: Callable[..., None], first: list[Array], constants: Sequence[Array]) -> Plan | None:
@@ -199,12 +210,14 @@ def _plan(notes: list[Note], given: list[Array]) -> Plan:
         _call(ufunc, operands, [(first[kind] + index, offset) for kind, index, offset in where])
         for ufunc, operands, where in found
     )
+    if len(calls) > MOST_CALLS or len(given) + len(places.numbers) + len(places.rooms) > MOST_ARRAYS:
+        raise NotNoted
     return Plan(calls, tuple(high - low for low, high in places.rooms), tuple(places.numbers))
 
 
 def _checked(note: Note) -> Note:
     ufunc, operands = note
-    if ufunc is None or operands[0].dtype.char not in "fd" or len({one.dtype for one in operands}) > 1:
+    if ufunc is None or operands[0].dtype not in FLOATS or len({one.dtype for one in operands}) > 1:
         raise NotNoted
     return note
 
@@ -223,6 +236,8 @@ def _call(ufunc: Any, operands: list[Array], where: list[tuple[int, int]]) -> tu
         sizes |= zip(core, one.shape[own], strict=True)
         core_strides += one.strides[own]
     *outer, (count, strides) = _axes(operands, [len(core) for core in cores])
+    if len(outer) > MOST_AXES or len(operands) > MOST_OPERANDS:
+        raise NotNoted
     code = [len(outer), *(n for n, _ in outer), count, *sizes.values(), *strides, *core_strides]
     for place, (array, offset) in enumerate(where):
         code += [array, offset, *(along[place] for _, along in outer)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -180,6 +182,51 @@ def test_a_class_derived_from_one_of_ours_is_not_noted_unless_it_says_so() -> No
     trace = gl.trace(cell, np.random.default_rng(0).normal(size=(6, 2, 3)))
     assert not loop.PLANS
     assert np.isfinite(trace.outputs).all()
+
+
+@built
+def test_weights_that_share_memory_leave_no_plan_to_others() -> None:
+    x, bias = np.random.default_rng(0).normal(size=(6, 2, 5)), np.linspace(-1.0, 1.0, 15)
+    cell = gl.GRU.init(5, 5, reset="after", rng=0)
+    square = gl.RNN.init(5, 5, rng=1).W_hh
+    shared = [gl.RNN(square, square), gl.GRU(cell.W_xh, cell.W_hh, bias, bias[10:], "after")]
+    apart = [gl.RNN(square[::-1].copy(), square), gl.GRU(cell.W_xh, cell.W_hh, bias, bias[:5].copy(), "after")]
+    alone = []
+    for other in apart:
+        alone.append(gl.trace(other, x).outputs)
+        loop.PLANS.clear()
+    for one, other, expected in zip(shared, apart, alone, strict=True):
+        gl.trace(one, x)
+        np.testing.assert_array_equal(gl.trace(other, x).outputs, expected)
+
+
+@built
+def test_weights_of_the_other_byte_order_have_no_plan() -> None:
+    x, cell = np.random.default_rng(0).normal(size=(6, 2, 3)), gl.LSTM.init(3, 5, rng=0)
+    other = cell.with_parameters({name: array.astype(">f8") for name, array in cell.parameters.items()})
+    np.testing.assert_allclose(gl.trace(cell, x).outputs, gl.trace(other, x).outputs, rtol=1e-12)
+
+
+def test_a_step_of_more_calls_than_there_is_room_for_is_taken_step_by_step() -> None:
+    def act(one: Any, total: Any) -> None:
+        for _ in range(40):
+            np.add(total, one, out=total)
+
+    total, made = _sums(act)
+    assert total == 600.0
+    assert made.plan is None
+
+
+def test_a_pass_is_gone_with_its_trace_after_its_spectrum() -> None:
+    trace = gl.trace(gl.LSTM.init(3, 5, rng=0), np.random.default_rng(0).normal(size=(20, 2, 3)))
+    tape = weakref.ref(trace._run.tapes[0][0])
+    gc.disable()
+    try:
+        trace.spectrum(2)
+        del trace
+        assert tape() is None
+    finally:
+        gc.enable()
 
 
 @built
