@@ -30,6 +30,8 @@ FIRST, EVERY = 12, 4
 LOOKS, MOST = (24, 8), 2
 #: Whether dense matrices are taken one after the other, and not all of them a step at a time.
 ALONE = ufunc("largest_of_each") is not None
+#: Of θ and 1/θ: beyond it the squares of either, which Laguerre's steps take, would not fit.
+LARGE = 1e140
 #: Steps to an eigenvalue of a tridiagonal matrix: about six, more where several are close.
 MOST_LAGUERRE = 40
 
@@ -65,14 +67,16 @@ def largest_singular_value(
         diagonal[m - 1] = np.einsum("sn,sn->n", v, image)
         image -= np.multiply(diagonal[m - 1], v, out=before)
         before, (v, rest) = v, _unit(image)
-        ended = rest <= ENDED * np.abs(diagonal[:m]).max(axis=0)
+        highest = np.abs(diagonal[:m]).max(axis=0)
+        ended = rest <= ENDED * highest
         v[:, ended], rest[ended] = 0.0, 0.0
         beside[m - 1] = rest
         if m >= first and (m - first) % looks[1] == 0:
             value, last, settled = _top_of_tridiagonal(diagonal[:m], beside[: m - 1], above)
-            done = settled & (rest * last <= RESIDUAL * value)
+            fits = (highest < LARGE) & (highest > 1 / LARGE)
+            done = settled & (rest * last <= RESIDUAL * value) & fits
             answer[live[done]] = np.sqrt(value[done])
-            on = ~done & np.isfinite(value)
+            on = ~done & fits & np.isfinite(value)
             if on.sum() < fewest:
                 break
             above = (value + rest * last)[on]  # where the value that more steps give should lie below

@@ -16,6 +16,7 @@ from gradlab.jacobians import METHODS, Jacobians
 from gradlab.lanczos import (
     _start,
     _top_of_tridiagonal,
+    largest_of_dense,
     largest_of_each,
     largest_singular_value,
     largest_singular_values,
@@ -244,3 +245,12 @@ def test_a_residual_and_not_a_standstill_ends_the_iteration() -> None:
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match='unknown method "lanzcos"; did you mean "lanczos"'):
         jacobians_with(SPECTRA["gaussian"]).jacobians.singular_values(1, method="lanzcos")
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 1e-100, 1e-75, 1e-60, 1.0, 1e60, 1e75, 1e100, 1e150])
+def test_values_whose_squares_leave_the_range_are_never_wrong(scale: float) -> None:
+    matrices = np.random.default_rng(0).normal(size=(3, 40, 40)) * scale
+    found, true = largest_of_dense(matrices), np.linalg.svd(matrices, compute_uv=False)[:, 0]
+    known = ~np.isnan(found)
+    np.testing.assert_allclose(found[known], true[known], rtol=1e-9)
+    assert known.all() == (1e-65 < scale < 1e65)

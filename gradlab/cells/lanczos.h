@@ -7,6 +7,8 @@ enum { PIECE = 8, ROWS = 4, LOOK = 4, MOST = 2, MOST_LAGUERRE = 40 };
 #define RESIDUAL 1e-10
 #define FAR 1e-7
 #define ENDED 1e-13
+/* Of θ and 1/θ: beyond it the squares of either, which Laguerre's steps take, would not fit. */
+#define LARGE 1e140
 /* Into each of WIDE's versions. */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -116,6 +118,7 @@ WIDE static double largest_singular_value(npy_intp S, npy_intp P, const Piece *A
         const int ended = rest <= ENDED * highest;
         if (ended || m % LOOK == 0) {
             const int known = top_of_tridiagonal(m, diagonal, beside, rest, above, &value, &last);
+            if (!(highest < LARGE && highest > 1 / LARGE)) break;
             if (known && (ended || rest * last <= RESIDUAL * value)) return sqrt(value);
             if (ended) break;
             above = value + rest * last; /* where the value that more steps give should lie below */
