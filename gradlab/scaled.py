@@ -136,15 +136,15 @@ def add(
 
 def highest(columns: Array, exponent: NDArray[np.int64]) -> int | None:
     """Return the highest exponent of a column of ``columns (T, F, B)`` that is not zero; None where all are."""
-    left = np.ones_like(exponent, bool)
-    while left.any():
-        level = int(exponent[left].max())
-        here = left & (exponent == level)
-        steps = np.flatnonzero(here.any(axis=1))
-        if any((columns[t].any(axis=0) & here[t]).any() for t in steps):
+    level = int(exponent.max())
+    while True:
+        here = exponent == level
+        if any((columns[t].any(axis=0) & here[t]).any() for t in np.flatnonzero(here.any(axis=1))):
             return level
-        left &= ~here
-    return None
+        below = exponent < level
+        if not below.any():
+            return None
+        level = int(exponent[below].max())
 
 
 def common_exponent(columns: Array, exponent: NDArray[np.int64], axes: tuple[int, ...]) -> tuple[Array, Array]:

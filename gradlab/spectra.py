@@ -15,6 +15,7 @@ from gradlab.analysis.numerals import UNKNOWN, compact, plain, plus_minus
 from gradlab.bptt import Tape, continued
 from gradlab.bptt.forward import STRETCH
 from gradlab.cells import Cell
+from gradlab.cells.base import SMALL
 from gradlab.cells.compiled import compiled
 from gradlab.cells.loop import Loop
 from gradlab.checks import positive
@@ -33,6 +34,8 @@ GRADED = 100.0
 #: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it; and
 #: the fewest QRs in each of them, which bound the interval between two.
 BLOCKS, QRS_A_BLOCK = 20, 2
+#: From so many sequences on each tangent's product is one by itself: a step's derivatives then lie as a tangent does.
+ALONE = 16
 #: Exponents that a repr shows.
 SHOWN = 8
 
@@ -162,7 +165,7 @@ class Walk:
         self._origin, self._known = 0, 0
         self._chunk = slice(0, 0)
         self._local: Any = None
-        self._carried = np.empty_like(self.tangents)
+        self._carried = _room(cell, k, B)
         self._at_each = as_strided(self._carried, (steps, *self._carried.shape), (0, *self._carried.strides))
         self._loop: Any = None
         self.forget()
@@ -233,7 +236,7 @@ class Walk:
 
     def _advance(self, count: int) -> Array:
         """Carry the tangents on, as a leading axis of views ``(K, H, B)``: a step's derivatives serve all of them."""
-        self._carried[...] = self.tangents
+        self._carried[...] = self.tangents.reshape(-1, self.k, len(self.ends)).swapaxes(0, 1)
         place, end = self.at, self.at + count
         while place < end:
             if not self._chunk.start <= place < self._chunk.stop:
@@ -247,10 +250,10 @@ class Walk:
                 for t, *step in zip(range(place, stop), *steps, strict=True):
                     before = self._carried.copy()
                     self._loop.act(*step)
-                    ended = np.tile(self._index(t) >= self.ends, self.k)
-                    self._carried[:, ended] = before[:, ended]
+                    ended = self._index(t) >= self.ends
+                    self._carried[..., ended] = before[..., ended]
             place = stop
-        return self._carried.copy()
+        return np.array(self._carried.swapaxes(0, 1), order="C").reshape(self.tangents.shape)
 
     def _index(self, place: int) -> int:
         return self.steps - 1 - place if self.adjoint else place
@@ -266,11 +269,20 @@ class Walk:
             self._loop = _loop_on(self.cell, type(local), self.k, self.adjoint)
 
 
+def _room(cell: Cell, k: int, B: int) -> Array:
+    """Return room for k tangents ``(K, S, B)``: one after the other where a step of each is a small product by itself,
+    of four blocks at most; else side by side, for one product.
+    """
+    if B >= ALONE and 4 * cell.state_size * cell.hidden_size * B <= SMALL:
+        return np.empty((k, cell.state_size, B), cell.dtype)
+    return np.empty((cell.state_size, k, B), cell.dtype).swapaxes(0, 1)
+
+
 def _loop_on(cell: Cell, factored: Callable[..., Any], k: int, adjoint: bool) -> Loop:
     """Return the loop that carries k tangents on; it knows no walk, which would be a circle of references."""
 
     def act(carried: Array, *local: Array) -> None:
-        state = cell.split(carried.reshape(cell.state_size, k, -1).swapaxes(0, 1))
+        state = cell.split(carried)
         if not adjoint:
             cell.jvp_into(factored(*local), state, state)
             return

@@ -187,7 +187,8 @@ def _columns(network: Network, x: Array, ends: Ends, steps: slice) -> Array:
     finite(name, given)
     with np.errstate(over="ignore"):
         columns = np.ascontiguousarray(given.swapaxes(1, 2), dtype=network.dtype)
-    finite(f"{name} in {network.dtype}", columns)
+    if given.dtype != network.dtype:
+        finite(f"{name} in {network.dtype}", columns)
     return columns
 
 

@@ -13,6 +13,7 @@ from oracles.family import FAMILY, make, states
 from oracles.products import product_of, rotations
 
 import gradlab as gl
+from gradlab import spectra
 from gradlab.errors import InputError
 from gradlab.spectra import _frame, entropy, gram_schmidt, kaplan_yorke
 
@@ -480,3 +481,17 @@ def test_bad_questions() -> None:
             trace.spectrum(2, warmup=warmup)
     with pytest.raises(InputError, match="every must be"):
         trace.spectrum(2, every=0)
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("name", FAMILY)
+def test_tangents_may_lie_one_after_the_other_or_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, name: str, adjoint: bool
+) -> None:
+    x, lengths = np.random.default_rng(5).normal(size=(90, 16, 3)), np.arange(75, 91)
+    found = []
+    for alone in (16, 17):
+        monkeypatch.setattr(spectra, "ALONE", alone)
+        trace = gl.trace(make(name, 3, 6), x, lengths=lengths)
+        found.append(trace.spectrum(3, adjoint=adjoint).per_sequence)
+    np.testing.assert_allclose(*found, rtol=1e-11, atol=1e-12)

@@ -161,8 +161,11 @@ class Cell(ABC):
             drive = np.matmul(self.W_xh, x)
             drive += self.b_h[:, None]
             return np.asarray(drive)
-        with_one = np.concatenate([x, np.ones((*x.shape[:-2], 1, x.shape[-1]), x.dtype)], axis=-2)
-        return np.asarray(np.matmul(np.column_stack([self.W_xh, self.b_h]), with_one))
+        weights = np.empty((len(self.W_xh), self.input_size + 1), self.dtype)
+        weights[:, :-1], weights[:, -1] = self.W_xh, self.b_h
+        with_one = np.empty((*x.shape[:-2], self.input_size + 1, x.shape[-1]), x.dtype)
+        with_one[..., :-1, :], with_one[..., -1, :] = x, 1.0
+        return np.asarray(np.matmul(weights, with_one))
 
     def input_vjp(self, pre_grad: Array) -> Array:
         """Return dL/dx from the pre-activation gradients, ``(…, kH, N)`` → ``(…, D, N)``."""

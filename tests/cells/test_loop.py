@@ -19,7 +19,8 @@ from gradlab.cells.base import State
 from gradlab.cells.loop import Loop
 
 built = pytest.mark.skipif(compiled.take is None, reason="gradlab was installed without a C compiler")
-SHAPES = [(7, 5, 4), (100, 6, 1), (9, 33, 16), (5, 128, 64)]  # T, H, B: the last one's products are in parts
+#: T, H, B: products of the last are in parts.
+SHAPES = [(7, 5, 4), (100, 6, 1), (100, 5, 16), (9, 33, 16), (5, 128, 64)]
 
 
 @pytest.fixture
@@ -55,7 +56,9 @@ def _all_of(name: str, T: int, H: int, B: int, dtype: str = "float64", lengths: 
 def test_the_bits_are_those_of_a_loop_step_by_step(name: str, T: int, H: int, B: int, by_step: Any) -> None:
     fast, again = _all_of(name, T, H, B), _all_of(name, T, H, B)
     assert None not in loop.PLANS.values()
-    assert {key[0][0][0] for key in loop.PLANS} >= ({"step", "back", "carry"} if T == 100 else {"step", "back"})
+    assert {key[0][0][0] for key in loop.PLANS} >= (
+        {"step", "back", "carry"} if T == 100 and name != "rnn-relu" else {"step", "back"}
+    )
     by_step()
     for one, two, three in zip(fast, again, _all_of(name, T, H, B), strict=True):
         np.testing.assert_array_equal(one, three)
