@@ -167,9 +167,22 @@ def jax(name: str, H: int, question: str) -> Work:
     return lambda: j.block_until_ready(compiled()), np.asarray
 
 
+def products(name: str, H: int, question: str) -> Work:
+    """Matrix products alone: of the Jacobians, or by the weights, along the tangents and forward."""
+    from gradlab.cells.base import product
+
+    cell, x = given(name, H, question)
+    if question == "norms":
+        J = np.random.default_rng(3).normal(size=(BATCH, cell.state_size, cell.state_size))
+        return lambda: [J @ J for _ in x], lambda _: None
+    tangents, h = np.ones((H, EXPONENTS * BATCH)), np.ones((H, BATCH))
+    return lambda: [(product(cell.W_hh, tangents), product(cell.W_hh, h)) for _ in x], lambda _: None
+
+
 def measured(made: dict[str, timing.Rival], question: str, H: int, name: str, rounds: int) -> dict[str, Any]:
     """Return one row."""
     found = {rival: one.take(name, H, question) for rival, one in made.items()}
+    del found["products"]
     for rival, answer in found.items():
         error = np.abs(answer - found["gradlab"]).max()
         assert error < 1e-9, f"{rival}, {name} {H}, {question}: off by {error:.1e} nats"
@@ -178,6 +191,7 @@ def measured(made: dict[str, timing.Rival], question: str, H: int, name: str, ro
     row: dict[str, Any] = {"question": question, "cell": name, "H": H, "T": STEPS[question][H], "B": BATCH}
     row["ms"] = 1e3 * float(np.min(own))
     row |= {rival: timing.ratio(times[rival], own) for rival in ("pytorch", "jax")}
+    row["most"] = timing.ratio(times["pytorch"], times["products"])
     missed = [f"{rival} ≥ {TARGETS[question, rival][0]:.3g}" for rival in ("pytorch", "jax")
               if row[rival] < TARGETS[question, rival][0]]  # fmt: skip
     return row | {"missed": ", ".join(missed)}
@@ -193,7 +207,8 @@ def medians(table: pd.DataFrame) -> str:
 
 
 NOTES = """*pytorch* and *jax* (compiled, warm) say how many times longer these took; gradlab's own time is its
-shortest.
+shortest. *most* is what *pytorch* would be if gradlab took no time but that of its matrix products: of the Jacobians,
+or by the weights, along the tangents and forward.
 
 Norms: products take half of the time, forming the matrices a tenth (of a GRU's two fifths), Lanczos, of each product
 while it lies in the cache, a fifth. Tried: an SVD of each; Gram matrices, and Lanczos on those a step of all at once (2
@@ -201,10 +216,11 @@ to 3 times as long in all). To start from the singular vector of the step behind
 short, the two stand at angles of sine 0.3 to 1, and later few steps are needed anyway. On more cores sequences are
 shared out, which one core does not show.
 
-Exponents that are missed, in shares of an LSTM's at H 64: a
-third is products along the tangents, a quarter QR, an eighth the formulas along them, an eighth the forward pass; JAX
-does the same in one compiled loop, with a QR at every step. At short T more QRs are needed: forty, for the standard
-errors.
+Exponents: 25 times PyTorch is more than the products leave at H 128, and of an LSTM at H 64 (*most*). What is not
+products is the formulas along tangents, which read and write all of these at each step, and Gram-Schmidt, at short T of
+every second or third step: forty, for the standard errors. JAX does the same in one compiled loop, with a QR at every
+step. Tried: LAPACK's QR of each sequence (four to twenty times Gram-Schmidt's time); tangents side by side, for one
+product, where each has enough sequences to be one by itself (a GRU's exponents at H 64 take 1.2 times as long).
 """
 
 
@@ -215,5 +231,5 @@ def page(table: pd.DataFrame, cores: int) -> str:
 
 if __name__ == "__main__":
     AXES = {"questions": QUESTIONS, "sizes": SIZES, "cells": CELLS}
-    RIVALS: dict[str, timing.Build] = {"gradlab": gradlab, "pytorch": pytorch, "jax": jax}
+    RIVALS: dict[str, timing.Build] = {"gradlab": gradlab, "pytorch": pytorch, "jax": jax, "products": products}
     timing.table(__doc__, "long_range", AXES, RIVALS, measured, page)
