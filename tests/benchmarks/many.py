@@ -285,8 +285,9 @@ of a bare RNN's alone, *a study* of what a study does for them, which is a pass 
 {stacked:.3g}. From 1.3 on studies would stack them; they do not.
 
 What is missed: two processes give twice the ratios that [one pass](one_pass.md) has at H 64, less what everyone draws
-and what the norms of every step take; the reasons are that table's. A floor of products and `tanh` alone leaves out all
-else that a cell computes.
+and what the norms of every step take; the floor of products and `tanh` alone leaves out all else that a cell computes,
+its parameters' gradients on copied factors above all ([parts](parts.md)). Tried: stacking, and what that table's
+[notes](one_pass_missed.md) say.
 """
 
 
