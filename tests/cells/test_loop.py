@@ -20,7 +20,7 @@ from gradlab.cells.loop import Loop
 
 built = pytest.mark.skipif(compiled.take is None, reason="gradlab was installed without a C compiler")
 #: T, H, B: products of the last are in parts.
-SHAPES = [(7, 5, 4), (100, 6, 1), (100, 5, 16), (9, 33, 16), (5, 128, 64)]
+SHAPES = [(7, 5, 4), (100, 6, 1), (100, 5, 4), (100, 5, 16), (9, 33, 16), (5, 128, 64)]
 
 
 @pytest.fixture
