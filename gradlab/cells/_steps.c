@@ -1,5 +1,5 @@
-/* The elementwise formulas of the cells as NumPy ufuncs: one reading of memory where NumPy's own would take twenty; and
- * Gram-Schmidt's of many small matrices at once.
+/* The elementwise formulas of the cells as NumPy ufuncs: one reading of memory where NumPy's own would take twenty; of
+ * small matrices Gram-Schmidt's (gram_schmidt.h) and Lanczos's (lanczos.h); and the loop over steps (loop.h).
  *
  * Each stands in NumPy, too, under the same name (rnn.py, lstm.py, gru.py, base.py, activations.py, ../lanczos.py,
  * ../spectra.py): that is what it is tested against, and what runs where there was no C compiler. The formulas are in
@@ -233,8 +233,8 @@ static PyObject *ufunc(int index)
         data_of[index][type] = &kinds[index][type];
         memset(types_of[index] + type * operands, type ? NPY_FLOAT : NPY_DOUBLE, operands);
     }
-    return PyUFunc_FromFuncAndDataAndSignature(loops[steps->signature != NULL], data_of[index], types_of[index], 2, steps->inputs,
-                                               steps->outputs, PyUFunc_None, steps->name, "", 0,
+    return PyUFunc_FromFuncAndDataAndSignature(loops[steps->signature != NULL], data_of[index], types_of[index], 2,
+                                               steps->inputs, steps->outputs, PyUFunc_None, steps->name, "", 0,
                                                steps->signature);
 }
 
@@ -258,8 +258,8 @@ static PyObject *whole(int index)
     /* four operands, or fewer of double alone */
     static char types[] = {NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE, NPY_FLOAT, NPY_FLOAT, NPY_FLOAT, NPY_FLOAT};
     return PyUFunc_FromFuncAndDataAndSignature(wholes[index].loops, none, types, wholes[index].types,
-                                               wholes[index].inputs, wholes[index].outputs, PyUFunc_None, wholes[index].name, "", 0,
-                                               wholes[index].signature);
+                                               wholes[index].inputs, wholes[index].outputs, PyUFunc_None,
+                                               wholes[index].name, "", 0, wholes[index].signature);
 }
 
 static int put_in(PyObject *module, const char *name, PyObject *one)

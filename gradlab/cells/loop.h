@@ -105,7 +105,7 @@ static PyObject *take(PyObject *module, PyObject *args)
             return NULL;
         }
         here[i] = PyArray_BYTES(array);
-        strides[i] = i < move ? PyArray_STRIDE(array, 0) : 0;
+        if (i < move) strides[i] = PyArray_STRIDE(array, 0);
     }
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t t = 0; t < n; t++) {
