@@ -155,9 +155,9 @@ def report(
 
         gradlab report results/init_scale --format latex > tables.tex
     """
+    from gradlab._watch.watch import FILE, load_watch
     from gradlab.errors import InputError
     from gradlab.study import load_results
-    from gradlab.watch import FILE, load_watch
 
     single = other is None and out is None
     if format != "html" and not single:
@@ -203,8 +203,9 @@ def check(
         path, sound = write_collection(out, [Path(name) for name in names] if names else None)
         typer.echo(str(path))
         raise typer.Exit(0 if sound else 1)
-    from gradlab.cells import CELLS, compiled
-    from gradlab.selfcheck import selfcheck
+    from gradlab._selfcheck import selfcheck
+    from gradlab.cells import CELLS
+    from gradlab.cells.native import compiled
     from gradlab.truths import variants
 
     reports = [(told, selfcheck(cell)) for name in names or CELLS for told, cell in variants(name)]
@@ -294,7 +295,7 @@ def _tasks() -> Iterable[tuple[str, str]]:
 
 
 def _inits() -> Iterable[tuple[str, str]]:
-    from gradlab.initialise import RECURRENT
+    from gradlab.cells.initialisers import RECURRENT
 
     return ((name, meaning) for name, (_, meaning) in RECURRENT.items())
 
@@ -317,7 +318,7 @@ def _hooks() -> Iterable[tuple[str, str]]:
 
 
 def _figures() -> Iterable[tuple[str, str]]:
-    from gradlab.analysis.figures import FIGURES
+    from gradlab.figures import FIGURES
 
     return ((name, figure.shows) for name, figure in FIGURES.items())
 

@@ -1,6 +1,6 @@
 """Pictures of one layer and direction: its quantities over the lag, theory beside them, what most want to see first.
 
-Tables come from the layer, a :class:`gradlab.layers.LayerTrace`, which stands above this room and calls it.
+Tables come from the layer, a :class:`gradlab.layer.LayerTrace`, which stands above this room and calls it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.analysis.increments import FIRST_LAG
-from gradlab.analysis.words import basis, word_of
 from gradlab.errors import InputError
+from gradlab.statistics.increments import FIRST_LAG
+from gradlab.verdicts.labels import basis, word_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ NO_LINE: Line = (None, "")
 
 def plot(one: Any, names: Sequence[str], *, theory: bool = False, ax: Axes | None = None) -> Axes:
     """Draw quantities of a layer, or a figure, or without a name the `overview`; see `LayerTrace.plot`."""
-    from gradlab.analysis import figures
+    from gradlab import figures
 
     if not names:
         return overview([one], theory=theory, ax=ax)
@@ -92,7 +92,7 @@ def _expected_rate(one: Any, quantity: str) -> float:
 
 def _frames(one: Any, figure: str) -> dict[str, pd.DataFrame]:
     """Return the tables that a figure of this one pass is drawn from."""
-    from gradlab.analysis.figures import FIGURES
+    from gradlab.figures import FIGURES
 
     if figure == "paths" and one.cell.additive_state is None:
         kind = "a vanilla RNN" if one.cell.name == "rnn" else f'the cell "{one.cell.name}"'
@@ -107,7 +107,7 @@ def _frames(one: Any, figure: str) -> dict[str, pd.DataFrame]:
 def _profiles(tables: list[pd.DataFrame], theory: Line, ax: Axes | None) -> Axes:
     import pandas as pd
 
-    from gradlab.analysis.figures import profile
+    from gradlab.figures import profile
 
     line, reason = theory
     return profile.draw(pd.concat(tables, ignore_index=True), ax=ax, theory=line, note=reason)

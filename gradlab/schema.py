@@ -43,7 +43,7 @@ RUNS: dict[str, Column] = {
     "censored": Column("float64", "", "share of sequences that never fell below 1 %: T ended first", "censored"),
     "shape": Column("string", "", "exponential, power law, flat, non-monotone or undecided", "shape of the decay"),
     "verdict": Column(
-        "string", "", "the word for the run, from its gradient alone (gradlab.analysis.words)", "verdict"
+        "string", "", "the word for the run, from its gradient alone (gradlab.verdicts.labels)", "verdict"
     ),
     "overflow_step": Column("int64", "steps", "first t at which a state was not finite; 0 if none", "overflow at t"),
     "kaplan_yorke": Column("float64", "", "Kaplan–Yorke dimension, where the exponents reach down to it", "D_KY"),
@@ -140,7 +140,7 @@ DERIVED: dict[str, Column] = {
     "measured": Column("float64", "", "what the study measured, as its set-up says", "measured"),
     "size": Column("string", "", "units of a layer and steps of a sequence of the networks measured", "size"),
     "runs": Column("int64", "", "runs, or pairs of them, that a number is made of", "runs"),
-    "word": Column("string", "", "the word for measured beside published (gradlab.analysis.beside.RULES)", "verdict"),
+    "word": Column("string", "", "the word for measured beside published (gradlab.tables.published.RULES)", "verdict"),
     "a": Column("string", "", "what is compared", "a"),
     "b": Column("string", "", "with what it is compared", "b"),
     "difference": Column("float64", "nats/step", "mean over the seeds of b's rate less a's", "rate of b − rate of a"),

@@ -11,9 +11,9 @@ import pytest
 from oracles.family import FAMILY, make
 
 import gradlab as gl
-from gradlab import checks
+from gradlab.arrays import checks
 from gradlab.errors import GradlabError, InputError, unknown
-from gradlab.losses import step_mask
+from gradlab.models.losses import step_mask
 
 T, B, D, H, O = 6, 2, 3, 4, 5
 X = np.zeros((T, B, D))

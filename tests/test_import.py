@@ -50,7 +50,7 @@ print(sorted({"matplotlib", "seaborn", "torch", "pydantic"} & set(sys.modules)))
 
 
 def test_a_worker_of_a_study_loads_no_statistics() -> None:
-    code = "import sys, gradlab.study.measure; print(sorted({'scipy.stats', 'matplotlib', 'torch'} & set(sys.modules)))"
+    code = "import sys, gradlab.study.worker; print(sorted({'scipy.stats', 'matplotlib', 'torch'} & set(sys.modules)))"
     assert fresh(code) == "[]"
 
 

@@ -12,10 +12,10 @@ from report.test_page import Read
 from study.tiny import run, tiny
 
 import gradlab as gl
-from gradlab.analysis.judge import judge
-from gradlab.analysis.numerals import compact
-from gradlab.layers import LayerTrace
-from gradlab.trace import Trace
+from gradlab._trace.trace import Trace
+from gradlab.formatting.numbers import compact
+from gradlab.layer import LayerTrace
+from gradlab.verdicts.verdict import judge
 
 QUESTION = '<script>alert("&")</script>'
 FOUND = "At g < 1 it does."
@@ -147,8 +147,8 @@ def test_showing_a_trace_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*words: object, **keys: object) -> None:
         raise AssertionError("a repr computes what is dear")
 
-    monkeypatch.setattr(sys.modules["gradlab.trace"], "run_backward", refused)
-    monkeypatch.setattr(sys.modules["gradlab.trace"], "run_forward", refused)
+    monkeypatch.setattr(sys.modules["gradlab._trace.trace"], "run_backward", refused)
+    monkeypatch.setattr(sys.modules["gradlab._trace.trace"], "run_forward", refused)
     for name in ("spectrum", "propagator", "temporal", "paths"):
         monkeypatch.setattr(LayerTrace, name, refused)
     for trace in traces:
@@ -158,7 +158,7 @@ def test_showing_a_trace_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "one more backward pass" in html(traces[2])
     monkeypatch.undo()
     word = traces[2].verdict().word
-    monkeypatch.setattr(sys.modules["gradlab.trace"], "run_backward", refused)
+    monkeypatch.setattr(sys.modules["gradlab._trace.trace"], "run_backward", refused)
     assert word in html(traces[2])  # it has been made meanwhile
 
 

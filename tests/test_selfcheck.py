@@ -9,7 +9,7 @@ import pytest
 import gradlab as gl
 from gradlab.cells.rnn import Local as RNNLocal
 from gradlab.errors import GradlabError, InputError
-from gradlab.jacobians import Jacobians
+from gradlab.jacobians.steps import Jacobians
 
 CELLS = {
     **{f"rnn-{a}": gl.RNN.init(3, 5, activation=a, rng=1) for a in ("tanh", "relu", "logistic", "identity")},
@@ -99,7 +99,7 @@ def test_each_mistake_is_found(check, mistake):
 def test_a_product_in_the_wrong_order_is_found(monkeypatch):
     import sys
 
-    module = sys.modules["gradlab.selfcheck"]
+    module = sys.modules["gradlab._selfcheck"]
     right = module.propagator
     monkeypatch.setattr(module, "propagator", lambda jacobians: right(jacobians[::-1]))
     failed = {one.name for one in gl.selfcheck(CELLS["lstm"]).checks if not one.passed}
@@ -140,7 +140,7 @@ def test_singular_values_of_the_naive_product_are_found(monkeypatch):
         product = reduce(np.matmul, [one.swapaxes(-1, -2) for one in steps] if transposed else steps[::-1])
         return np.log(np.linalg.svd(product, compute_uv=False))
 
-    monkeypatch.setattr(sys.modules["gradlab.selfcheck"], "product_log_singular_values", naive)
+    monkeypatch.setattr(sys.modules["gradlab._selfcheck"], "product_log_singular_values", naive)
     failed = {one.name for one in gl.selfcheck(CELLS["lstm"]).checks if not one.passed}
     assert failed == {"ln σ of P and of Pᵀ"}
 

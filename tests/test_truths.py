@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gradlab import truths
-from gradlab.analysis.beside import RULES
 from gradlab.cells import LSTM, RNN
 from gradlab.errors import InputError
+from gradlab.tables.published import RULES
 from gradlab.truths import TRUTHS
 
 

@@ -10,7 +10,7 @@ from gradlab.bptt.backward import (
     sequence_norms,
 )
 from gradlab.bptt.forward import Tape, follow, forward
-from gradlab.bptt.last import Last
+from gradlab.bptt.last_loss import Last
 from gradlab.bptt.layers import Run, output_of, run_backward, run_forward, turned
 from gradlab.bptt.segments import Segment, SegmentedRun, continued, readout_gradients
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import workspace
+from gradlab.arrays import pool
+from gradlab.arrays.scaled import LN2, add, common_exponent, highest, in_room, ldexp, log_norm, normalise, squared
 from gradlab.bptt.forward import Tape
 from gradlab.cells import Cell
 from gradlab.cells.base import Pair
-from gradlab.cells.loop import Loop
-from gradlab.scaled import LN2, add, common_exponent, highest, in_room, ldexp, log_norm, normalise, squared
+from gradlab.cells.native.loop import Loop
 
 Array = NDArray[Any]
 Exponent = NDArray[np.int64]
@@ -84,7 +84,7 @@ class Arriving:
         n, F, B = self.columns.mantissa.shape
         if n == self.places:
             return self.columns
-        mantissa = workspace.zeros((self.places, F, B), self.columns.mantissa.dtype)
+        mantissa = pool.zeros((self.places, F, B), self.columns.mantissa.dtype)
         exponent = np.zeros((self.places, B), np.int64)
         here = slice(self.first, self.first + n)
         mantissa[here], exponent[here] = self.columns.mantissa, self.columns.exponent
@@ -137,10 +137,10 @@ class Gradients:
 def backward(tape: Tape, arriving: Arriving) -> Gradients:
     """Carry what arrives from outside at h_t, or at s_t, back to step 0."""
     cell, T = tape.cell, tape.steps
-    adjoint = workspace.empty(tape.states.shape, tape.states.dtype)
+    adjoint = pool.empty(tape.states.shape, tape.states.dtype)
     adjoint[T] = 0.0
     exponent = np.zeros((T + 1, adjoint.shape[-1]), np.int64)
-    total = adjoint if _is_its_total(tape) else workspace.empty(adjoint.shape, adjoint.dtype)
+    total = adjoint if _is_its_total(tape) else pool.empty(adjoint.shape, adjoint.dtype)
     live = arriving.live
     pre_grad: Array | None = None
     loops: dict[bool, Loop] = {}
@@ -175,7 +175,7 @@ def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:
     """Return an array for the pre-activation gradients of all steps, of the shape that the last one's have."""
     cell, some = tape.cell, tape.cell.telling("vjp")
     at_step = cell.vjp(type(local)(*(array[-1, ..., some] for array in local)), cell.split(last[:, some]))[1]
-    return workspace.empty((tape.steps, *at_step.shape[:-1], last.shape[-1]), at_step.dtype)
+    return pool.empty((tape.steps, *at_step.shape[:-1], last.shape[-1]), at_step.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +302,7 @@ def _products(left: Array, rights: list[Array | None], exponent: Exponent) -> tu
         part = slice(start, min(start + steps, T))
         if not weight[part].any():
             continue
-        wide = workspace.empty((len(total), part.stop - part.start, B), left.dtype)
+        wide = pool.empty((len(total), part.stop - part.start, B), left.dtype)
         for band, right in zip(bands, rights, strict=True):
             wide[band] = 1.0 if right is None else right[part].swapaxes(0, 1)
         if (weight[part] != 1.0).any():
@@ -318,7 +318,7 @@ def _turned(columns: Array) -> Array:
     n, F, B = columns.shape
     if B == 1:
         return columns[..., 0].T
-    turned = workspace.empty((F, n, B), columns.dtype)
+    turned = pool.empty((F, n, B), columns.dtype)
     turned[...] = columns.swapaxes(0, 1)
     return turned.reshape(F, n * B)
 

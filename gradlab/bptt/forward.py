@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import workspace
+from gradlab.arrays import pool
 from gradlab.cells import Cell
 from gradlab.cells.base import Record, State
-from gradlab.cells.loop import Loop
+from gradlab.cells.native.loop import Loop
 
 Array = NDArray[Any]
 #: Numbers of one coefficient array that a stretch of steps may hold, so that a stretch stays in the second-level cache.
@@ -73,12 +73,12 @@ class Tape:
 def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | None = None) -> Tape:
     """Run ``cell`` over ``x (T, D, B)`` from the joint state ``initial (S, B)``."""
     T, _, B = x.shape
-    states = workspace.empty((T + 1, cell.state_size, B), cell.dtype)
+    states = pool.empty((T + 1, cell.state_size, B), cell.dtype)
     states[0] = initial
     with np.errstate(all="ignore"):
         some = cell.telling("step")
         _, first = cell.step(cell.drive(x[:1, :, some])[0], cell.split(initial[:, some]))
-        record = {name: workspace.empty((T, *array.shape[:-1], B), array.dtype) for name, array in first.items()}
+        record = {name: pool.empty((T, *array.shape[:-1], B), array.dtype) for name, array in first.items()}
         tape = Tape(cell, x, states, record, lengths)
         loop = Loop(partial(_step, cell, tuple(record)), cell.constants, ("step", cell.kind))
         for stretch in tape.stretches():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradlab.bptt.backward import Arriving, Columns, Gradients, backward
 from gradlab.bptt.forward import Tape, follow, forward
-from gradlab.network import Network, cells_of
+from gradlab.models.network import Network, cells_of
 
 Array = NDArray[Any]
 Lengths = NDArray[np.int64] | None

@@ -17,10 +17,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.cells.compiled import compiled
-from gradlab.checks import choice, float_array
+from gradlab.arrays.checks import choice, float_array
+from gradlab.cells.initialisers import INIT_KEYS
+from gradlab.cells.native.compiled import compiled
 from gradlab.errors import InputError
-from gradlab.initialise import INIT_KEYS, Option
+from gradlab.options import Option
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -61,7 +62,7 @@ class Cell(ABC):
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
     #: Whether ``step``, ``jvp`` and ``vjp``, given room, do nothing but call ufuncs on views of what they are given, of
     #: the parameters, and of what these gave, and :attr:`kind` and shapes say which: then a loop of them runs in C
-    #: (:mod:`gradlab.cells.loop`). Said by each class of itself.
+    #: (:mod:`gradlab.cells.native.loop`). Said by each class of itself.
     of_ufuncs: ClassVar[bool] = False
     _in_place: ClassVar[set[str]]
 

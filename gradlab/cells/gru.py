@@ -8,6 +8,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from gradlab.arrays.checks import choice, float_array
+from gradlab.arrays.pool import empty
 from gradlab.cells.activations import complement, logistic, tanh_derivative
 from gradlab.cells.base import (
     Array,
@@ -26,11 +28,10 @@ from gradlab.cells.base import (
     scaled_rows,
     stacked,
 )
-from gradlab.cells.compiled import compiled
-from gradlab.checks import choice, float_array
+from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
+from gradlab.cells.native.compiled import compiled
 from gradlab.errors import InputError
-from gradlab.initialise import INIT_KEYS, Option, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
-from gradlab.workspace import empty
+from gradlab.options import Option
 
 
 class Local(NamedTuple):

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from gradlab.arrays.checks import choice
+from gradlab.arrays.pool import empty
 from gradlab.cells.activations import ACTIVATIONS
 from gradlab.cells.base import (
     Array,
@@ -21,10 +23,9 @@ from gradlab.cells.base import (
     product,
     scaled_rows,
 )
-from gradlab.cells.compiled import compiled
-from gradlab.checks import choice
-from gradlab.initialise import Option, Seed, biases, input_weights, recurrent_weights, streams
-from gradlab.workspace import empty
+from gradlab.cells.initialisers import Seed, biases, input_weights, recurrent_weights, streams
+from gradlab.cells.native.compiled import compiled
+from gradlab.options import Option
 
 
 class Local(NamedTuple):
@@ -96,7 +97,7 @@ class RNN(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights and biases (the tables of :mod:`gradlab.initialise`); ``rng`` a seed or a Generator."""
+        """Draw the weights and biases (tables of :mod:`gradlab.cells.initialisers`); ``rng`` a seed or a Generator."""
         for_recurrent, for_input, for_bias = streams(rng, 3)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.layers import LayerTrace
-from gradlab.scaled import Scaled
+from gradlab.arrays.scaled import Scaled
+from gradlab.layer import LayerTrace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ class Hook:
     """Measures a backward pass. Give one of :meth:`step` and :meth:`segment`; the rest is optional.
 
     ``begin(info)`` comes first, then ``segment(segment)`` for a whole stretch of a layer and direction at once (a
-    :class:`~gradlab.layers.LayerTrace`), or ``step(step)`` for t = T … 1 of it, top layer first. ``forward(segment)``
+    :class:`~gradlab.layer.LayerTrace`), or ``step(step)`` for t = T … 1 of it, top layer first. ``forward(segment)``
     comes before them, bottom layer first, for what runs forward in time.
 
     A pass with ``segment_length`` comes as many segments of each layer and direction, one after the other. Each says

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.steps import step_rows
 from gradlab.hooks.base import TableHook
-from gradlab.layers import LayerTrace
+from gradlab.layer import LayerTrace
+from gradlab.statistics.profiles import step_rows
 
 
 class ContributionsHook(TableHook):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gradlab import schema
 from gradlab.errors import InputError, unknown
 from gradlab.hooks import Hook, Info, make_hooks
-from gradlab.layers import LayerTrace
+from gradlab.layer import LayerTrace
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.saturation import saturated
-from gradlab.facts import kept_share
 from gradlab.hooks.base import TableHook
-from gradlab.layers import LayerTrace
+from gradlab.jacobians.gates import kept_share
+from gradlab.layer import LayerTrace
+from gradlab.statistics.saturation import saturated
 
 #: What is kept beside the gates' names.
 CARRIED = "carried"

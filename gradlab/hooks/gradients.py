@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradlab.analysis.decay import Decay, by_lag
-from gradlab.analysis.horizons import FRACTIONS
-from gradlab.analysis.words import word_of
 from gradlab.hooks.base import TableHook
-from gradlab.layers import LayerTrace
+from gradlab.layer import LayerTrace
+from gradlab.statistics.survival import FRACTIONS
+from gradlab.verdicts.decay import Decay, by_lag
+from gradlab.verdicts.labels import word_of
 
 
 class GradientsHook(TableHook):

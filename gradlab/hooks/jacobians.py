@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import COUNT
+from gradlab.arrays.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import TableHook
-from gradlab.layers import LayerTrace
+from gradlab.layer import LayerTrace
 
 #: Steps that are looked at in a run unless all are asked for: enough for a median, cheap at any length.
 SAMPLED = 32

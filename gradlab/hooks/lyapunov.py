@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import COUNT
+from gradlab.arrays.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import Info, TableHook
-from gradlab.layers import LayerTrace
-from gradlab.spectra import Spectrum, Walk
+from gradlab.jacobians.lyapunov import Spectrum, Walk
+from gradlab.layer import LayerTrace
 
 Array = NDArray[Any]
 #: Share of the steps at the start that align the tangents and are not counted.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.hooks.base import Info, TableHook
-from gradlab.layers import LayerTrace
-from gradlab.temporal import PathWalk
+from gradlab.jacobians.temporal import PathWalk
+from gradlab.layer import LayerTrace
 
 
 class PathsHook(TableHook):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gradlab.errors import InputError
 from gradlab.hooks.base import Info, TableHook
 from gradlab.hooks.lyapunov import WARMUP_SHARE
-from gradlab.layers import LayerTrace
+from gradlab.layer import LayerTrace
 
 
 class SensitivityHook(TableHook):

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.steps import step_rows
-from gradlab.checks import COUNT
+from gradlab.arrays.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import Info, TableHook
-from gradlab.layers import LayerTrace
+from gradlab.layer import LayerTrace
+from gradlab.statistics.profiles import step_rows
 
 #: Loss steps that are kept unless all are asked for: enough for a map, few rows at any length.
 KEPT = 32

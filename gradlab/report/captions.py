@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from gradlab.analysis.beside import RULES
-from gradlab.analysis.factors import longest, placed, seeds_told, varying
-from gradlab.analysis.findings import study_findings
-from gradlab.analysis.numerals import compact, estimate
-from gradlab.analysis.outcomes import rivals
+from gradlab.formatting.numbers import compact, estimate
 from gradlab.schema import axis_label
+from gradlab.tables.factors import longest, placed, seeds_told, varying
+from gradlab.tables.outcomes import rivals
+from gradlab.tables.published import RULES
+from gradlab.verdicts.summaries import study_findings
 
 
 def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, str]:

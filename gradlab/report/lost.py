@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from gradlab.analysis import tables
 from gradlab.report import tabular
 from gradlab.report.cells import Grid, grid
+from gradlab.tables import tables
 
 #: Different tracebacks on a page, at most; ``runs`` has all.
 MOST = 50

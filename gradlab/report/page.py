@@ -8,12 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradlab.analysis import figures, rates, tables
-from gradlab.analysis.beside import DIGITS, RULES, beside
-from gradlab.analysis.compare import comparisons
-from gradlab.analysis.criterion import criterion_table, has_criterion
-from gradlab.analysis.factors import SEED, control, longest, numeric_control, varying
-from gradlab.analysis.outcomes import has_outcomes, outcomes
+from gradlab import figures
 from gradlab.files import write_whole
 from gradlab.report import tabular
 from gradlab.report.cells import grid
@@ -21,6 +16,13 @@ from gradlab.report.origin import made_with
 from gradlab.report.pictures import Shown, pictures
 from gradlab.report.render import rendered
 from gradlab.report.source import Source, told
+from gradlab.statistics import rates
+from gradlab.tables import tables
+from gradlab.tables.comparisons import comparisons
+from gradlab.tables.factors import SEED, control, longest, numeric_control, varying
+from gradlab.tables.learning_outcomes import criterion_table, has_criterion
+from gradlab.tables.outcomes import has_outcomes, outcomes
+from gradlab.tables.published import DIGITS, RULES, beside
 
 #: Names of the tables that a report may write.
 TABLES = ("rates", "comparisons", "crossings", "measures", "outcomes", "criterion", "excluded", "published")

@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from gradlab.analysis import rates, tables
-from gradlab.analysis.compare import comparisons
-from gradlab.analysis.factors import PLACES, SEED, arranged, varying
-from gradlab.analysis.numerals import estimate
 from gradlab.files import write_whole
+from gradlab.formatting.numbers import estimate
 from gradlab.report import origin, settings, tabular
 from gradlab.report.cells import grid
 from gradlab.report.pictures import beside, pictures
 from gradlab.report.render import rendered
 from gradlab.report.source import Source, told
+from gradlab.statistics import rates
+from gradlab.tables import tables
+from gradlab.tables.comparisons import comparisons
+from gradlab.tables.factors import PLACES, SEED, arranged, varying
 
 
 def write_pair(path: Path, one: Source, other: Source) -> Path:

@@ -6,8 +6,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gradlab.analysis import figures, tables
+from gradlab import figures
 from gradlab.errors import InputError
+from gradlab.tables import tables
 
 
 class Shown(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gradlab.analysis.numerals import estimate
+from gradlab.formatting.numbers import estimate
 from gradlab.report import tabular
 
 HEAD = """# What is known, and what gradlab measures

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from gradlab.analysis.factors import SEED, keys, varying
-from gradlab.analysis.numerals import UNKNOWN, plain
+from gradlab.formatting.numbers import UNKNOWN, plain
+from gradlab.tables.factors import SEED, keys, varying
 
 
 def settings(runs: pd.DataFrame) -> dict[str, str]:

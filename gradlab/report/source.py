@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from gradlab.analysis import findings, tables
-from gradlab.analysis.factors import given, longest, seeds_told, varying
-from gradlab.analysis.verdict import study_verdict
 from gradlab.report import origin, settings
 from gradlab.report.lost import left_out, lost
 from gradlab.report.pictures import Shown
+from gradlab.tables import tables
+from gradlab.tables.factors import given, longest, seeds_told, varying
 from gradlab.tasks.registry import absent
+from gradlab.verdicts import study_verdict, summaries
 
 #: Keys of a training that change a gradient between where it is measured and where it is used.
 CLIPPING = ("train.clip_norm", "train.clip_value")
@@ -63,7 +63,7 @@ def told(source: Source, shown: list[Shown]) -> dict[str, Any]:
         "has_rates": has_rates,
         "clipped": any(given(runs[key]).any() for key in CLIPPING if key in runs),
         "verdict": study_verdict(runs) if has_rates else None,
-        "findings": findings.study_findings(runs) if has_rates else [],
+        "findings": summaries.study_findings(runs) if has_rates else [],
         "at_length": f"at length {longest(runs)['length'].max():g}" if "length" in varying(runs) else "",
         "count": _count(runs),
         "seeds": f"mean over {_count(runs)}, 95 % t-interval over them" if _several(runs) else _count(runs),

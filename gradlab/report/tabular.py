@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from gradlab.analysis import markup
-from gradlab.analysis.numerals import UNKNOWN, estimate, plain, probability
+from gradlab.formatting import markup
+from gradlab.formatting.numbers import UNKNOWN, estimate, plain, probability
 from gradlab.schema import axis_label, described
 
 #: Columns that are shown only where they have something to say.

@@ -12,16 +12,16 @@ from operator import itemgetter
 from statistics import median
 from typing import Any, NamedTuple, Self
 
-from gradlab import workspace
+from gradlab.arrays import pool
+from gradlab.arrays.memory import free_memory
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
 from gradlab.hooks.temporal import KEPT
-from gradlab.jacobians import CHUNK
-from gradlab.memory import free_memory
-from gradlab.study.measure import TESTED, measure
+from gradlab.jacobians.steps import CHUNK
+from gradlab.progress import counted, duration
 from gradlab.study.plan import MANY_STEPS, THIN, Configuration, Plan, together
-from gradlab.study.progress import counted, duration
+from gradlab.study.worker import TESTED, measure
 from gradlab.tasks import TASKS, Task
 
 
@@ -185,7 +185,7 @@ def _tape(size: Size) -> float:
 
 def _left(size: Size, sizes: Iterable[Size]) -> float:
     """Return the bytes that passes of the other ``sizes`` may leave in a worker, to be used again."""
-    return min(float(workspace.MOST), sum(_tape(other) for other in sizes if other != size))
+    return min(float(pool.MOST), sum(_tape(other) for other in sizes if other != size))
 
 
 @cache

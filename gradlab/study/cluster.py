@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from gradlab.errors import InputError
+from gradlab.study.executors import deaf_to_ctrl_c
 from gradlab.study.plan import Plan
-from gradlab.study.pools import deaf_to_ctrl_c
 from gradlab.study.run import worker_count
 
 #: Seconds in which a scheduler has to answer.

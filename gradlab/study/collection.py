@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from gradlab.analysis.beside import NOT_COMPARABLE, REPRODUCED, RULES, beside, judged
 from gradlab.errors import InputError, StoreError
 from gradlab.files import write_whole
 from gradlab.report import Said, made_with, published_text
 from gradlab.study.results import Results, load_results
+from gradlab.tables.published import NOT_COMPARABLE, REPRODUCED, RULES, beside, judged
 from gradlab.truths import measured
 
 #: Bytes of a table, at most: more than any study's has.

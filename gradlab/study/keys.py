@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from gradlab.analysis.factors import NONE
+from gradlab.arrays.checks import FLOATS
 from gradlab.cells import CELLS
-from gradlab.checks import FLOATS
+from gradlab.cells.initialisers import INIT_KEYS
 from gradlab.errors import SpecError, printable, unknown
-from gradlab.initialise import INIT_KEYS, Option
+from gradlab.options import Option
 from gradlab.study import train
+from gradlab.tables.factors import NONE
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.registry import Given
 

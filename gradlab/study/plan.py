@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gradlab.analysis.factors import word
 from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError
 from gradlab.study import train
 from gradlab.study.keys import LISTED, checked, every_key, keys_of
 from gradlab.study.published import refuse_unmatched
 from gradlab.study.spec import Spec
+from gradlab.tables.factors import word
 from gradlab.tasks import TASKS, Held
 from gradlab.tasks.registry import Absent
 

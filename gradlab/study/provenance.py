@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gradlab import __version__
-from gradlab.cells import compiled
+from gradlab.arrays.memory import free_memory
+from gradlab.cells.native import compiled
 from gradlab.errors import StoreError
 from gradlab.files import write_whole
-from gradlab.memory import free_memory
 from gradlab.study.plan import NUMERICS, THIN
 
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn")

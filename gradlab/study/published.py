@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from gradlab import schema
-from gradlab.analysis.beside import ALLOWANCES
-from gradlab.analysis.statistics import STATISTICS
 from gradlab.errors import SpecError, unknown
-from gradlab.initialise import Option
+from gradlab.options import Option
+from gradlab.statistics.estimators import STATISTICS
 from gradlab.study.keys import LISTED, checked, every_key, level, shown
+from gradlab.tables.published import ALLOWANCES
 
 _TEXT, _NUMBER = Option(str, ""), Option(float, 0.0)
 _SIZE = Option(float, 0.0, minimum=0.0)
@@ -45,7 +45,7 @@ class Published(NamedTuple):
     per : a key that the column is divided by, such as ``hidden``; "" for none.
     tolerance, absolute, bound : the largest difference, relative to ``value`` or as it is, or on which side of it the
         number must lie, "above" or "below"; one of the three is given.
-    statistic : what is made of the column (`gradlab.analysis.statistics.STATISTICS`).
+    statistic : what is made of the column (`gradlab.statistics.estimators.STATISTICS`).
     over : of a ratio or a difference, the runs that are divided by or taken away, as ``where``; paired by seed.
     against : of a slope or a rank correlation, the other column or key.
     kind : "exact" for what algebra says, "published" for what a paper does, "derived" for what was derived for gradlab

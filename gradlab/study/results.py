@@ -17,19 +17,19 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from gradlab import schema
-from gradlab.analysis import markup
-from gradlab.analysis.compare import comparisons
-from gradlab.analysis.factors import has_level
-from gradlab.analysis.verdict import Verdict, study_verdict
 from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
+from gradlab.formatting import markup
 from gradlab.study import provenance
-from gradlab.study.absent import refuse_unread, spec_of
-from gradlab.study.parts import Shelf
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import naming
-from gradlab.theory.laws import laws
-from gradlab.theory.lines import mean_field_lines
+from gradlab.study.store import Shelf
+from gradlab.study.unregistered_tasks import refuse_unread, spec_of
+from gradlab.tables.comparisons import comparisons
+from gradlab.tables.factors import has_level
+from gradlab.tables.mean_field_lines import mean_field_lines
+from gradlab.tables.theory_lines import laws
+from gradlab.verdicts import Verdict, study_verdict
 
 if TYPE_CHECKING:
     from gradlab.report import Source
@@ -133,7 +133,7 @@ class Results:
         return study_verdict(self.frame("runs"))
 
     def comparisons(self, along: str = "cell", *, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Return how the rate differs between the levels of a key; see :func:`gradlab.analysis.compare.comparisons`.
+        """Return how the rate differs between the levels of a key; see :func:`gradlab.tables.comparisons.comparisons`.
 
         ``where`` is that of :meth:`frame`. Fewer rows leave narrower intervals: all of a table hold together.
         """
@@ -214,7 +214,7 @@ class Results:
 
     def plot(self, figure: str | None = None) -> Any:
         """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
-        from gradlab.analysis.figures import FIGURES, draw
+        from gradlab.figures import FIGURES, draw
 
         name = figure or next(iter(self.plan.spec.figures or FIGURES))
         return draw(name, self._frames())

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from gradlab.errors import InputError, RunError, SpecError
 from gradlab.files import write_whole
+from gradlab.progress import Talk, counted, duration
 from gradlab.study import provenance
 from gradlab.study.budget import affordable, refuse_too_many, work
-from gradlab.study.claim import claimed
+from gradlab.study.executors import crew, one_thread
 from gradlab.study.interrupt import heard
-from gradlab.study.measure import data, measure, refuse_other_data
-from gradlab.study.parts import Shelf, remove_leftovers
+from gradlab.study.lock import claimed
 from gradlab.study.plan import MANY_STEPS, NUMERICS, THIN, Group, Plan
-from gradlab.study.pools import crew, one_thread
-from gradlab.study.progress import Talk, counted, duration
 from gradlab.study.results import Results
+from gradlab.study.store import Shelf, remove_leftovers
+from gradlab.study.worker import data, measure, refuse_other_data
 from gradlab.tasks.registry import packed
 
 

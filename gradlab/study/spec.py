@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError, unknown
 from gradlab.hooks import make_hook
-from gradlab.initialise import Option
+from gradlab.options import Option
 from gradlab.study.exclude import Excluded, combinations, exclude
 from gradlab.study.keys import LISTED, checked, checked_list, every_key, keys_of, owners, shown
 from gradlab.study.published import Published, flat, published
@@ -345,7 +345,7 @@ def _hooks(entry: _Entry | None) -> tuple[str, ...]:
 def _figures(names: list[str]) -> tuple[str, ...]:
     if not names:
         return ()
-    from gradlab.analysis.figures import FIGURES  # matplotlib: only where a study asks for figures by name
+    from gradlab.figures import FIGURES  # matplotlib: only where a study asks for figures by name
 
     return checked_list("report.figures", Option(str, "", choices=tuple(FIGURES)), names)
 

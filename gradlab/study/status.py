@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradlab.study.claim import holder
-from gradlab.study.progress import counted
+from gradlab.progress import counted
+from gradlab.study.lock import holder
 from gradlab.study.results import Results, load_results
 
 #: Failures that are named one by one; the report names all.

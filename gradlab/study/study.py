@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from gradlab.analysis import markup
+from gradlab.formatting import markup
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.results import Results
 from gradlab.study.run import run_plan

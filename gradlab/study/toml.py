@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gradlab.analysis.factors import NONE
+from gradlab.tables.factors import NONE
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -7,11 +7,11 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any
 
-from gradlab.analysis.factors import NONE
 from gradlab.cells import CELLS, RNN
 from gradlab.errors import InputError, SpecError
-from gradlab.initialise import Option
-from gradlab.network import Network, Readout
+from gradlab.models.network import Network, Readout
+from gradlab.options import Option
+from gradlab.tables.factors import NONE
 from gradlab.tasks import TASKS, Task
 from gradlab.training import Schedule, Training, Until
 from gradlab.training.optimisers import OPTIMISERS

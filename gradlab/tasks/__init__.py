@@ -3,6 +3,7 @@
 from gradlab.tasks.adding import Adding
 from gradlab.tasks.arrays import Sequences, Windows, from_arrays, from_frame
 from gradlab.tasks.base import Held, Task
+from gradlab.tasks.baselines import Rival
 from gradlab.tasks.copy import Copy
 from gradlab.tasks.delayed_xor import DelayedXor
 from gradlab.tasks.digits import Digits
@@ -10,7 +11,6 @@ from gradlab.tasks.file import File
 from gradlab.tasks.function import FunctionTask
 from gradlab.tasks.noise import Noise
 from gradlab.tasks.registry import TASKS, register
-from gradlab.tasks.rivals import Rival
 from gradlab.tasks.sum import Sum
 from gradlab.tasks.sunspots import Sunspots
 from gradlab.tasks.temporal_order import TemporalOrder

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.losses import At, Loss, cross_entropy, mse
+from gradlab.models.losses import At, Loss, cross_entropy, mse
 
 Array = NDArray[Any]
 #: Of data that end, the share that comes first and is trained on; the rest is kept from training.

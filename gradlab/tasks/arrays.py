@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import as_array, finite, positive
+from gradlab.arrays.checks import as_array, finite, positive
 from gradlab.errors import InputError, unknown
-from gradlab.losses import At, Loss
+from gradlab.models.losses import At, Loss
 from gradlab.tasks.answers import TRAINED, checksum, constant_cost, is_label, loss_of
 from gradlab.tasks.base import Held
 from gradlab.tasks.places import places

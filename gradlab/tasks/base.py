@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import InputError
-from gradlab.initialise import Option
-from gradlab.losses import At, Loss, LossFunction, step_mask
-from gradlab.tasks.rivals import Rival
+from gradlab.models.losses import At, Loss, LossFunction, step_mask
+from gradlab.options import Option
+from gradlab.tasks.baselines import Rival
 
 Array = NDArray[Any]
 #: The key of a task whose data a file or a user holds.

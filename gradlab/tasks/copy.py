@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import choice, positive
-from gradlab.initialise import Option
-from gradlab.losses import At, Loss, LossFunction, cross_entropy
+from gradlab.arrays.checks import choice, positive
+from gradlab.models.losses import At, Loss, LossFunction, cross_entropy
+from gradlab.options import Option
 from gradlab.tasks.base import Task
 from gradlab.tasks.places import at_least, one_hot, places
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import positive
-from gradlab.initialise import Option
-from gradlab.losses import At, Loss, mse
+from gradlab.arrays.checks import positive
+from gradlab.models.losses import At, Loss, mse
+from gradlab.options import Option
 from gradlab.tasks.base import Task
 from gradlab.tasks.places import at_least
 

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import choice, positive
+from gradlab.arrays.checks import choice, positive
 from gradlab.errors import InputError
-from gradlab.initialise import Option
-from gradlab.losses import At, Loss, cross_entropy
+from gradlab.models.losses import At, Loss, cross_entropy
+from gradlab.options import Option
 from gradlab.tasks.answers import constant_cost
 from gradlab.tasks.base import Parted
-from gradlab.tasks.rivals import Rival
+from gradlab.tasks.baselines import Rival
 
 ORDERS = ("rows", "pixels", "permuted")
 #: Seed of the one permutation of the 64 pixels.

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import InputError, printable, unknown
-from gradlab.initialise import Option
-from gradlab.losses import At, Loss
+from gradlab.models.losses import At, Loss
+from gradlab.options import Option
 from gradlab.tasks.arrays import Sequences, Windows, from_arrays, from_frame
 from gradlab.tasks.base import CONTENT, Held, Parted
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import float_array, positive
+from gradlab.arrays.checks import float_array, positive
 from gradlab.errors import InputError
-from gradlab.losses import At, Loss
+from gradlab.models.losses import At, Loss
 from gradlab.tasks.answers import checksum, loss_of
 from gradlab.tasks.base import Held
 

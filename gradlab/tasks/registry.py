@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gradlab.errors import InputError
-from gradlab.initialise import Option
-from gradlab.losses import At
+from gradlab.models.losses import At
+from gradlab.options import Option
 from gradlab.tasks.adding import Adding
 from gradlab.tasks.base import CONTENT, Held, Task
 from gradlab.tasks.copy import Copy

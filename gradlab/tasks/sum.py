@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import positive
-from gradlab.losses import At, Loss, mse
+from gradlab.arrays.checks import positive
+from gradlab.models.losses import At, Loss, mse
 from gradlab.tasks.base import Task
 
 

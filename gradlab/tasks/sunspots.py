@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import InputError
-from gradlab.losses import At, Loss
+from gradlab.models.losses import At, Loss
 from gradlab.tasks.arrays import Windows
 from gradlab.tasks.base import Parted
-from gradlab.tasks.rivals import Rival, autoregression, persistence
+from gradlab.tasks.baselines import Rival, autoregression, persistence
 
 #: The years that are trained on and by which all are standardised; those after it are kept from training.
 LAST_TRAINED = 1920

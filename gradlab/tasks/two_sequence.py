@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import number, positive
+from gradlab.arrays.checks import number, positive
 from gradlab.errors import InputError
-from gradlab.initialise import Option
-from gradlab.losses import At, Loss, mse
+from gradlab.models.losses import At, Loss, mse
+from gradlab.options import Option
 from gradlab.tasks.base import Task
 from gradlab.tasks.places import at_least
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gradlab.checks import number
+from gradlab.arrays.checks import number
 from gradlab.errors import InputError
 
 

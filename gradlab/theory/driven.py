@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
-from gradlab.analysis.rates import BURN_IN_MOST, BURN_IN_SHARE
+from gradlab.arrays.checks import choice
 from gradlab.bptt import Tape
 from gradlab.cells.rnn import RNN
-from gradlab.checks import choice
 from gradlab.errors import InputError
+from gradlab.statistics.rates import BURN_IN_MOST, BURN_IN_SHARE
 from gradlab.theory.meanfield import MOMENTS, Array
 
 #: The averages are splines through this many knots, even in ln(q + SOFT): 1e-7 of the exact ones.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, expn
 
-from gradlab.checks import choice, finite, float_array, number
+from gradlab.arrays.checks import choice, finite, float_array, number
 from gradlab.errors import InputError
 
 Array = NDArray[Any]

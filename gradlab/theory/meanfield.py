@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from gradlab.checks import choice, number, positive
+from gradlab.arrays.checks import choice, number, positive
 from gradlab.errors import InputError
 
 Array = NDArray[Any]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, polygamma
 
-from gradlab.checks import number, positive
+from gradlab.arrays.checks import number, positive
 from gradlab.errors import InputError
 
 Array = NDArray[Any]

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from gradlab import archive
-from gradlab.archive import described, rebuilt, under
+from gradlab.models import archive
+from gradlab.models.archive import described, rebuilt, under
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.registry import SHIPPED
 
@@ -22,7 +22,7 @@ FORMAT = "gradlab training 1"
 
 
 def write(path: Path, page: Mapping[str, Any], arrays: Mapping[str, Array]) -> Path:
-    """Write a page of JSON and arrays, whole or not at all; see :func:`gradlab.archive.write`."""
+    """Write a page of JSON and arrays, whole or not at all; see :func:`gradlab.models.archive.write`."""
     return archive.write(path, FORMAT, page, arrays)
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import number
+from gradlab.arrays.checks import number
+from gradlab.arrays.scaled import ldexp
 from gradlab.errors import InputError
-from gradlab.scaled import ldexp
 
 Array = NDArray[Any]
 #: What PyTorch adds to the norm by which it divides.

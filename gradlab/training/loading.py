@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import choice, positive
+from gradlab.arrays.checks import choice, positive
 from gradlab.errors import InputError, StoreError
 from gradlab.tasks import Task
 from gradlab.training import checkpoint
+from gradlab.training.batches import Batch
 from gradlab.training.optimisers import OPTIMISERS
 from gradlab.training.schedule import Schedule
 from gradlab.training.standing import STATUSES
-from gradlab.training.stream import Batch
 from gradlab.training.training import HISTORY, Training
 from gradlab.training.until import Until
 

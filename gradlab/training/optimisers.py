@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import number
+from gradlab.arrays.checks import number
 from gradlab.errors import InputError
 
 Array = NDArray[Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gradlab.checks import choice, number, positive
+from gradlab.arrays.checks import choice, number, positive
 from gradlab.errors import InputError
 
 #: The kinds, and which of the options each reads.

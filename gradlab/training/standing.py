@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gradlab.cells import Cell
-from gradlab.network import Network
+from gradlab.models.network import Network
 from gradlab.training.optimisers import Slots
 
 Array = NDArray[Any]

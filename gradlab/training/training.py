@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab import __version__
+from gradlab._trace.trace import Trace, whole_trace
+from gradlab.arrays.checks import number, positive
+from gradlab.arrays.scaled import ldexp
 from gradlab.cells import Cell
-from gradlab.checks import number, positive
 from gradlab.errors import InputError
-from gradlab.losses import At
-from gradlab.network import Network
-from gradlab.scaled import ldexp
+from gradlab.models.losses import At
+from gradlab.models.network import Network
 from gradlab.tasks import Task
-from gradlab.trace import Trace, whole_trace
 from gradlab.training import checkpoint
+from gradlab.training.batches import Batch, Stream, summed
 from gradlab.training.clipping import Clip, Clipped
-from gradlab.training.omega import check_regularised, omega_gradients
 from gradlab.training.optimisers import OPTIMISERS, Adam, Optimiser
 from gradlab.training.progress import Talk
+from gradlab.training.regulariser import check_regularised, omega_gradients
 from gradlab.training.schedule import Schedule
 from gradlab.training.standing import RUNNING, SOLVED, Standing, diverged
-from gradlab.training.stream import Batch, Stream, summed
 from gradlab.training.until import Until
 from gradlab.training.vector import Layout
 
@@ -55,8 +55,8 @@ class Training:
     optimiser : :class:`SGD`, :class:`Momentum`, :class:`RMSprop` or :class:`Adam`, to PyTorch's formulas.
     schedule : the learning rate's factor over the steps.
     clip_norm, clip_value : limit of the gradient's norm over all parameters, or of each component; not both.
-    omega : weight of Pascanu's regulariser (:func:`~gradlab.training.omega.omega`); of RNNs only. Its gradient is added
-        before clipping; ``losses`` are without it.
+    omega : weight of Pascanu's regulariser (:func:`gradlab.training.regulariser.omega`), for RNNs only. Its gradient
+        is added before clipping; ``losses`` are without it.
     until : the criterion of success.
     seed : of the batches; the one of step n depends on nothing but (seed, n).
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.checks import choice, number, positive
+from gradlab.arrays.checks import choice, number, positive
 from gradlab.errors import InputError
 
 OF = ("loss", "score")
@@ -21,7 +21,7 @@ class Until:
     Parameters
     ----------
     of : "loss", the batch-mean losses of the steps; or "score", what ``task.score`` says of a fresh batch, which no
-        step is trained on (:class:`~gradlab.training.stream.Stream` says where its seed comes from).
+        step is trained on (:class:`~gradlab.training.batches.Stream` says where its seed comes from).
     below, above : the limit, one of the two; strictly.
     window : the mean of so many of the newest losses, or scores, has to lie beyond the limit.
     every : steps between two scores.

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab._trace.trace import Trace
+from gradlab.arrays.scaled import ldexp
 from gradlab.cells import Cell
 from gradlab.errors import InputError
-from gradlab.network import Network
-from gradlab.scaled import ldexp
-from gradlab.trace import Trace
+from gradlab.models.network import Network
 
 Array = NDArray[Any]
 

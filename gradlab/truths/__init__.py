@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from gradlab.analysis.beside import row
+from gradlab.tables.published import row
 from gradlab.truths.base import Truth
 from gradlab.truths.cells import variants
 from gradlab.truths.gated import GATED
@@ -21,7 +21,7 @@ __all__ = ["TRUTHS", "Truth", "measured", "variants"]
 
 
 def measured() -> pd.DataFrame:
-    """Return one row a truth, as `gradlab.analysis.beside.beside` has them."""
+    """Return one row a truth, as `gradlab.tables.published.beside` has them."""
     return pd.DataFrame([_row(truth) for truth in TRUTHS.values()])
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gradlab.analysis.statistics import Estimate, mean
+from gradlab.statistics.estimators import Estimate, mean
 
 
 class Truth(NamedTuple):

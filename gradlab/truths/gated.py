@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from gradlab.analysis.statistics import Estimate
+from gradlab._trace.trace import trace
 from gradlab.cells import GRU, LSTM, Cell
-from gradlab.initialise import chrono_bias
+from gradlab.cells.initialisers import chrono_bias
+from gradlab.statistics.estimators import Estimate
 from gradlab.theory import zero_state_edge
-from gradlab.trace import trace
 from gradlab.truths.base import Truth, sure
 
 ROUNDING = "algebra: rounding"

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.statistics import Estimate
+from gradlab._trace.trace import Trace, trace
 from gradlab.cells import RNN
-from gradlab.losses import projection
-from gradlab.trace import Trace, trace
+from gradlab.models.losses import projection
+from gradlab.statistics.estimators import Estimate
 from gradlab.truths.base import Truth, mean_of, sure
 
 ROUNDING = "algebra: rounding of a product of T factors"

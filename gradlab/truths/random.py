@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from gradlab.analysis.statistics import Estimate
+from gradlab._selfcheck import selfcheck
+from gradlab._trace.trace import trace
 from gradlab.cells import CELLS, LSTM, RNN, Cell
-from gradlab.selfcheck import selfcheck
+from gradlab.statistics.estimators import Estimate
 from gradlab.theory import critical_scale, mean_field, newman_exponents
-from gradlab.trace import trace
 from gradlab.truths.base import Truth, mean_of, sure
 from gradlab.truths.cells import variants
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from gradlab.analysis.statistics import Estimate
+from gradlab._trace.trace import Trace, trace
 from gradlab.cells import LSTM, RNN
-from gradlab.losses import projection
-from gradlab.network import Network, Readout
-from gradlab.trace import Trace, trace
+from gradlab.models.losses import projection
+from gradlab.models.network import Network, Readout
+from gradlab.statistics.estimators import Estimate
 from gradlab.truths.base import Truth, sure
 
 OPEN = 40.0

@@ -20,9 +20,9 @@ import pandas as pd
 from gradlab.study import Study
 from gradlab.study import run as running
 from gradlab.study.budget import Need, expected
-from gradlab.study.measure import measure
-from gradlab.study.parts import Part
 from gradlab.study.plan import Group
+from gradlab.study.store import Part
+from gradlab.study.worker import measure
 
 
 def peak() -> float:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/intervals.py                # results/coverage/: 1000 studies a cell of the grid, 3 minutes
 
-Every walk goes through `gradlab.analysis.rates.rate` as a run's ``ln‖δ‖`` does, burn-in and all, and every study's
+Every walk goes through `gradlab.statistics.rates.rate` as a run's ``ln‖δ‖`` does, burn-in and all, and every study's
 rates through `across_seeds`; nothing of the estimate is repeated here.
 """
 
@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import signal, special
 
-from gradlab.analysis.rates import across_seeds, rate
 from gradlab.files import write_whole
+from gradlab.statistics.rates import across_seeds, rate
 
 COMMAND = "python tests/benchmarks/intervals.py"
 STUDIES, SEED = 1000, 5
@@ -128,7 +128,7 @@ def markdown(table: pd.DataFrame, studies: int) -> str:
         "",
         f"`{COMMAND}` writes this: {studies} made-up studies a cell, seed {SEED}. A run is one walk of T steps whose",
         f"increments have a known drift: an autoregression (drift {DRIFT}, innovations of standard deviation {SPREAD})",
-        "or the exact law of Gaussian Jacobians. Its rate and interval are those of `gradlab.analysis.rates`, the",
+        "or the exact law of Gaussian Jacobians. Its rate and interval are those of `gradlab.statistics.rates`, the",
         "burn-in left out. *Error* is the Monte Carlo standard error of the coverage: 0.7 % at 1000 studies, 0.15 %",
         "within a run, where every run of every study counts. *Half-width* is the median, in nats/step. The last",
         "column marks where 95 ± 2 % is promised: T ≥ 200, autocorrelation ≤ 0.5, and 5 seeds or more over seeds.",

@@ -91,7 +91,7 @@ def pytorch(name: str, H: int, question: str) -> Work:
 
 
 def lapack(name: str, H: int, question: str) -> Work | None:
-    from gradlab.cores import share_out
+    from gradlab.arrays.threads import share_out
 
     cell, x = given(name, H)
     J = gl.trace(cell, x).jacobians

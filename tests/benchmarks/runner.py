@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 
 from gradlab.study import Plan, Study, load_results
-from gradlab.study.measure import _rows
-from gradlab.study.parts import Part, pack
+from gradlab.study.executors import Inline
 from gradlab.study.plan import Group
-from gradlab.study.pools import Inline
 from gradlab.study.run import run_plan
+from gradlab.study.store import Part, pack
+from gradlab.study.worker import _rows
 
 
 class Known(Inline):

@@ -11,7 +11,7 @@ from oracles.compare import assert_normwise
 from oracles.family import FAMILY, columns, make
 
 import gradlab as gl
-from gradlab import workspace
+from gradlab.arrays import pool
 from gradlab.bptt import Arriving, Columns, Tape, backward, forward, parameter_gradients
 from gradlab.bptt import backward as package_backward
 from gradlab.cells import base
@@ -135,25 +135,25 @@ def test_zero_columns_have_no_exponent() -> None:
 
 
 def test_memory_is_used_again_only_when_nothing_refers_to_it() -> None:
-    size = workspace.LEAST + 24
-    array = workspace.empty((size // 8,), "float64")
+    size = pool.LEAST + 24
+    array = pool.empty((size // 8,), "float64")
     place, view = array.__array_interface__["data"][0], array[3:].reshape(-1, 1)
     del array
-    second = workspace.empty((size // 8,), "float64")
+    second = pool.empty((size // 8,), "float64")
     assert second.__array_interface__["data"][0] != place
     view[...] = 7.0
     del second, view
-    third = workspace.empty((size,), "uint8")
-    fourth = workspace.empty((size,), "uint8")
+    third = pool.empty((size,), "uint8")
+    fourth = pool.empty((size,), "uint8")
     assert place in {one.__array_interface__["data"][0] for one in (third, fourth)}
     assert not np.shares_memory(third, fourth)
 
 
 def test_no_more_is_kept_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspace, "MOST", 3 * workspace.LEAST)
-    arrays = [workspace.empty((workspace.LEAST,), "uint8") for _ in range(8)]
+    monkeypatch.setattr(pool, "MOST", 3 * pool.LEAST)
+    arrays = [pool.empty((pool.LEAST,), "uint8") for _ in range(8)]
     del arrays
-    assert sum(size * len(shelf) for size, shelf in workspace._shelves.items()) <= workspace.MOST
+    assert sum(size * len(shelf) for size, shelf in pool._shelves.items()) <= pool.MOST
 
 
 def test_a_trace_keeps_its_numbers_while_others_run() -> None:

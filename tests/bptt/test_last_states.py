@@ -19,8 +19,8 @@ from oracles.family import FAMILY, make
 import gradlab as gl
 from gradlab.bptt import Arriving, backward, forward, run_backward, run_forward
 from gradlab.bptt.backward import Columns
-from gradlab.layers import LayerTrace
-from gradlab.network import cells_of
+from gradlab.layer import LayerTrace
+from gradlab.models.network import cells_of
 
 pytestmark = pytest.mark.torch_oracle
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from gradlab.cells import compiled
 from gradlab.cells.activations import ACTIVATIONS
+from gradlab.cells.native import compiled
 
 
 def run_plain(

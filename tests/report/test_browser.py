@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.synthetic import frames, make_frames
 from conftest import absent
 from report.browser import Browser, browser, missing
 from report.test_page import DRAWN
+from synthetic import frames, make_frames
 
 from gradlab.report import Source, write_pair, write_report
 

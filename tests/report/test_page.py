@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.synthetic import BASE, frames, make_frames
-from analysis.synthetic import GRID as SYNTHETIC
+from synthetic import BASE, frames, make_frames
+from synthetic import GRID as SYNTHETIC
 
 from gradlab.report import Source, cells, page, source, write_report
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.synthetic import frames, make_frames
 from report.test_page import DRAWN, PROVENANCE, Read
+from synthetic import frames, make_frames
 
 from gradlab.report import Source, pair, write_pair
 
@@ -82,7 +82,7 @@ def test_nothing_in_common() -> None:
 
 
 def test_differences_are_paired_by_seed_and_named() -> None:
-    pytest.importorskip("gradlab.analysis.compare", reason="differences come with the module compare")
+    pytest.importorskip("gradlab.tables.comparisons", reason="differences come with the module compare")
     one = source(GRID).runs
     moved = one.assign(rate=one["rate"] + np.where(one["cell"] == "lstm", 0.5, 0.0))
     shared = pair.shared_rates(one, moved, NAMES)

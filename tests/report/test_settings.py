@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.synthetic import make_frames
+from synthetic import make_frames
 
 from gradlab.report import settings
 

@@ -6,10 +6,10 @@ import io
 
 import numpy as np
 import pandas as pd
-from analysis.synthetic import make_frames
+from synthetic import make_frames
 
-from gradlab.analysis import tables
 from gradlab.report import tabular
+from gradlab.tables import tables
 
 TABLE = pd.DataFrame(
     {

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from study.tiny import run, tiny
 
-from gradlab import workspace
+from gradlab.arrays import pool
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
 from gradlab.study import Study, budget
 from gradlab.study.budget import COSTS, Need, calibrated, describe, expected, memory, seconds, shortened, size_of
-from gradlab.study.measure import measure
 from gradlab.study.plan import Configuration, Plan
+from gradlab.study.worker import measure
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,7 @@ WORKER = """
 import json, sys
 from pathlib import Path
 from gradlab.study import Study
-from gradlab.study.measure import measure
+from gradlab.study.worker import measure
 
 plan = Study(**json.loads(sys.argv[1])).plan
 for group in plan.groups():
@@ -95,7 +95,7 @@ def test_what_other_sizes_leave_is_no_more_than_they_took_or_the_workspace_keeps
     both = Need.of(Study(**study(cell="lstm", length=[20, 30], hidden=64, batch=8)).plan)
     assert (both.size, both.left) == (middle, budget._tape(small))
     assert both.bytes == memory(middle) + both.left
-    assert budget._left(small, {small, middle, large}) == workspace.MOST
+    assert budget._left(small, {small, middle, large}) == pool.MOST
 
 
 def test_every_cell_has_its_cost() -> None:

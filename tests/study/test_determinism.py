@@ -18,9 +18,9 @@ from study.tiny import assert_same_tables, run
 
 from gradlab.cells import CELLS
 from gradlab.hooks import HOOKS
+from gradlab.progress import Talk
 from gradlab.study import Results, Study, load_results
 from gradlab.study.cluster import dask_executor
-from gradlab.study.progress import Talk
 from gradlab.training import Training
 
 BASE = {"hidden": 48, "batch": 8}

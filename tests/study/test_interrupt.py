@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from gradlab.study import measure
+from gradlab.study import worker
 from gradlab.study.interrupt import heard
 
 INTEGERS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -78,7 +78,7 @@ def test_another_thread_changes_nothing() -> None:
 def test_ctrl_c_while_blas_is_pinned_comes_afterwards(monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
     swallowed, reached = [], []
     monkeypatch.setattr(sys, "unraisablehook", lambda one: swallowed.append(one.exc_type))
-    pin, before = measure._Pin(), [one["num_threads"] for one in threadpool_info()]
+    pin, before = worker._Pin(), [one["num_threads"] for one in threadpool_info()]
 
     def limits(threads: int) -> Any:
         if taken == "by another thread":  # where the signal is not blocked, as it is not in threads of a library
@@ -87,7 +87,7 @@ def test_ctrl_c_while_blas_is_pinned_comes_afterwards(monkeypatch: pytest.Monkey
         reached.append(threads)
         return threadpool_limits(threads)
 
-    monkeypatch.setattr(measure, "threadpool_limits", limits)
+    monkeypatch.setattr(worker, "threadpool_limits", limits)
     with pytest.raises(KeyboardInterrupt), pin:
         pytest.fail("the block must not begin")
     assert (reached, swallowed) == ([1], [])

@@ -14,9 +14,9 @@ from study.tiny import assert_same_tables, run, tables
 
 import gradlab as gl
 from gradlab.errors import InputError, SpecError, StoreError
-from gradlab.initialise import Option
+from gradlab.options import Option
 from gradlab.study import Study
-from gradlab.study.measure import measure
+from gradlab.study.worker import measure
 from gradlab.tasks import TASKS
 from gradlab.tasks.registry import packed
 

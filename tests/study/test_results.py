@@ -16,13 +16,13 @@ import pytest
 from study.tiny import assert_same_tables, run, tiny
 
 from gradlab import schema
-from gradlab.analysis.verdict import study_verdict
 from gradlab.errors import StoreError
-from gradlab.study import Results, load_results, parts
-from gradlab.study.claim import claimed, holder
-from gradlab.study.measure import failed
-from gradlab.study.parts import Shelf
+from gradlab.study import Results, load_results, store
+from gradlab.study.lock import claimed, holder
 from gradlab.study.status import describe_status
+from gradlab.study.store import Shelf
+from gradlab.study.worker import failed
+from gradlab.verdicts import study_verdict
 
 
 @pytest.fixture(scope="module")
@@ -194,10 +194,10 @@ def test_a_runner_that_was_killed_holds_nothing(folder: Path) -> None:
 def test_tables_can_be_read_while_a_run_writes_and_merges(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "FAN", 2)
+    monkeypatch.setattr(store, "FAN", 2)
     groups, together, add = len(results.plan.groups()), threading.Barrier(2, timeout=60), Shelf.add
 
-    def add_while_read(shelf: Shelf, part: parts.Part) -> None:
+    def add_while_read(shelf: Shelf, part: store.Part) -> None:
         together.wait()
         add(shelf, part)
 

@@ -19,13 +19,13 @@ import pytest
 from study.tiny import ONE, TABLES, assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import InputError, RunError, SpecError, StoreError
+from gradlab.progress import Talk, duration
 from gradlab.study import Results, Study, load_results
-from gradlab.study import measure as measuring
 from gradlab.study import plan as planning
 from gradlab.study import run as running
+from gradlab.study import worker as measuring
 from gradlab.study.budget import work
-from gradlab.study.claim import claimed
-from gradlab.study.progress import Talk, duration
+from gradlab.study.lock import claimed
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 0.0, 59.0, 61.0, 61.0, 61.0])
-    monkeypatch.setattr("gradlab.study.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("gradlab.progress.time.monotonic", lambda: next(clock))
     with Talk("x").begin({"planned": 4, "done": 6}, 8.0) as talk:
         talk.advance(["done"], 2.0)
         assert capsys.readouterr().err == ""

@@ -10,7 +10,7 @@ import pytest
 from study.tiny import run
 
 import gradlab as gl
-from gradlab.analysis.beside import beside
+from gradlab.tables.published import beside
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 #: The most of each that a shrunken study has; values of a key, and seeds.

@@ -20,9 +20,9 @@ import pytest
 from study.tiny import ONE, assert_same_tables, run, tiny
 
 from gradlab.errors import RunError
-from gradlab.study import Results, Study, load_results, parts
-from gradlab.study import measure as measuring
-from gradlab.study.parts import Shelf
+from gradlab.study import Results, Study, load_results, store
+from gradlab.study import worker as measuring
+from gradlab.study.store import Shelf
 
 #: Everything that changes a file or a folder's listing.
 OPERATIONS = ("mkstemp", "fsync", "replace", "unlink", "chmod")
@@ -47,7 +47,7 @@ def quick(reference: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make measuring quick, by handing out what was measured once, and merging frequent."""
     whole = {config.id: measuring._rows(config, False) for config in reference.plan.configurations}
     monkeypatch.setattr(measuring, "_rows", lambda config, thin: whole[config.id])
-    monkeypatch.setattr(parts, "FAN", 2)
+    monkeypatch.setattr(store, "FAN", 2)
 
 
 @contextmanager

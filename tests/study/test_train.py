@@ -18,9 +18,9 @@ from study.tiny import ONE, assert_same_tables, run, tiny
 import gradlab as gl
 from gradlab.errors import InputError, SpecError
 from gradlab.study import Results, Study, load_results
-from gradlab.study.measure import DATA, TESTED, TRAIN, data, network, task_of
 from gradlab.study.plan import GROUP, TRAINED
 from gradlab.study.train import BRINGS, training
+from gradlab.study.worker import DATA, TESTED, TRAIN, data, network, task_of
 from gradlab.tasks import FunctionTask, register
 from gradlab.training.optimisers import OPTIMISERS
 

@@ -11,10 +11,10 @@ import pandas as pd
 
 from gradlab import schema
 from gradlab.study import Results, Study
-from gradlab.study.measure import measure
-from gradlab.study.parts import Part
 from gradlab.study.plan import Group
 from gradlab.study.run import run_plan
+from gradlab.study.store import Part
+from gradlab.study.worker import measure
 
 TABLES: dict[str, Any] = {
     "name": "tiny",

@@ -12,8 +12,8 @@ from scipy.integrate import quad
 
 import gradlab as gl
 from gradlab import theory
+from gradlab.cells.initialisers import chrono_bias
 from gradlab.errors import InputError
-from gradlab.initialise import chrono_bias
 
 #: b_f → edge g of the LSTM at its zero state (TRUTHS E12), as printed, to six decimals.
 EDGES = {0.0: 2.0, 1.0: 1.075766, 2.0: 0.476812}

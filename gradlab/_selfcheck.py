@@ -1,0 +1,323 @@
+"""Proof that a cell's derivatives are those of its step: any cell's, a user's own too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.arrays.scaled import ldexp
+from gradlab.bptt import Arriving, Columns, Gradients, Tape, backward, forward, parameter_gradients
+from gradlab.cells import Cell
+from gradlab.cells.base import State
+from gradlab.errors import GradlabError, InputError
+from gradlab.formatting import markup
+from gradlab.jacobians.lyapunov import spectrum
+from gradlab.jacobians.propagator import Propagator, product_log_singular_values
+from gradlab.jacobians.steps import Jacobians
+
+Array = NDArray[Any]
+COMPLEX_STEP = 1e-30
+DIFFERENCE_STEP = float(np.finfo(float).eps ** (1 / 3))
+STEPS, BATCH = 6, 4
+
+
+class Check(NamedTuple):
+    """One comparison: the relative error found (nan where it does not apply), what is allowed, and why."""
+
+    name: str
+    error: float
+    tolerance: float
+    reason: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance, or the check does not apply."""
+        return bool(np.isnan(self.error) or self.error <= self.tolerance)
+
+    @property
+    def word(self) -> str:
+        """How it went: ok, FAILED, or — where it does not apply."""
+        return "—" if np.isnan(self.error) else "ok" if self.passed else "FAILED"
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The checks of one cell; its repr is their table."""
+
+    cell: str
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def raise_if_failed(self) -> None:
+        """Raise ``GradlabError`` with the table unless every check passed."""
+        if not self.passed:
+            raise GradlabError(repr(self))
+
+    def __repr__(self) -> str:
+        return markup.plain(self._title, self._rows())
+
+    def _repr_html_(self) -> str:
+        return markup.html(self._title, self._rows(), ("check", "error", "allowed", "", "why so much"))
+
+    @property
+    def _title(self) -> str:
+        return f"selfcheck of {self.cell}: {'passed' if self.passed else 'FAILED'}"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                check.name,
+                "n/a" if np.isnan(check.error) else f"{check.error:.1e}",
+                f"≤ {check.tolerance:.0e}",
+                check.word,
+                check.reason,
+            )
+            for check in self.checks
+        ]
+
+
+def selfcheck(cell: Cell, *, rng: int = 0) -> SelfCheck:
+    """Compare a cell's derivatives with those of its own step, at ordinary and at saturated states.
+
+    The step itself is taken as given; ``linearise``, ``jvp``, ``vjp`` and ``parameter_pairs`` are what is checked, and
+    with them the loop and the Jacobians that use them. A float32 cell is checked in float64.
+
+    Raises
+    ------
+    InputError
+        for anything that is not a cell.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.selfcheck(gl.LSTM.init(2, 3, rng=0)).passed
+    True
+    """
+    if not isinstance(cell, Cell):
+        raise InputError(f"selfcheck takes a gradlab cell, got {type(cell).__name__}")
+    with np.errstate(all="ignore"):
+        case = _Case(_in_float64(cell), np.random.default_rng(rng))
+        own = cell.derivative_error
+        return SelfCheck(repr(cell), tuple(c._replace(tolerance=max(c.tolerance, own)) for c in _checks(case)))
+
+
+def _in_float64(cell: Cell) -> Cell:
+    if cell.dtype == np.float64 or not is_dataclass(cell):
+        return cell
+    return cell.with_parameters({name: array.astype(np.float64) for name, array in cell.parameters.items()})
+
+
+class _Case:
+    """A cell on random data, half of the sequences driven into saturation, with one pass over it."""
+
+    def __init__(self, cell: Cell, rng: np.random.Generator) -> None:
+        self.cell, self.rng = cell, rng
+        spread = np.where(np.arange(BATCH) < BATCH // 2, 1.0, 6.0)
+        self.x = rng.standard_normal((STEPS, cell.input_size, BATCH)) * spread
+        self.initial = rng.standard_normal((cell.state_size, BATCH)) * spread
+        self.arriving = rng.standard_normal((STEPS + 1, cell.hidden_size, BATCH))
+        self.arriving[0] = 0.0
+        self.tape, self.gradients = self.run(cell, slice(None))
+
+    def run(self, cell: Cell, sequences: slice) -> tuple[Tape, Gradients]:
+        """Return the pass of some of the sequences."""
+        tape = forward(cell, self.x[..., sequences], self.initial[..., sequences])
+        return tape, backward(tape, Arriving.everywhere(Columns.of(self.arriving[..., sequences])))
+
+    def last_state(self, cell: Cell, initial: Array, x: Array) -> Array:
+        """Return s_T by the cell's step alone: no tape, no derivative."""
+        return self.states(cell, initial, x)[-1]
+
+    def states(self, cell: Cell, initial: Array, x: Array) -> list[Array]:
+        """Return the joint states s_1 … s_T by the cell's step alone."""
+        drive, state, found = cell.drive(x), cell.split(initial), []
+        for at_t in drive:
+            state = _plain(cell.step(at_t, state)[0])
+            found.append(np.concatenate(state, axis=-2))
+        return found
+
+    def loss(self, cell: Cell, initial: Array, x: Array) -> Array:
+        """Return Σ_t v_t · h_t of each sequence, ``(B,)``, by the cell's step alone."""
+        H = cell.hidden_size
+        pairs = zip(self.arriving[1:], self.states(cell, initial, x), strict=True)
+        return np.asarray(sum((v * s[:H]).sum(axis=0) for v, s in pairs))
+
+
+def _plain(state: State) -> State:
+    return tuple(np.array(part) for part in state)
+
+
+def _checks(case: _Case) -> Iterator[Check]:
+    _cell, (_, _, B), S = case.cell, case.x.shape, case.cell.state_size
+    J = Jacobians(case.tape)
+    dense = np.stack([J.dense(t) for t in range(1, STEPS + 1)])
+    applied = J @ np.broadcast_to(np.eye(S), J.shape)
+    one_step = _one_step_map(case)
+    by_complex = _complex_slopes(one_step, S)
+    by_difference = _difference_slopes(one_step, S)
+    exact, near = "no cancellation: rounding only", "truncation and rounding of ε^(1/3)"
+    through = "differences through the whole pass"
+    size = max(1.0, float(np.abs(case.tape.states).max()))
+    yield Check("complex step", _error(applied, by_complex), 1e-13, exact)
+    yield Check("central differences", _error(applied, by_difference), 1e-8 * size, near)
+    yield Check("dense = J applied to units", _error(dense, applied), 1e-13, "identity: rounding only")
+    yield Check("dot test ⟨u, Jv⟩ = ⟨Jᵀu, v⟩", _dot_test(case), 1e-12, "identity: rounding only")
+    whole = _whole_map(case)
+    product = np.moveaxis(propagator(list(np.moveaxis(applied, 1, -1))), -1, 0)
+    chained = _complex_slopes(whole, S)
+    if chained is None:
+        yield Check("product order", _error(product, _difference_slopes(whole, S)), 1e-5, through)
+    else:
+        yield Check("product order", _error(product, chained), 1e-12, exact)
+    whole_propagator = Propagator(case.tape, 0, STEPS)
+    yield Check("propagator = dense product", _error(whole_propagator.dense(), product), 1e-12, "another order")
+    yield Check("ln σ of P and of Pᵀ", _transposed_error(case), 1e-8, "relative accuracy where cond J_t < 1e7")
+    yield Check("Σ λ_i = mean ln|det J|", _sum_rule_error(case), 1e-9, "identity where cond J_t < 1e7")
+    yield Check("adjoint of the whole loss", _adjoint_error(case), 1e-5, through)
+    yield Check("input gradient", _input_error(case), 1e-5, through)
+    yield Check("parameter gradients", _parameter_error(case), 1e-5, through)
+    yield Check("batch = stack of singles", _batch_error(case, B), 1e-12, "another order of the same sums")
+
+
+def propagator(jacobians: list[Array]) -> Array:
+    """Return ``P = J_T … J_1``, later steps to the left, ``(S, S, B)``, of Jacobians in the order of time."""
+    return reduce(lambda product, J: np.einsum("ijb,jkb->ikb", J, product), jacobians[1:], jacobians[0])
+
+
+def _error(found: Array, expected: Array | None) -> float:
+    """Return ‖found − expected‖/‖expected‖, nan where there is nothing to compare with."""
+    if expected is None:
+        return float("nan")
+    size = np.linalg.norm(expected)
+    distance = np.linalg.norm(found - expected)
+    return float(distance / size if size else distance)
+
+
+def _one_step_map(case: _Case) -> Callable[[Array], Array]:
+    """Return the map of a perturbation ``(S, 1)`` of every s_{t−1} to every s_t, ``(T, B, S)``."""
+    cell = case.cell
+    drive, before = cell.drive(case.x), case.tape.states[:-1]
+
+    def after(shift: Array) -> Array:
+        state = cell.step(drive, cell.split(before + shift))[0]
+        return np.swapaxes(np.concatenate(state, axis=-2), -1, -2)
+
+    return after
+
+
+def _whole_map(case: _Case) -> Callable[[Array], Array]:
+    """Return the map of a perturbation ``(S, 1)`` of s_0 to s_T, ``(B, S)``."""
+    return lambda shift: case.last_state(case.cell, case.initial + shift, case.x).swapaxes(-1, -2)
+
+
+def _complex_slopes(function: Callable[[Array], Array], size: int) -> Array | None:
+    """Return the Jacobian ``(…, S, S)`` by the complex step; None where the function takes no complex numbers."""
+    try:
+        moved = [function(1j * COMPLEX_STEP * unit[:, None]) for unit in np.eye(size)]
+    except (TypeError, ValueError):
+        return None
+    if not all(np.iscomplexobj(one) for one in moved):
+        return None
+    return np.stack([one.imag / COMPLEX_STEP for one in moved], axis=-1)
+
+
+def _difference_slopes(function: Callable[[Array], Array], size: int) -> Array:
+    """Return the Jacobian ``(…, S, S)`` by central differences."""
+    slopes = [
+        (function(DIFFERENCE_STEP * unit[:, None]) - function(-DIFFERENCE_STEP * unit[:, None]))
+        / (2.0 * DIFFERENCE_STEP)
+        for unit in np.eye(size)
+    ]
+    return np.stack(slopes, axis=-1)
+
+
+def _dot_test(case: _Case) -> float:
+    J = Jacobians(case.tape)
+    u, v = case.rng.standard_normal((2, *J.shape[:3]))
+    forward_product, backward_product = (u * (J @ v)).sum(axis=-1), ((J.T @ u) * v).sum(axis=-1)
+    size = np.abs(u * (J @ v)).sum(axis=-1)
+    return float((np.abs(forward_product - backward_product) / np.where(size > 0, size, 1.0)).max())
+
+
+def _transposed_error(case: _Case) -> float:
+    """Return the largest difference of ln σ between the product and its transpose; nan if all J are near-singular."""
+    one, two = (product_log_singular_values(case.tape, 0, STEPS, transposed=flag) for flag in (False, True))
+    return _largest(np.abs(one - two).max(axis=-1)[_regular(case)])
+
+
+def _sum_rule_error(case: _Case) -> float:
+    """Return the largest error of the sum rule, in nats per step; nan if all J are near-singular."""
+    exponents = spectrum(case.tape, case.cell.state_size).per_sequence.sum(axis=-1)
+    return _largest(np.abs(exponents - Jacobians(case.tape).log_abs_det().mean(axis=0))[_regular(case)])
+
+
+def _regular(case: _Case) -> NDArray[np.bool_]:
+    """Return the sequences whose every J_t has a condition number that leaves eight digits to its smallest σ."""
+    values = Jacobians(case.tape).singular_values()
+    return np.asarray((values[..., -1] > 1e-7 * values[..., 0]).all(axis=0))
+
+
+def _largest(errors: Array) -> float:
+    return float(errors.max()) if errors.size else float("nan")
+
+
+def _adjoint_error(case: _Case) -> float:
+    found = ldexp(case.gradients.adjoint[0], case.gradients.exponent[0])
+    slopes = _difference_slopes(lambda e: case.loss(case.cell, case.initial + e, case.x), case.cell.state_size)
+    return _error(found.T, slopes)
+
+
+def _input_error(case: _Case) -> float:
+    gradient = case.gradients.input
+    found = ldexp(gradient.mantissa, gradient.exponent[:, None, :])
+    direction = case.rng.standard_normal(case.x.shape)
+    ahead, behind = (
+        case.loss(case.cell, case.initial, case.x + sign * DIFFERENCE_STEP * direction) for sign in (1, -1)
+    )
+    slope = (ahead - behind) / (2.0 * DIFFERENCE_STEP)
+    return _error((found * direction).sum(axis=(0, 1)), slope)
+
+
+def _parameter_error(case: _Case) -> float:
+    """Return the largest error of a directional derivative over the parameters; nan for a cell that has none."""
+    cell = case.cell
+    if not cell.parameters or not is_dataclass(cell):
+        return float("nan")
+    errors = []
+    found = parameter_gradients(case.gradients.pairs, case.gradients.exponent[1:])
+    for name, (mantissa, exponent) in found.items():
+        direction = case.rng.standard_normal(mantissa.shape)
+        ahead, behind = (
+            case.loss(
+                cell.with_parameters({name: cell.parameters[name] + sign * DIFFERENCE_STEP * direction}),
+                case.initial,
+                case.x,
+            ).mean()
+            for sign in (1, -1)
+        )
+        slope = np.asarray((ahead - behind) / (2.0 * DIFFERENCE_STEP))
+        gradient = ldexp(mantissa, np.asarray(exponent))
+        errors.append(float(np.abs((gradient * direction).sum() - slope) / _size(gradient, slope)))
+    return max(errors)
+
+
+def _size(gradient: Array, slope: Array) -> float:
+    """Return what the error of a directional derivative is measured by: a direction may be nearly orthogonal."""
+    return max(float(np.linalg.norm(gradient)), abs(float(slope)), float(np.finfo(float).tiny))
+
+
+def _batch_error(case: _Case, batch: int) -> float:
+    singles = [case.run(case.cell, slice(b, b + 1)) for b in range(batch)]
+    states = np.concatenate([tape.states for tape, _ in singles], axis=-1)
+    adjoints = np.concatenate([ldexp(g.adjoint, g.exponent[:, None, :]) for _, g in singles], axis=-1)
+    whole = ldexp(case.gradients.adjoint, case.gradients.exponent[:, None, :])
+    return max(_error(case.tape.states, states), _error(whole, adjoints))

@@ -1,0 +1,196 @@
+"""A pass that was too long to be kept: what its hooks measured, its loss, and its parameters' gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.arrays.scaled import ldexp
+from gradlab.bptt import Gradients, Segment, SegmentedRun
+from gradlab.cells import Cell
+from gradlab.errors import InputError
+from gradlab.formatting import markup
+from gradlab.hooks import Hook, Info, frames
+from gradlab.layer import LayerTrace, Place
+from gradlab.models.losses import Reading
+from gradlab.models.network import READOUT, Network, cells_of, place_of
+from gradlab.schema import DIRECTIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[Any]
+#: Arrays that :func:`layer_numbers` counts are what a pass keeps; this share of the free memory they may take.
+SHARE = 0.5
+#: Bytes that a segment takes unless its length is given: few enough to leave room, many enough to fill NumPy's calls.
+ROOM = 2**24
+#: Bytes that a whole pass may take whatever is free: to ask takes as long as some of its steps.
+UNASKED = 2**26
+#: Which hook answers what a trace would have been asked.
+GRADIENTS = (
+    *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "frame", "profile"),
+    *("plot", "quantities", "said"),
+)
+HOOKS = {
+    **dict.fromkeys(GRADIENTS, "gradients"),
+    "jacobians": "jacobians:all",
+    "gates": "gates",
+    "spectrum": "lyapunov:k",
+    "paths": "paths",
+    "param_contributions": "contributions",
+}
+#: What looks at all steps at once.
+WHOLE = (
+    "propagator",
+    "propagator_norms",
+    "temporal",
+    "sensitivity",
+    "truncation",
+    "save",
+    "layers",
+    "passes",
+    "reverse",
+)
+
+
+class SegmentedTrace:
+    """What one pass said that kept no more than a segment of it; what else it is asked for it tells how to get.
+
+    Attributes
+    ----------
+    loss : ``(B,)`` or None.
+    hooks : the hooks that measured this pass, segment by segment.
+    segment_length : steps of a segment.
+    """
+
+    def __init__(
+        self, model: Cell | Network, run: SegmentedRun, reading: Reading | None, hooks: list[Hook], segment_length: int
+    ) -> None:
+        self.model, self.hooks, self.segment_length = model, hooks, segment_length
+        self._run = run
+        self._network = run.network
+        layers = [(*_named(place), self._cell(place)) for place in run.places]
+        info = Info(layers, run.steps, run.batch, whole=False)
+        for hook in hooks:
+            hook.begin(info)
+        for segment in run.forward():
+            for hook in hooks:
+                hook.forward(self._layer(segment))
+        self.loss: Array | None = None if reading is None else reading.value
+        if hooks or reading is not None:
+            for segment in run.backward():
+                for hook in hooks:
+                    hook.segment(self._layer(segment))
+        run.let_go()
+
+    def _cell(self, place: tuple[int, int]) -> Cell:
+        return cells_of(self._network.layers[place[0]])[place[1]]
+
+    def _layer(self, segment: Segment) -> LayerTrace:
+        layer, direction = _named(segment.place)
+        run = self._run
+        return LayerTrace(
+            layer=layer,
+            direction=direction,
+            tape=segment.tape,
+            gradients=segment.gradients,
+            last=None if segment.last is None else partial(_itself, segment.last),
+            above=len(self._network.layers) - 1 - layer,
+            place=Place(segment.start, run.steps, run.ends, run.overflow[segment.place]),
+        )
+
+    @property
+    def overflow_step(self) -> int:
+        """The first index at which any state of any sequence is not finite; 0 where there is none."""
+        found = np.concatenate(list(self._run.overflow.values()))
+        return int(found[found > 0].min()) if found.any() else 0
+
+    # --- parameters --------------------------------------------------------------------------------
+
+    @property
+    def scaled_param_grads(self) -> dict[str, tuple[Array, int]]:
+        """:attr:`param_grads` as ``(mantissa, exponent)``: mantissa · 2^exponent neither over- nor underflows."""
+        if self.loss is None:
+            raise InputError("this trace has no gradients; give gl.trace a loss")
+        bare = isinstance(self.model, Cell)
+        parts = self._run.param_grads.items()
+        found = {
+            key if bare else place_of(*_named(place)) + key: pair for place, own in parts for key, pair in own.items()
+        }
+        return found | {f"{READOUT}{key}": (array, 0) for key, array in self._run.readout_grads.items()}
+
+    @cached_property
+    def param_grads(self) -> dict[str, Array]:
+        """Gradients of the batch-mean loss: ``W_hh`` of a cell, ``layers.0.W_hh``, ``readout.W_hy`` of a network."""
+        with np.errstate(all="ignore"):
+            return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self.scaled_param_grads.items()}
+
+    # --- tables ------------------------------------------------------------------------------------
+
+    def measured(self) -> dict[str, pd.DataFrame]:
+        """Return what the hooks measured by table, as :meth:`Trace.measured` does."""
+        rows = [frames.run_row(*_named(place), self._mean_loss, self.overflow_step) for place in self._run.places]
+        return frames.measured(self.hooks, rows)
+
+    @property
+    def _mean_loss(self) -> float:
+        with np.errstate(all="ignore"):
+            return float("nan") if self.loss is None else float(self.loss.astype(np.float64).mean())
+
+    # --- what is not there -------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not (hasattr(LayerTrace, name) or name in HOOKS or name in (*WHOLE, "outputs")):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        every = f"this trace kept no more than the states at every {self.segment_length} steps (segment_length)"
+        if name in WHOLE:
+            raise InputError(f'{every}, and "{name}" needs all steps at once; give segment_length={self._run.steps}')
+        own = f"a gl.Hook whose segment(segment) reads segment.{name}"
+        told = f'the hook "{HOOKS[name]}", or {own}' if name in HOOKS else own
+        raise InputError(f'{every}, so it has no "{name}"; give gl.trace {told}')
+
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        said = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
+        title = f"SegmentedTrace: T {self._run.steps}, B {self._run.batch}, segments of {self.segment_length}, {said}"
+        return title, [(f"layer {p[0]}, {DIRECTIONS[p[1]]}", self._cell(p)) for p in self._run.places]
+
+
+def _named(place: tuple[int, int]) -> tuple[int, str]:
+    return place[0], DIRECTIONS[place[1]]
+
+
+def _itself(found: Gradients) -> Gradients:
+    return found
+
+
+def layer_numbers(cell: Cell) -> int:
+    """Return how many numbers a whole pass keeps of a step of one sequence in one layer and direction.
+
+    Pre-activations and gates, the states; their adjoints, of several states the total gradients too; gradients at the
+    pre-activations; what arrives at h, and what the loss gave, of a loss that is read at every step.
+    """
+    k, s = max(len(cell.block_names), 1), len(cell.state_names)
+    return (3 * k + (3 * s if s > 1 else 2) + 1) * cell.hidden_size
+
+
+def chosen_length(network: Network, steps: int, batch: int, free_memory: Callable[[], float | None]) -> int:
+    """Return the steps of a segment: all where a whole pass fits into the free bytes, otherwise what is handy.
+
+    What is free is not asked of a small pass.
+    """
+    numbers = sum(layer_numbers(cell) for layer in network.layers for cell in cells_of(layer)) + 4 * network.input_size
+    bytes = numbers * batch * network.dtype.itemsize
+    free = None if bytes * steps <= UNASKED else free_memory()
+    if free is None or bytes * steps <= SHARE * free:
+        return steps
+    return int(np.clip(min(ROOM, SHARE * free) // bytes, 1, steps))

@@ -1,0 +1,387 @@
+"""Many passes: what the gradients of a model do while it trains."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+
+from gradlab import __version__, schema
+from gradlab._watch.hooks import Attachment, Layered, Schedule
+from gradlab._watch.records import Record, as_study, layer_row, noticed, place_name, table_of
+from gradlab._watch.replay import NotFinite, replay, replay_steps
+from gradlab.arrays.checks import number, positive
+from gradlab.cells import Cell
+from gradlab.errors import InputError, StoreError, unknown
+from gradlab.files import whole, write_whole
+from gradlab.hooks import Hook, frames, make_hooks
+from gradlab.layer import LayerTrace
+from gradlab.models.network import Network
+from gradlab.training import Training
+from gradlab.training.standing import DIVERGED
+from gradlab.verdicts.labels import UNCERTAIN
+from gradlab.verdicts.of_training import training_verdict
+from gradlab.verdicts.verdict import Verdict, together
+from gradlab.weights.weights import torch_layers
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import nn
+
+    from gradlab._trace.trace import Trace
+    from gradlab._watch.modules import Call
+
+#: Backward passes between two that are watched, unless told otherwise.
+EVERY = 50
+#: What the numbers of a watched training are, in words; they stand in the saved folder too.
+NOTES = {
+    "gradients": "of the user's own loss, as they arrive in the backward pass: before any clipping",
+    "loss_scale": "divided out, where the GradScaler was given",
+    "precision": "float32 and float64 as they are; float16 and bfloat16 computed in float32",
+}
+FILE = "watch.json"
+
+
+class Log(Protocol):
+    """Whatever takes numbers by name at a step: a run of Weights & Biases or trackio, or a class of one's own."""
+
+    def log(self, data: dict[str, Any], step: int) -> Any:
+        """Keep ``data``."""
+
+
+def watch(
+    model: nn.Module | Training | Cell | Network,
+    *,
+    every: int | None = None,
+    overhead: float | None = None,
+    hooks: Iterable[Hook | str] = ("gradients",),
+    log: Log | None = None,
+    scaler: Any = None,
+) -> Watch:
+    """Watch the recurrent layers of a model while it trains; the training is left as it is, to the last bit.
+
+    Every RNN, LSTM, GRU and cell of a PyTorch model is found, at any depth. In a watched pass its inputs, outputs and
+    the gradients that arrive at the output, at h_n and at c_n are seen by hooks, and from these the exact total
+    gradient of every state, gate and input follows, and all Jacobians. What cannot be seen from outside is named in
+    ``refused``, with what to do, and the rest is watched.
+
+    What is recorded: ``step`` is the number of the backward pass, of those that reach a recurrent layer's weights, from
+    0; no optimiser is asked, so with gradient accumulation there are several before it steps. What runs forward before
+    step 0, ``every``, 2 ``every`` … is watched, and gives one record for each call of a module and each backward pass
+    that reaches the call: two calls in one pass are ``call`` 0 and 1 of that step; a graph that is kept and walked
+    twice gives a record for each walk. Calls of a single step (a cell in a loop, a layer in a decoder) are one sequence
+    as long as each is given the very state that the one before it gave; a state that was detached, masked or changed in
+    place begins a new one. There the gradient at h_t includes what was fed back through later inputs, and the rate is
+    that of the recurrence alone. A forward pass that no backward pass reaches leaves nothing. Checkpointing with
+    ``use_reentrant=True`` makes a backward pass of its own of each segment that holds a recurrent layer.
+
+    Parameters
+    ----------
+    model : a ``torch.nn.Module``; a :class:`gradlab.Training`, of which ``step`` is its own number, gradients are those
+        of each sequence's loss (ln B above those of their mean, at the same rates), and ``runs`` have ``loss`` and
+        ``kept``; or a gradlab cell or network that trains elsewhere, for whose passes see :meth:`Watch.record`.
+    every : watch every so manieth pass, the first included; 50 unless ``overhead`` is given.
+    overhead : instead of ``every``: watch as often as this share of the time of all other passes allows.
+    hooks : names of built-in hooks, and :class:`~gradlab.hooks.Hook` objects.
+    log : anything with ``log(dict, step=…)``, which gets every number of ``runs`` as it is measured.
+    scaler : the ``torch.amp.GradScaler``, if there is one, whose scale is divided out of what is reported.
+
+    Raises
+    ------
+    InputError
+        for a model without recurrent layers, TorchScript, and DataParallel over several devices.
+
+    Examples
+    --------
+    >>> with watch(model, every=50, hooks=["gradients", "lyapunov:8"]) as w:      # doctest: +SKIP
+    ...     for x, y in batches:
+    ...         optimiser.zero_grad()
+    ...         loss(model(x), y).backward()
+    ...         optimiser.step()
+    >>> w.frame("runs")[["step", "module", "layer", "rate", "verdict"]]           # doctest: +SKIP
+    """
+    if every is not None and overhead is not None:
+        raise InputError(f"give every or overhead, not both; got {every} and {overhead}")
+    if overhead is not None and not number("overhead", overhead) > 0:
+        raise InputError(f"overhead must be a share above 0, such as 0.05; got {overhead}")
+    schedule = Schedule(EVERY if every is None else positive("every", every), overhead)
+    found = Watch(schedule, make_hooks(hooks), log=log, scaler=scaler)
+    if isinstance(model, Training):
+        found.attachment = Observation(model, found)
+    elif not isinstance(model, Cell | Network):
+        found.attachment = Attachment(model, schedule, found.look, found.refuse)
+    return found
+
+
+class Watch:
+    """What was seen of a model while it trained; made by :func:`watch`.
+
+    Attributes
+    ----------
+    refused : why a module, or a hook, could not be watched, by its name.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        hooks: Sequence[Hook],
+        *,
+        log: Log | None = None,
+        scaler: Any = None,
+        stored: Mapping[str, pd.DataFrame] | None = None,
+    ) -> None:
+        self.schedule, self.hooks, self._log, self._scaler, self._stored = schedule, hooks, log, scaler, stored
+        self.refused: dict[str, str] = {}
+        self.records: list[Record] = []
+        self.attachment: Attachment | Observation | None = None
+
+    def __enter__(self) -> Self:
+        import pandas as pd  # noqa: F401  # its import is not the first watched pass's to pay
+
+        if self.attachment is not None:
+            self.attachment.attach()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.attachment is not None:
+            self.attachment.detach()
+
+    # --- what is seen ------------------------------------------------------------------------------
+
+    @property
+    def watching(self) -> bool:
+        """Whether the pass that is under way is to be watched."""
+        return self.schedule.watching
+
+    def record(
+        self, trace: Trace, *, module: str = "model", facts: Mapping[str, float] | None = None, lost: str = ""
+    ) -> None:
+        """Take in one pass of a gradlab model that trains, and count it: where :attr:`watching`, it is measured.
+
+        Parameters
+        ----------
+        facts : what else is known of it, by columns of ``runs``: ``kept``, ``loss``.
+        lost : why the training diverges in this pass: a row in place of all that would be measured, watching or not.
+        """
+        known = {"precision": trace.passes[0].cell.dtype.name, "loss_scale": 1.0, **(facts or {})}
+        if lost:
+            self._lost(module, self.schedule.count, 0, known, "diverged", lost)
+        elif self.watching:
+            start = time.perf_counter()
+            self._measure(trace.passes, module, self.schedule.count, 0, known)
+            self.schedule.spent += time.perf_counter() - start
+        self.schedule.passed()
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Note that a module or a hook is not watched, the newest reason for it, and warn of the first."""
+        known = name in self.refused
+        self.refused[name] = reason
+        if not known:
+            warnings.warn(f"gradlab: {name} is not watched: {reason}", stacklevel=2)
+
+    def look(self, layer: Layered, step: int, call: int, calls: Sequence[Call]) -> dict[str, Any]:
+        """Measure one sequence of a module in the middle of a backward pass; whatever goes wrong, training goes on.
+
+        Returns what is known of the pass as columns of ``runs``; more may be added to it.
+        """
+        facts: dict[str, Any] = {"precision": calls[0].precision, "loss_scale": 1.0}
+        try:
+            scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
+            facts["loss_scale"] = scale
+            layers = torch_layers(layer.module)
+            seen = [one.seen(layers, scale) for one in calls]
+            passes = replay_steps(seen) if calls[0].one_step else replay(seen[0])
+        except NotFinite as error:
+            self._lost(layer.name, step, call, facts, "diverged", str(error))
+        except Exception as error:
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            self._lost(layer.name, step, call, facts, "failed", reason)
+            self.refuse(layer.name, f"step {step}: {reason}")
+        else:
+            self._measure(passes, layer.name, step, call, facts)
+        return facts
+
+    def _measure(self, passes: Sequence[LayerTrace], module: str, step: int, call: int, facts: dict[str, Any]) -> None:
+        start, measured = time.perf_counter(), []
+        rows = [layer_row(one, float(facts.get("loss_scale", 1.0))) for one in passes]
+        with np.errstate(all="ignore"):
+            for hook in self.hooks:
+                try:
+                    frames.call([hook], passes)
+                    measured.append(hook)
+                except Exception as error:
+                    self.refuse(type(hook).__name__, f"{module}, step {step}: {type(error).__name__}: {error}")
+            tables = frames.measured(measured, rows)
+        tables["runs"]["seconds"] = time.perf_counter() - start
+        self._keep(Record(module, step, call, tables, facts))
+
+    def _lost(self, module: str, step: int, call: int, facts: dict[str, Any], status: str, reason: str) -> None:
+        """Keep a row that says why there is nothing else."""
+        row = {"layer": 0, "direction": schema.DIRECTIONS[0], "status": status, "error": reason}
+        self._keep(Record(module, step, call, frames.measured([], [row]), facts))
+
+    def _keep(self, record: Record) -> None:
+        self.records.append(record)
+        if self._log is not None:
+            try:
+                self._log.log(record.numbers(), step=record.step)
+            except Exception as error:
+                self.refuse(type(self._log).__name__, f"{type(error).__name__}: {error}")
+
+    # --- what it says ------------------------------------------------------------------------------
+
+    def frame(self, name: str = "steps") -> pd.DataFrame:
+        """Return ``steps`` (a row a quantity and t), ``runs`` (a row a layer, with its rate) or ``spectra``.
+
+        They have the columns of a study's table of that name, and those of :data:`gradlab.schema.WATCHED`.
+        """
+        return table_of(self.records, name) if self._stored is None else self._stored[name]
+
+    @property
+    def noticed(self) -> dict[str, str]:
+        """What was noticed of the training itself: that gradients are clipped, or the loss scaled unsaid."""
+        runs = self.frame("runs")
+        return noticed(runs["kept"], runs["loss_scale"]) if "kept" in runs else {}
+
+    def verdict(self) -> Verdict:
+        """Return what became of each layer's gradient, "starts to vanish at step 300", and what was noticed.
+
+        Of several calls in one pass the first one speaks. What is not watched, and that gradients are clipped or a loss
+        scale unsaid, stands in the evidence.
+        """
+        runs = self.frame("runs")
+        notes = [f"{name} is not watched: {reason}" for name, reason in self.refused.items()]
+        notes += [f"{name}: {note}" for name, note in self.noticed.items()]
+        broken = runs[runs["status"] != "done"].drop_duplicates(["module", "layer", "direction"], keep="last")
+        notes += [
+            f"{place_name(row)} at step {row['step']}: {row['status']}, {row['error']}"
+            for row in broken.to_dict("records")
+        ]
+        found = _over_steps(runs[runs["call"] == 0] if len(runs) else runs)
+        return replace(found, evidence="; ".join(filter(None, [found.evidence, *notes])))
+
+    def plot(self, quantity: str = "rate", *, x: str = "step") -> Figure:
+        """Draw a number of ``runs`` over the steps of training, a line for each layer and direction.
+
+        Raises
+        ------
+        InputError
+            where nothing was measured, or for a column that is not there.
+        """
+        from gradlab import figures
+        from gradlab.tables.factors import Layout
+
+        runs = self.frame("runs")
+        for column in (quantity, x):
+            if column not in runs:
+                raise InputError(unknown("column", column, runs.columns))
+        table = runs[runs["status"] == "done"].assign(seeds=1)
+        if table.empty:
+            raise InputError("nothing was watched to its end, so there is nothing to draw; verdict() says why")
+        table["layers"] = [place_name(row) for row in table.to_dict("records")]
+        for end in (f"{quantity}_low", f"{quantity}_high"):
+            table[end] = table[end] if end in table else table[quantity]
+        return figures.facets(figures.FIGURES["rates"], table, Layout("", (), x, quantity, "layers"))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the tables as Parquet files, and ``watch.json`` last; :func:`load_watch` opens the folder.
+
+        Raises
+        ------
+        StoreError
+            where the folder cannot be written.
+        """
+        folder = Path(path)
+        told: dict[str, Any] = {"gradlab": __version__, "passes": self.schedule.count, "refused": self.refused}
+        told |= {"notes": NOTES, "noticed": self.noticed}
+        try:
+            for name in schema.TABLES:
+                with whole(folder / f"{name}.parquet") as file:
+                    self.frame(name).to_parquet(file, index=False, compression="zstd")
+            write_whole(folder / FILE, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
+        except OSError as error:
+            raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+        return folder
+
+    def report(self, path: str | Path) -> Path:
+        """Write ``report.html``, figures and tables into a folder; return the page's path.
+
+        Raises
+        ------
+        InputError
+            where nothing was watched.
+        """
+        from gradlab.report import Source, write_report
+
+        if self.frame("runs").empty:
+            raise InputError("nothing was watched, so there is nothing to report; verdict() says why")
+        tables = as_study({name: self.frame(name) for name in schema.TABLES})
+        study = {"name": "watch", "question": "What do the gradients do while the model trains?"}
+        return write_report(Path(path), Source(tables, study, NOTES | self.noticed))
+
+    def __repr__(self) -> str:
+        steps = self.frame("runs")["step"]
+        seen = f"{len(steps)} rows, steps {steps.min()} to {steps.max()}" if len(steps) else "nothing seen yet"
+        lines = [f"Watch: {seen}, of {self.schedule.count} backward passes"]
+        lines += [f"  {name} is not watched: {reason}" for name, reason in self.refused.items()]
+        return "\n".join([*lines, *(f"  {key}: {note}" for key, note in (NOTES | self.noticed).items())])
+
+
+class Observation:
+    """A watch's eye on gradlab's own training, from :meth:`attach` to :meth:`detach`: it sees steps that are done."""
+
+    def __init__(self, training: Training, watch: Watch) -> None:
+        self._training, self._watch = training, watch
+
+    def attach(self) -> None:
+        """Look on from the step at which the training stands, the first that is watched."""
+        self._watch.schedule.count = self._watch.schedule.next = self._training.step
+        self._training.observers.append(self._seen)
+
+    def detach(self) -> None:
+        """Look away."""
+        self._training.observers.remove(self._seen)
+
+    def _seen(self, trace: Trace, step: int, facts: Mapping[str, float]) -> None:
+        self._watch.schedule.count = step
+        diverged = self._training.status == DIVERGED
+        self._watch.record(trace, facts=facts, lost=self._training.reason if diverged else "")
+
+
+def load_watch(path: str | Path) -> Watch:
+    """Open what :meth:`Watch.save` wrote; nothing in the folder can run code.
+
+    Raises
+    ------
+    StoreError
+        where the folder holds no watched training, or one that cannot be read.
+    """
+    import pandas as pd
+
+    folder = Path(path)
+    try:
+        told = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in schema.TABLES}
+        found = Watch(Schedule(EVERY), (), stored=tables)
+        found.refused, found.schedule.count = dict(told["refused"]), int(told["passes"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise StoreError(f"{folder}: holds no watched training that can be read ({error})") from None
+    return found
+
+
+def _over_steps(runs: pd.DataFrame) -> Verdict:
+    """Return the verdict on the rows of ``runs`` of every module, each one's layers as its parts."""
+    told = runs.reindex(columns=list(dict.fromkeys([*runs, "rate", "rate_low", "rate_high", "verdict"])))
+    told["verdict"] = told["verdict"].where(told["status"] == "done", told["status"].str.upper())
+    if told["verdict"].isna().all():
+        why = 'hooks=["gradients"] measures rates' if len(runs) else "no backward pass reached a layer while it looked"
+        return Verdict(UNCERTAIN, "no rate is known", why)
+    parts = [(str(name), training_verdict(part)) for name, part in told.groupby("module", sort=False)]
+    return parts[0][1] if len(parts) == 1 else together(parts)

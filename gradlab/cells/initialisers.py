@@ -1,0 +1,141 @@
+"""Initial weights, drawn as arrays: one standard draw Z, times a scale, so that scales are compared on the same Z."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.arrays.checks import choice, number, positive
+from gradlab.errors import InputError
+from gradlab.options import Option
+
+Array = NDArray[Any]
+Seed = int | np.random.Generator | np.random.SeedSequence | None
+
+
+#: Inputs that a unit of a ``sparse`` W_hh has from others and itself.
+CONNECTIONS = 15
+
+
+def _gaussian(size: int, rng: np.random.Generator) -> Array:
+    return np.asarray(rng.standard_normal((size, size)) / np.sqrt(size))
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> Array:
+    """Return a Haar-distributed orthogonal matrix: QR with R's diagonal made positive (Mezzadri 2007)."""
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    return np.asarray(q * np.sign(np.diag(r)))
+
+
+def _identity(size: int, rng: np.random.Generator) -> Array:
+    return np.eye(size)
+
+
+def _cyclic(size: int, rng: np.random.Generator) -> Array:
+    return np.roll(np.eye(size), 1, axis=0)
+
+
+def _uniform(size: int, rng: np.random.Generator) -> Array:
+    return np.asarray(rng.uniform(-1.0, 1.0, (size, size)) / np.sqrt(size))
+
+
+def _glorot(size: int, rng: np.random.Generator) -> Array:
+    return np.asarray(rng.uniform(-1.0, 1.0, (size, size)) * np.sqrt(6.0 / (size + size)))
+
+
+def _he(size: int, rng: np.random.Generator) -> Array:
+    return np.asarray(rng.standard_normal((size, size)) * np.sqrt(2.0 / size))
+
+
+def _sparse(size: int, rng: np.random.Generator) -> Array:
+    """Return Gaussian weights of at most ``CONNECTIONS`` inputs a unit, divided by the spectral radius."""
+    places = rng.permuted(np.broadcast_to(np.arange(size), (size, size)), axis=1)
+    weights = np.where(places < CONNECTIONS, rng.standard_normal((size, size)), 0.0)
+    return np.asarray(weights / np.abs(np.linalg.eigvals(weights)).max())
+
+
+#: name → (draws one block ``(H, H)`` at scale 1, what it is)
+RECURRENT = {
+    "gaussian": (_gaussian, "N(0, scale²/H)"),
+    "orthogonal": (_orthogonal, "scale · Q, Q Haar-orthogonal"),
+    "identity": (_identity, "scale · I (Le, Jaitly & Hinton 2015)"),
+    "cyclic": (_cyclic, "each unit from the one before it, in a ring (Rodan & Tiňo 2011)"),
+    "uniform": (_uniform, "U(±scale/√H), the common libraries' default at scale 1"),
+    "glorot": (_glorot, "U(±scale·√(6/2H)) (Glorot & Bengio 2010)"),
+    "he": (_he, "N(0, 2·scale²/H) (He et al. 2015)"),
+    "sparse": (_sparse, "15 Gaussian inputs a unit, spectral radius scale (Pascanu, Mikolov & Bengio 2013)"),
+}
+
+#: name → what W_xh is, and what the biases are.
+INPUT = {"gaussian": "N(0, input_scale²/D)", "uniform": "U(±input_scale/√H), the common libraries' default at 1"}
+BIAS = {"zero": "0", "uniform": "the sum of two draws of U(±1/√H), the common libraries' two biases"}
+
+#: What ``init`` of every cell takes beside its sizes.
+INIT_KEYS = {
+    "recurrent": Option(str, "gaussian", choices=tuple(RECURRENT), meaning="how W_hh is drawn, gate by gate"),
+    "scale": Option(float, 1.0, minimum=0.0, meaning="factor of W_hh: W = g·Z with one Z for every g"),
+    "input": Option(str, "gaussian", choices=tuple(INPUT), meaning="how W_xh is drawn"),
+    "input_scale": Option(float, 1.0, minimum=0.0, meaning="factor of W_xh"),
+    "bias": Option(str, "zero", choices=tuple(BIAS), meaning="how the biases are drawn; forget_bias is added"),
+}
+
+
+def streams(rng: Seed, count: int) -> list[np.random.Generator]:
+    """Return ``count`` independent generators, one a purpose, so that one draw never shifts another."""
+    try:
+        return list(np.random.default_rng(rng).spawn(count))
+    except (TypeError, ValueError) as refused:
+        raise InputError(f"rng must be a seed, 0 or more, or a numpy Generator, got {rng!r}") from refused
+
+
+def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.random.Generator) -> Array:
+    """Return ``W_hh (blocks·H, H)``, each block drawn on its own.
+
+    Raises
+    ------
+    InputError
+        for an unknown name, a size below 1, a scale that is negative or not finite.
+    """
+    draw, _ = RECURRENT[choice("recurrent init", name, RECURRENT)]
+    size, factor = positive("hidden_size", size), number("scale", scale, least=0.0)
+    return factor * np.concatenate([draw(size, rng) for _ in range(blocks)])
+
+
+def input_weights(
+    rows: int, columns: int, scale: float, rng: np.random.Generator, *, name: str = "gaussian", size: int = 1
+) -> Array:
+    """Return weights ``(rows, columns)``: Gaussian of std ``scale/√columns``, or uniform within ``±scale/√size``.
+
+    Raises
+    ------
+    InputError
+        for an unknown name, no column, a scale that is negative or not finite.
+    """
+    columns, factor = positive("input_size", columns), number("input_scale", scale, least=0.0)
+    if choice("input init", name, INPUT) == "uniform":
+        return np.asarray(factor * rng.uniform(-1.0, 1.0, (rows, columns)) / np.sqrt(size))
+    return np.asarray(factor * rng.standard_normal((rows, columns)) / np.sqrt(columns))
+
+
+def biases(name: str, size: int, blocks: int, rng: np.random.Generator) -> Array:
+    """Return the input's and the recurrence's biases, ``(2, blocks, H)``, which a cell adds up: zeros, or U(±1/√H).
+
+    Raises
+    ------
+    InputError
+        for an unknown name.
+    """
+    shape = (2, blocks, positive("hidden_size", size))
+    if choice("bias init", name, BIAS) == "uniform":
+        return np.asarray(rng.uniform(-1.0, 1.0, shape) / np.sqrt(size))
+    return np.zeros(shape)
+
+
+def chrono_bias(size: int, longest: float, rng: np.random.Generator) -> Array:
+    """Return ``ln U(1, T_max − 1)``, the bias that spreads a gate's memory over 1 … T_max (Tallec & Ollivier 2018)."""
+    horizon = number("chrono", longest)
+    if horizon <= 2.0:
+        raise InputError(f"chrono must be a length above 2 steps, got {longest}")
+    return np.log(rng.uniform(1.0, horizon - 1.0, size))

@@ -1,0 +1,56 @@
+"""The rate of each run over its largest Lyapunov exponent: do the gradient and the attractor agree?"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from gradlab.figures.data import with_rates
+from gradlab.figures.facets import Picture
+from gradlab.figures.style import lines, new_axes, zero
+from gradlab.formatting.numbers import compact
+from gradlab.schema import axis_label
+from gradlab.tables.factors import Layout, arranged, control, longest, others
+from gradlab.tables.tables import Frames, NotRecorded
+
+
+def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
+    """Return rate and λ₁ of every run of the greatest length that has both, a panel a cell, a colour a control."""
+    runs = longest(with_rates(frames))
+    if "lyapunov_1" not in runs or runs["lyapunov_1"].isna().all():
+        raise NotRecorded('runs: no column "lyapunov_1"; hooks = ["gradients", "lyapunov:1"] records it')
+    turned = control(runs)
+    found = arranged(runs[runs["status"] == "done"]).dropna(subset=["lyapunov_1", "rate"])
+    return found, Layout("cell", others(runs, "cell", "length", turned), "lyapunov_1", "rate", turned)
+
+
+def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
+    """Draw a point a run, and the line on which its rate is its λ₁."""
+    ax = ax if ax is not None else new_axes()
+    for line, look in lines(table, layout, whole):
+        ax.plot(line[layout.x], line[layout.y], **look | {"ls": "", "mfc": "none", "mew": 0.8})
+    ax.axline((0, 0), slope=1, color="0.3", lw=0.6, zorder=1)
+    zero(ax)
+    ax.axvline(0, color="0.3", lw=0.6, zorder=1)
+    ax.set(xlabel=axis_label(layout.x), ylabel=axis_label(layout.y))
+    return ax
+
+
+def says(table: pd.DataFrame, layout: Layout) -> str:
+    """Return in how many runs both have one sign, and how far apart they are."""
+    apart = (table["rate"] - table["lyapunov_1"]).abs()
+    same = int((table["rate"] * table["lyapunov_1"] > 0).sum())
+    return (
+        f"Rate and λ₁ have one sign in {same} of {len(table)} runs; half of them differ by less than "
+        f"{compact(float(apart.median()))} nats/step, all by less than {compact(float(apart.max()))}."
+    )
+
+
+PICTURE = Picture(
+    tabulate,
+    draw,
+    says,
+    "Rate of ln‖δ‖ back in time over the largest Lyapunov exponent of the states, a point a run, for the longest "
+    "sequences; slanted: rate = λ₁, which holds in the limit of long sequences (Mikhaeil, Monfared & Durstewitz 2022)",
+    lambda table, layout: 2.2,
+)

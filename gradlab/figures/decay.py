@@ -1,0 +1,70 @@
+"""How a gradient fades, or grows, on its way back through time."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from gradlab.errors import InputError
+from gradlab.figures.data import averaged, drawn, joined, of, with_rates
+from gradlab.figures.facets import Picture
+from gradlab.figures.style import bands, new_axes, zero
+from gradlab.formatting.numbers import compact
+from gradlab.statistics.rates import FIRST_LAG
+from gradlab.tables.factors import Layout, combinations, control, others, placed
+from gradlab.tables.tables import Frames
+
+#: The quantity whose increments the rate is the mean of.
+QUANTITY = "last_adjoint"
+
+
+def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
+    """Return ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag at the longest length, with its 95 % interval over seeds."""
+    runs, steps = with_rates(frames), frames["steps"]
+    rest = others(runs, "length", control(runs))
+    panel = "cell" if "cell" in rest else next(iter(rest), "cell")
+    layout = Layout(panel, tuple(name for name in rest if name != panel), "lag", "change", control(runs))
+    walks = steps.loc[
+        (steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*of(steps), "lag", "mean_log", "q05", "q95"]
+    ]
+    found = joined(runs, walks)
+    if found.empty:
+        raise InputError(f'steps: no rows of the quantity "{QUANTITY}"; hooks = ["gradients"] records them')
+    start = found.sort_values("lag").groupby(of(found))["mean_log"].transform("first")
+    by = combinations(runs)
+    return averaged(found[drawn(found, by)], [*by, "lag"], "change", lambda logs: logs - start), layout
+
+
+def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
+    """Draw ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag, a line for each level of the hue, its interval as a band."""
+    ax = ax if ax is not None else new_axes()
+    bands(ax, table, layout, whole)
+    zero(ax)
+    return ax
+
+
+def says(table: pd.DataFrame, layout: Layout) -> str:
+    """Return how much is lost or won over all lags, at the two extremes."""
+    by = list(dict.fromkeys(["cell", layout.panel, *layout.rows]))
+    lines = table.groupby(by, observed=True, dropna=False)["lag"]
+    ends = table[table["lag"] == lines.transform("max")].dropna(subset="change")
+    if ends.empty:
+        return "No run has a gradient to follow."
+    ordered = ends.sort_values("change")
+    told = [
+        f"{compact(end['change'])} nats ({placed(end, (*by, layout.hue))})"
+        for end in (ordered.iloc[0], ordered.iloc[-1])
+    ]
+    return f"From lag 1 to the last, ln‖δ‖ changes by between {told[0]} and {told[1]}."
+
+
+PICTURE = Picture(
+    tabulate,
+    draw,
+    says,
+    "Logarithm of the gradient's norm against the lag, less its value at lag 1, for the longest sequences; "
+    "panels share y, but rows that end at different lags each have their own; "
+    "bands: 95 % t-intervals over the seeds",
+    lambda table, layout: 2.1,
+    hooks=("gradients",),
+)

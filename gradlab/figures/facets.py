@@ -1,0 +1,170 @@
+"""What a picture is, and how its panels come together in one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from textwrap import fill
+from typing import Any, Literal, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.container import Container
+from matplotlib.figure import Figure
+
+from gradlab.figures.style import DOUBLE, SINGLE, STYLE
+from gradlab.schema import axis_label
+from gradlab.tables import tables
+from gradlab.tables.factors import MEASURE, Layout, named
+
+#: Letters of a title on an inch of its panel.
+TITLE = 13
+#: What stands in a panel that is hatched because nothing in it is known.
+LOST, PAPER = "diverged or failed", {"fc": "white", "ec": "none", "pad": 1.2}
+
+
+class Picture(NamedTuple):
+    """How a figure comes about: its table, the function that draws a panel of it, what it says and shows.
+
+    ``height`` is that of one line of panels, in inches; ``hooks`` record of one pass what it shows; ``bar`` is what its
+    colours stand for, where they stand for numbers; ``along`` is what it runs over where sequences differ in length;
+    ``own`` says that each panel has a y of its own, where lines are compared within it.
+    """
+
+    table: tables.Table
+    draw: Callable[..., Axes]
+    says: Callable[[pd.DataFrame, Layout], str]
+    shows: str
+    height: Callable[[pd.DataFrame, Layout], float]
+    hooks: tuple[str, ...] = ()
+    bar: str = ""
+    along: Literal["lag", "t"] = "lag"
+    own: bool = False
+
+
+def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
+    """Return a figure with a panel for each value of the layout's panel and each combination of its rows."""
+    places = _grid(table, layout)
+    with matplotlib.rc_context(STYLE):
+        size = (SINGLE if len(places[0]) == 1 else DOUBLE, 0.6 + len(places) * picture.height(table, layout))
+        figure = Figure(figsize=size, layout="constrained")
+        shared = "none" if picture.own else _shared(table, layout)
+        axes = figure.subplots(len(places), len(places[0]), sharex="row", sharey=shared, squeeze=False)
+        for (i, j), ax in np.ndenumerate(axes):
+            place = places[i][j]
+            part = table[:0] if place is None else _where(table, place)
+            if place is None or part.empty:
+                ax.set_axis_off()
+                continue
+            picture.draw(part, layout, ax=ax, whole=table)
+            if _lost(part, layout.y):
+                ax.patch.set(visible=True, hatch="////", facecolor="0.95", edgecolor="0.5")
+                ax.text(0.5, 0.5, LOST, transform=ax.transAxes, ha="center", va="center", bbox=PAPER)
+            title = ", ".join(named(key, value) for key, value in place.items() if key != MEASURE)
+            ax.set_title(fill(title, max(int(TITLE * size[0] / len(places[0])), 12)))
+        _outer_labels_only(axes, own=picture.own)
+        if meshes := _meshes(axes.flat):
+            figure.colorbar(meshes[0], ax=axes, label=picture.bar, pad=0.02, aspect=25)
+        _key(figure, layout)
+    return figure
+
+
+def _lost(part: pd.DataFrame, value: str) -> bool:
+    """Return whether no run of a panel tells anything; a median that is not reached does."""
+    told = "seeds" in part and bool(part["seeds"].any())
+    return value in part and bool(part[value].isna().all()) and not told
+
+
+def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None) -> Axes:
+    """Return one panel with its own key, in the user's axes or in a figure of its own, one journal column wide."""
+    with matplotlib.rc_context(STYLE):
+        drawn = picture.draw(table, layout, ax=ax)
+        if meshes := _meshes([drawn]):
+            drawn.figure.colorbar(meshes[0], ax=drawn, label=picture.bar, pad=0.02)
+        if ax is None and isinstance(drawn.figure, Figure):
+            _key(drawn.figure, layout)
+        elif len(found := _labelled([drawn, *_twins(drawn)])) > 1:
+            drawn.legend(found.values(), found.keys())
+    return drawn
+
+
+def _grid(table: pd.DataFrame, layout: Layout) -> list[list[dict[str, Any] | None]]:
+    """Return where each panel stands; many panels and no rows are broken into lines, None to fill up."""
+    columns = _combinations(table, (layout.panel,) if layout.panel else ())
+    if layout.rows or len(columns) <= layout.across + 1:
+        return [[column | row for column in columns] for row in _combinations(table, layout.rows)]
+    filled = [*columns, *[None] * (-len(columns) % layout.across)]
+    return [filled[i : i + layout.across] for i in range(0, len(filled), layout.across)]
+
+
+def _combinations(table: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not columns:
+        return [{}]
+    found = table[list(columns)].drop_duplicates().sort_values(list(columns))
+    return [dict(zip(columns, values, strict=True)) for values in found.itertuples(index=False)]
+
+
+def _shared(table: pd.DataFrame, layout: Layout) -> Literal["all", "row"]:
+    """Return which panels share y: all, but where rows of panels show different things or end at different x."""
+    if MEASURE in layout.rows:
+        return "row"
+    if not layout.rows or not pd.api.types.is_numeric_dtype(table[layout.x]):
+        return "all"
+    ends = table.groupby(list(layout.rows), observed=True, dropna=False)[layout.x].max()
+    return "all" if ends.nunique() <= 1 else "row"
+
+
+def _where(table: pd.DataFrame, place: dict[str, Any]) -> pd.DataFrame:
+    for key, value in place.items():
+        table = table[table[key].isna() if pd.isna(value) else table[key] == value]
+    return table
+
+
+def _twins(ax: Axes) -> list[Axes]:
+    """Return the axes that stand in the same place, for a second scale on the right."""
+    place = ax.get_subplotspec()
+    return [other for other in ax.figure.axes if other is not ax and place and other.get_subplotspec() == place]
+
+
+def _outer_labels_only(axes: np.ndarray[Any, np.dtype[Any]], *, own: bool) -> None:
+    for column in axes.T:
+        for ax in [ax for ax in column if ax.axison][:-1]:
+            ax.set_xlabel("")
+    for row in axes:
+        shown = [ax for ax in row if ax.axison]
+        for i, ax in enumerate(shown):
+            ax.tick_params(labelleft=own or i == 0)
+            if i:
+                ax.set_ylabel("")
+            for twin in _twins(ax) if i < len(shown) - 1 else []:
+                twin.tick_params(labelright=False)
+                twin.set_ylabel("")
+
+
+def _meshes(axes: Iterable[Axes]) -> list[Any]:
+    return [mesh for ax in axes for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+
+
+def _labelled(axes: Iterable[Axes]) -> dict[str, Any]:
+    """Return what has a label, bars with their lines first, lines alone after them."""
+    found = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    return {label: handle for handle, label in sorted(found, key=lambda pair: not isinstance(pair[0], Container))}
+
+
+def _key(figure: Figure, layout: Layout) -> None:
+    """Give the figure its legend, if there is more than one thing to tell apart."""
+    found = _labelled(figure.axes)
+    if len(found) > 1 and (layout.hue is None or layout.hue != layout.x):
+        title = axis_label(layout.hue) if layout.hue else None
+        figure.legend(
+            found.values(), found.keys(), loc="outside lower center", ncols=_abreast(figure, found), title=title
+        )
+
+
+def _abreast(figure: Figure, labels: Iterable[str]) -> int:
+    """Return how many entries of a legend fit beside each other: a line, two gaps and the longest label each."""
+    em = matplotlib.font_manager.FontProperties(size=STYLE["legend.fontsize"]).get_size_in_points()
+    entry = em * (4.8 + 0.65 * max(map(len, labels)))
+    return max(int(0.95 * 72 * figure.get_figwidth() / entry), 1)

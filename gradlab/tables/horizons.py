@@ -1,0 +1,64 @@
+"""Horizons of a study: one survival estimate per setting, over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from gradlab.errors import InputError
+from gradlab.statistics.increments import FIRST_LAG
+from gradlab.statistics.survival import FRACTIONS, survival
+from gradlab.tables.factors import arranged, combinations, ran
+
+
+def horizon_table(runs: pd.DataFrame, by: Sequence[str] | None = None, *, value: str = "horizon_1pct") -> pd.DataFrame:
+    """Return the survival estimate of the runs' horizons for each combination of what varies but the seed.
+
+    A run's horizon is the Kaplan–Meier median over its sequences. Where half of them never were below, the run is
+    censored at the steps that it has beyond lag 1, ``length − 1``. The estimate is then over the seeds.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        With ``status``, ``length``, ``censored``, ``value`` and ``by``. Runs that are not done, or have no horizon
+        (all their gradients are zero at lag 1), are left out, and what has not run at all has no row.
+    by : sequence of str, optional
+        What a row of the answer is; all that varies, and the cell, unless given.
+    value : str
+        ``horizon_1pct`` or ``horizon_e``.
+
+    Returns
+    -------
+    DataFrame
+        ``by…``; ``<value>``, ``<value>_low``, ``<value>_high`` (steps: the median and its 95 % interval, nan where
+        it is not reached or not bounded); ``<value>_mean`` (steps: restricted to the first ``limit``), ``limit``
+        (steps), ``censored_runs`` (share of the runs) and ``seeds`` (runs).
+
+    Raises
+    ------
+    InputError
+        If a column is missing or ``value`` is another.
+    """
+    if value not in FRACTIONS:
+        raise InputError(f"value: expected one of {sorted(FRACTIONS)}, got {value!r}")
+    groups = combinations(runs) if by is None else list(by)
+    needed = [*groups, "status", "length", "censored", value]
+    missing = [name for name in needed if name not in runs.columns]
+    if missing:
+        raise InputError(f'runs: missing {missing}; hooks = ["gradients"] records horizons')
+    known = ran(arranged(runs).assign(known=(runs["status"] == "done") & runs["censored"].notna()))
+    rows = [
+        [*(name if isinstance(name, tuple) else (name,)), *_over_seeds(part[part["known"]], value)]
+        for name, part in known.groupby(groups, dropna=False, observed=True)
+    ]
+    names = [value, f"{value}_low", f"{value}_high", f"{value}_mean", "limit", "censored_runs", "seeds"]
+    return pd.DataFrame(rows, columns=[*groups, *names]).astype(known[groups].dtypes.to_dict())
+
+
+def _over_seeds(runs: pd.DataFrame, value: str) -> list[float]:
+    steps = runs[value].astype("float64").to_numpy()
+    reached = np.isfinite(steps)
+    found = survival(np.where(reached, steps, runs["length"].astype("float64") - FIRST_LAG), reached)
+    return [found.steps, found.low, found.high, found.mean, found.limit, found.censored, found.number]

@@ -1,0 +1,199 @@
+"""What a verdict rests on: numbers, and the one line that tells them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.errors import InputError
+from gradlab.formatting.numbers import compact, estimate, factor, plain
+from gradlab.statistics.decay_shapes import NON_MONOTONE, POWER_LAW, Shape
+from gradlab.statistics.increments import FIRST_LAG, window_end
+from gradlab.statistics.rates import Rate
+
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the gate of a cell's additive path keeps, over units, steps and sequences.
+
+    Attributes
+    ----------
+    gate, product : str
+        What is kept in words, and its product over time: "forget gate", "∏f"; "1 − z", "∏(1 − z)".
+    mean : float
+        Mean of what is kept a step, 0 … 1.
+    log_mean : float
+        Mean of its logarithm, nats/step: what the product alone loses.
+    bias : float
+        Mean of the gate's bias.
+    key : str
+        What that bias is called where it can be changed: "forget_bias", "b_z".
+    sign : float
+        1 where a larger bias keeps more, −1 where it keeps less.
+    """
+
+    gate: str
+    product: str
+    mean: float
+    log_mean: float
+    bias: float
+    key: str
+    sign: float = 1.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one layer and direction; nan, None or empty where something is not.
+
+    Attributes
+    ----------
+    rate : Rate
+        Nats per step, with its interval.
+    span : int
+        Steps that the task needs the gradient to travel.
+    horizon_1pct : float
+        Steps beyond lag 1 after which 1 % of it was left, median over the sequences.
+    left : tuple of float
+        ln of what was left of each sequence's gradient ``span`` steps beyond lag 1; of those that are so long.
+    shape : Shape, optional
+        How the norm changes with the lag (`gradlab.statistics.decay_shapes`); exponential where it is not known.
+    dead_at : int, optional
+        Steps back from the loss at which more than half of the sequences' gradients are exactly zero.
+    diverged_at : int
+        First t at which a state was not finite; 0 if there is none.
+    overflowed : bool
+        Whether a gradient is not finite.
+    read : int, optional
+        Steps that the cell had run where the loss read it last, if it ran on (or, in reverse, started) elsewhere.
+    exponents, errors : tuple of float
+        The leading Lyapunov exponents and their standard errors, nats/step.
+    size : int
+        S, the width of the state, that is how many exponents there are.
+    cell : str
+        The cell in words; "" where no network is known.
+    kept : Kept, optional
+        Of a cell with an additive path.
+    scale, norm : float
+        ``‖W_hh‖_F/√H`` and ``‖W_hh‖₂`` of a cell without gates.
+    saturated, silent : float
+        Shares of the gates (tanh or logistic units) that are saturated, of the ReLU units that never fire.
+    above : int
+        Layers above this one.
+    """
+
+    rate: Rate
+    span: int
+    horizon_1pct: float = math.nan
+    left: tuple[float, ...] = ()
+    shape: Shape | None = None
+    dead_at: int | None = None
+    diverged_at: int = 0
+    overflowed: bool = False
+    read: int | None = None
+    exponents: tuple[float, ...] = ()
+    errors: tuple[float, ...] = ()
+    size: int = 0
+    cell: str = ""
+    kept: Kept | None = None
+    scale: float = math.nan
+    norm: float = math.nan
+    saturated: float = math.nan
+    silent: float = 0.0
+    above: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.span, int | np.integer) or isinstance(self.span, bool) or self.span < 1:
+            raise InputError(f"span: expected a number of steps, at least 1; got {self.span!r}")
+
+    @property
+    def bends(self) -> str:
+        """What is known of a gradient that has no constant rate, in words; "" of one that has."""
+        if self.shape is not None and self.shape.word == POWER_LAW:
+            return f"a power law of {self.shape.of} with exponent {compact(self.shape.exponent)}"
+        if self.shape is not None and self.shape.word == NON_MONOTONE:
+            return f"one way until lag {plain(self.shape.turning_lag)} and the other from there on"
+        return ""
+
+    @property
+    def line(self) -> str:
+        """The numbers in one line; of a bare rate, what its mean is over."""
+        return "; ".join(told for told in self._told() if told)
+
+    def _told(self) -> Iterator[str]:
+        yield self._cell() if self.cell else self._window()
+        yield self._exponents()
+        if not math.isnan(self.saturated):
+            yield f"{share(self.saturated)} of {'gates' if self.kept else 'units'} saturated"
+        if self.silent:
+            yield f"{share(self.silent)} of units never fire"
+        if self.rate.zeros:
+            yield f"{self.rate.zeros} exact zeros left out"
+        if self.read is not None:
+            yield f"the loss reads it last after {_steps(self.read)}"
+        if self.above:
+            yield "what the layer above hands down at every step counts in"
+
+    def _cell(self) -> str:
+        if self.kept is not None:
+            k = self.kept
+            told = f"{self.cell}, {k.gate} {compact(k.mean)} on average ({k.key} {plain(round(k.bias, 2))})"
+            return f"{told}: {k.product} alone gives {compact(k.log_mean)}"
+        if math.isnan(self.scale):
+            return self.cell
+        return f"{self.cell}, W_hh of scale {_two(self.scale)} (‖W_hh‖_F/√H)"
+
+    def _exponents(self) -> str:
+        if not self.exponents or math.isnan(self.exponents[0]):
+            return ""
+        first, last = self.exponents[0], self.exponents[-1]
+        if first * last >= 0:
+            return f"λ₁ {compact(first)}"
+        return f"λ₁ {compact(first)} … λ{str(len(self.exponents)).translate(_SUBSCRIPTS)} {compact(last)}"
+
+    def _window(self) -> str:
+        rate = self.rate
+        if math.isnan(rate.rate):
+            return "no two neighbouring lags from lag 1 on have a finite gradient"
+        mean = estimate(rate.rate, rate.low, rate.high)
+        return (
+            f"the mean of {rate.window} increments, lags {rate.first_lag} to {rate.last_lag}, is {mean}: "
+            f"a factor of {factor(rate.rate * self.span)} over {_steps(self.span)}"
+        )
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
+
+
+def share(part: float) -> str:
+    """Return a share in per cent, with two digits: ``3 %``, ``0.25 %``."""
+    return f"{_two(100 * part)} %"
+
+
+def _two(value: float) -> str:
+    """Return a number with two digits, however large or small."""
+    return plain(float(f"{value:.2g}"))
+
+
+def left(logs: NDArray[np.float64], span: int) -> tuple[float, ...]:
+    """Return ln of what is left of each sequence's gradient ``span`` steps beyond lag 1, of those that are so long.
+
+    ``logs (K+1, B)`` are in nats by steps back from the loss, as for `rates.rate`.
+    """
+    if FIRST_LAG + span >= len(logs):
+        return ()
+    first, last = logs[FIRST_LAG], logs[FIRST_LAG + span]
+    known = np.isfinite(first) & ~np.isnan(last)
+    return tuple((last[known] - first[known]).tolist())
+
+
+def dead_at(logs: NDArray[np.float64]) -> int | None:
+    """Return the first lag at which more than half of the sequences that reach it are exactly zero."""
+    end = window_end(logs)
+    return end if end < len(logs) else None

@@ -1,0 +1,205 @@
+"""PyTorch's recurrent modules as gradlab's cells, and back. Torch is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.cells import CELLS, GRU, LSTM, RNN, Cell
+from gradlab.errors import InputError
+from gradlab.models.network import Bidirectional, Layer, Network, cells_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Array = NDArray[Any]
+#: The parameters of one layer and direction in PyTorch, of which a module has two or four.
+TORCH_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def from_torch(module: nn.Module) -> Cell | Network:
+    """Return a PyTorch recurrent module as a gradlab cell, or as a network where it has several layers or directions.
+
+    The module's two biases are added, but for a GRU's ``b_hn``, which stays behind the reset gate; its GRU is
+    ``GRU(reset="after", update="keep")``. float16 and bfloat16 become float32. The arrays are copies.
+
+    Parameters
+    ----------
+    module : ``torch.nn.RNN``, ``LSTM``, ``GRU``, ``RNNCell``, ``LSTMCell`` or ``GRUCell``. Parametrisations such as
+        ``weight_norm`` are taken as the weights that they give now; dropout has no weights and is not kept.
+
+    Raises
+    ------
+    InputError
+        for another module, for ``proj_size``, and for weights that are not finite.
+
+    Examples
+    --------
+    >>> import torch                                                 # doctest: +SKIP
+    >>> from_torch(torch.nn.GRU(3, 5))                               # doctest: +SKIP
+    GRU(input_size=3, hidden_size=5, reset='after', update='keep', float32)
+    """
+    return in_layers(torch_layers(module))
+
+
+def in_layers(layers: list[Layer]) -> Cell | Network:
+    """Return the one cell, or a network of more."""
+    return layers[0] if len(layers) == 1 and isinstance(layers[0], Cell) else Network(layers)
+
+
+def torch_layers(module: nn.Module) -> list[Layer]:
+    """Return a PyTorch recurrent module's layers from the input upward; raises as :func:`from_torch` does."""
+    from torch import nn
+
+    if isinstance(module, nn.RNNCellBase):
+        return [_cell(module, "")]
+    if not isinstance(module, nn.RNNBase):
+        raise InputError(
+            f"module must be one of torch.nn's RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell, got {type(module).__name__}"
+        )
+    if module.proj_size:
+        raise InputError(
+            f"a gradlab LSTM has no projection, got proj_size={module.proj_size}; "
+            "use nn.LSTM without it and an nn.Linear"
+        )
+    return [_layer(module, index) for index in range(module.num_layers)]
+
+
+def _layer(module: nn.RNNBase, index: int) -> Layer:
+    forward = _cell(module, f"_l{index}")
+    return Bidirectional(forward, _cell(module, f"_l{index}_reverse")) if module.bidirectional else forward
+
+
+def _cell(module: nn.Module, tail: str) -> Cell:
+    """Return the cell whose parameters' names end with ``tail``."""
+    arrays = {name: numpy(getattr(module, name + tail)) for name in TORCH_NAMES if hasattr(module, name + tail)}
+    from torch import nn
+
+    given = {name: array for name, array in arrays.items() if array is not None}
+    if isinstance(module, nn.LSTM | nn.LSTMCell):
+        return torch_cell("lstm", given)
+    if isinstance(module, nn.GRU | nn.GRUCell):
+        return torch_cell("gru", given)
+    if isinstance(module, nn.RNN | nn.RNNCell):
+        return torch_cell("rnn", given, activation=module.nonlinearity)
+    raise InputError(f"module must be a torch.nn RNN, LSTM or GRU, got {type(module).__name__}")
+
+
+def torch_cell(kind: str, arrays: Mapping[str, Array], **options: str) -> Cell:
+    """Return the cell ("rnn", "lstm", "gru") of PyTorch's two or four arrays, by ``TORCH_NAMES``."""
+    weights: dict[str, Any] = {"W_xh": arrays["weight_ih"], "W_hh": arrays["weight_hh"]}
+    if kind == "gru":
+        options = {"reset": "after", "update": "keep"}
+    if "bias_ih" in arrays:
+        join = gru_biases if kind == "gru" else _one_bias
+        weights |= join(arrays["bias_ih"], arrays["bias_hh"])
+    return CELLS[kind](**weights | options)
+
+
+def _one_bias(from_input: Array, inner: Array) -> dict[str, Array]:
+    return {"b_h": from_input + inner}
+
+
+def gru_biases(from_input: Array, inner: Array) -> dict[str, Array]:
+    """Return the two biases ``(3H,)`` of a GRU that resets after the product as ``b_h``, their sum, and ``b_hn``."""
+    both, last = from_input + inner, slice(len(inner) // 3 * 2, None)
+    both[last] = from_input[last]
+    return {"b_h": both, "b_hn": inner[last]}
+
+
+def numpy(tensor: Tensor | None) -> Array | None:
+    """Return a copy of a tensor's numbers as float64 or float32, into which the half precisions are widened."""
+    if tensor is None:
+        return None
+    plain = tensor.detach().cpu()
+    return np.array((plain if plain.dtype.itemsize == 8 else plain.float()).numpy())
+
+
+def to_torch(model: Cell | Network) -> nn.RNN | nn.LSTM | nn.GRU:
+    """Return a cell, or the layers of a network, as one PyTorch module: time first, without dropout, on the CPU.
+
+    ``from_torch(to_torch(model))`` equals ``model`` exactly: PyTorch's second bias is zero but for a GRU's ``b_hn``.
+    No random number is drawn.
+
+    Parameters
+    ----------
+    model : an RNN (tanh or relu), an LSTM, a ``GRU(reset="after", update="keep")``, or a network of layers of one kind,
+        size and number of directions, without readout, which is an ``nn.Linear``.
+
+    Raises
+    ------
+    InputError
+        for what no such module can be, with the reason.
+
+    Examples
+    --------
+    >>> import gradlab as gl                                         # doctest: +SKIP
+    >>> to_torch(gl.LSTM.init(3, 5, rng=0))                          # doctest: +SKIP
+    LSTM(3, 5)
+    """
+    layers = _torch_stack(model)
+    first = cells_of(layers[0])[0]
+    import torch
+    from torch import nn
+
+    module: nn.RNN | nn.LSTM | nn.GRU = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[first.name](
+        first.input_size,
+        first.hidden_size,
+        num_layers=len(layers),
+        bidirectional=isinstance(layers[0], Bidirectional),
+        dtype=getattr(torch, first.dtype.name),
+        device="meta",  # draws nothing
+        **({"nonlinearity": first.activation} if isinstance(first, RNN) else {}),
+    )
+    module.to_empty(device="cpu").load_state_dict(
+        {
+            f"{name}_l{index}{tail}": torch.tensor(array)
+            for index, layer in enumerate(layers)
+            for cell, tail in zip(cells_of(layer), ("", "_reverse"), strict=False)
+            for name, array in _torch_arrays(cell).items()
+        }
+    )
+    return module
+
+
+def _torch_arrays(cell: Cell) -> dict[str, Array]:
+    """Return PyTorch's four arrays of a cell, the second bias zero where the first says it all."""
+    inner = np.zeros_like(cell.b_h)
+    if isinstance(cell, GRU) and cell.b_hn is not None:
+        inner[2 * cell.hidden_size :] = cell.b_hn
+    return dict(zip(TORCH_NAMES, (cell.W_xh, cell.W_hh, cell.b_h, inner), strict=True))
+
+
+def _torch_stack(model: Cell | Network) -> Sequence[Layer]:
+    """Return the layers after checking that one PyTorch module can hold them."""
+    if not isinstance(model, Cell | Network):
+        raise InputError(f"to_torch takes a gradlab cell or network, got {type(model).__name__}")
+    if isinstance(model, Network) and model.readout is not None:
+        raise InputError(
+            "a torch.nn recurrent module has no readout; give Network(model.layers), and make it an nn.Linear"
+        )
+    layers = model.layers if isinstance(model, Network) else [model]
+    kinds = {_torch_kind(cell) for layer in layers for cell in cells_of(layer)}
+    if len(kinds) > 1:
+        raise InputError(f"all layers of a torch.nn module must be alike, got {', '.join(sorted(kinds))}")
+    if len({len(cells_of(layer)) for layer in layers}) > 1:
+        raise InputError("all layers of a torch.nn module have one direction or both, got some of each")
+    return layers
+
+
+def _torch_kind(cell: Cell) -> str:
+    """Return what all cells of a PyTorch module share, in words; refuse a cell that PyTorch has not."""
+    if type(cell) not in (RNN, LSTM, GRU):
+        raise InputError(f"torch.nn has RNN, LSTM and GRU, got {cell!r}")
+    if isinstance(cell, RNN) and cell.activation not in ("tanh", "relu"):
+        raise InputError(f'nn.RNN has tanh and relu, got activation="{cell.activation}"')
+    if isinstance(cell, GRU) and (cell.reset, cell.update) != ("after", "keep"):
+        raise InputError(
+            f'nn.GRU is reset="after", update="keep", got reset="{cell.reset}", update="{cell.update}": '
+            "the same weights would be another network"
+        )
+    activation = f" {cell.activation}" if isinstance(cell, RNN) else ""
+    return f"{type(cell).__name__}{activation} with hidden_size {cell.hidden_size}"

@@ -1,0 +1,134 @@
+"""A changed network differs in what the change names and in nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles.family import FAMILY, make
+
+import gradlab as gl
+from gradlab.errors import InputError
+from gradlab.models.interventions import CHANGES, changed, changed_cell, kept_bias
+
+H = 5
+
+
+def parts(cell: Any) -> dict[str, Any]:
+    return {name: array.copy() for name, array in cell.parameters.items()}
+
+
+def assert_differs_only_in(one: Any, two: Any, *names: str) -> None:
+    for name, array in one.parameters.items():
+        same = np.array_equal(array, two.parameters[name])
+        assert same != (name in names), name
+    assert repr(one) == repr(two)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_scaled_network_has_its_recurrent_weights_times_a_factor(name: str) -> None:
+    cell = make(name)
+    before, found = parts(cell), changed_cell(cell, {"scale_by": 1.5})
+    assert_differs_only_in(cell, found, "W_hh")
+    np.testing.assert_array_equal(found.W_hh, 1.5 * cell.W_hh)
+    for key, array in before.items():
+        np.testing.assert_array_equal(cell.parameters[key], array)  # the given one is as it was
+
+
+def test_forget_bias_is_what_init_makes_of_it() -> None:
+    keys: dict[str, Any] = {"input_size": 3, "hidden_size": H, "rng": 4}
+    found = changed_cell(gl.LSTM.init(**keys, forget_bias=0.5), {"forget_bias": 5.0})
+    for key, array in gl.LSTM.init(**keys, forget_bias=5.0).parameters.items():
+        np.testing.assert_array_equal(found.parameters[key], array)
+
+
+def test_of_biases_that_differ_the_mean_is_set_and_the_differences_stay() -> None:
+    cell = make("lstm")
+    found = changed_cell(cell, {"forget_bias": 2.0})
+    gate = found.b_h[H : 2 * H]
+    np.testing.assert_allclose(gate.mean(), 2.0, rtol=1e-14)
+    np.testing.assert_allclose(np.diff(gate), np.diff(cell.b_h[H : 2 * H]), atol=1e-14)
+    assert_differs_only_in(cell, found, "b_h")
+    assert kept_bias(found)[1] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("name", "sign"), [("lstm", 1), ("gru-before-replace", -1), ("gru-after-keep", 1)])
+def test_more_of_the_bias_keeps_more(name: str, sign: int) -> None:
+    cell = make(name)
+    key, _, told = kept_bias(cell)
+    assert told == sign
+    kept = []
+    for bias in (-3.0, 3.0):
+        tape = gl.trace(changed_cell(cell, {key: bias}), np.zeros((4, 1, 3))).layers[0].tape
+        kept.append(tape.cell.additive(tape.linearise(slice(0, 4))).mean())
+    assert np.sign(kept[1] - kept[0]) == sign
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru-before-replace", "gru-before-keep"])
+def test_chrono_keeps_memories_from_1_to_its_length(name: str) -> None:
+    """Tallec & Ollivier 2018: what is kept has the bias ln U(1, T − 1), what is new its negative."""
+    cell = make(name, hidden=400)
+    found = changed_cell(cell, {"chrono": 100.0})
+    kept = kept_bias(cell)[2] * found.b_h[400:800]
+    memory = np.exp(kept)
+    assert memory.min() >= 1
+    assert memory.max() <= 99
+    np.testing.assert_allclose(memory.mean(), 50, atol=5)  # 3.5 standard errors of 400 draws
+    if name == "lstm":
+        np.testing.assert_array_equal(found.b_h[:400], -found.b_h[400:800])
+    else:
+        np.testing.assert_array_equal(found.b_h[:400], cell.b_h[:400])
+    np.testing.assert_array_equal(found.b_h[800:], cell.b_h[800:])
+
+
+def test_weights_drawn_anew() -> None:
+    cell = make("rnn-relu")
+    found = changed_cell(cell, {"recurrent": "orthogonal", "bias": "zero"})
+    np.testing.assert_allclose(found.W_hh @ found.W_hh.T, np.eye(H), atol=1e-14)
+    assert not found.b_h.any()
+    assert_differs_only_in(cell, found, "W_hh", "b_h")
+    np.testing.assert_array_equal(changed_cell(cell, {"recurrent": "orthogonal"}).W_hh, found.W_hh)
+
+
+@pytest.mark.parametrize("change", [{"scale_by": 2.0}, {"forget_bias": 1.0}, {"chrono": 9.0}], ids=str)
+def test_the_dtype_stays(change: dict[str, float]) -> None:
+    assert changed_cell(make("lstm", dtype="float32"), change).dtype == np.float32
+
+
+def test_only_the_named_layer_and_direction_changes() -> None:
+    both = gl.Bidirectional(make("lstm", 3, H), make("lstm", 3, H, rng=1))
+    network = gl.Network([both, make("rnn-tanh", 2 * H, H)], gl.Readout.init(H, 1, rng=0))
+    found = changed(network, 0, "reverse", {"forget_bias": 5.0})
+    assert found.layers[0].forward is both.forward
+    assert found.layers[1] is network.layers[1]
+    assert found.readout is network.readout
+    np.testing.assert_allclose(found.layers[0].reverse.b_h[H : 2 * H].mean(), 5.0)
+    assert changed(network, 1, "forward", {"scale_by": 2.0}).layers[0] is both
+
+
+def test_a_cell_without_such_a_thing_is_not_changed() -> None:
+    custom = gl.custom_cell(lambda h, x: 0.9 * h + x, state_size=2, input_size=2)
+    assert changed_cell(custom, {"scale_by": 2.0}) is None
+    assert changed_cell(make("gru-before-keep"), {"forget_bias": 2.0}) is None
+    assert changed(gl.Network([make("rnn-tanh")]), 0, "forward", {"chrono": 9.0}) is None
+    assert kept_bias(make("rnn-tanh")) is None
+
+
+def test_unknown_changes_are_named() -> None:
+    with pytest.raises(InputError, match=r'unknown change "forget_bais"; did you mean "forget_bias"\?'):
+        changed_cell(make("lstm"), {"forget_bais": 1.0})
+    with pytest.raises(InputError, match='bias: expected "zero", got "uniform"'):
+        changed_cell(make("rnn-tanh"), {"bias": "uniform"})
+    assert set(CHANGES) == {"scale_by", "recurrent", "bias", "forget_bias", "b_z", "chrono"}
+
+
+def test_a_subclass_of_a_cell_is_changed_as_its_parent() -> None:
+    class Mine(gl.RNN):
+        pass
+
+    cell = make("rnn-tanh")
+    mine = Mine(cell.W_xh, cell.W_hh, cell.b_h)
+    assert isinstance(changed_cell(mine, {"scale_by": 2.0}), Mine)
+    assert replace(mine).activation == "tanh"
