@@ -9,9 +9,9 @@ FLAGS = [] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trap
 setup(
     ext_modules=[
         Extension(
-            "gradlab.cells.native._steps",
-            ["gradlab/cells/native/_steps.c"],
-            depends=[f"gradlab/cells/native/{name}.h" for name in ("formulas", "loop", "lanczos", "gram_schmidt")],
+            "gradlab.native._steps",
+            ["gradlab/native/_steps.c"],
+            depends=[f"gradlab/native/{name}.h" for name in ("formulas", "loop", "lanczos", "gram_schmidt")],
             include_dirs=[np.get_include()],
             extra_compile_args=FLAGS,
             optional=True,

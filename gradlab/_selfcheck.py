@@ -139,7 +139,7 @@ class _Case:
 
     def states(self, cell: Cell, initial: Array, x: Array) -> list[Array]:
         """Return the joint states s_1 … s_T by the cell's step alone."""
-        drive, state, found = cell.drive(x), cell.split(initial), []
+        drive, state, found = cell.input_drive(x), cell.split(initial), []
         for at_t in drive:
             state = _plain(cell.step(at_t, state)[0])
             found.append(np.concatenate(state, axis=-2))
@@ -205,7 +205,7 @@ def _error(found: Array, expected: Array | None) -> float:
 def _one_step_map(case: _Case) -> Callable[[Array], Array]:
     """Return the map of a perturbation ``(S, 1)`` of every s_{t−1} to every s_t, ``(T, B, S)``."""
     cell = case.cell
-    drive, before = cell.drive(case.x), case.tape.states[:-1]
+    drive, before = cell.input_drive(case.x), case.tape.states[:-1]
 
     def after(shift: Array) -> Array:
         state = cell.step(drive, cell.split(before + shift))[0]

@@ -142,7 +142,7 @@ def report(
 
     The folder is a study's, or one that a watched training was saved in.
 
-    Of two studies' folders, write one page with both beside each other: what differs in their settings, what each says,
+    Of two studies' folders, write one page with both: what differs in their settings, what each found,
     the rates of what both have, their figures. Their own reports stay as they are.
 
     With another format than html, print the tables of one study instead, and write nothing.
@@ -205,7 +205,7 @@ def check(
         raise typer.Exit(0 if sound else 1)
     from gradlab._selfcheck import selfcheck
     from gradlab.cells import CELLS
-    from gradlab.cells.native import compiled
+    from gradlab.native import compiled
     from gradlab.truths import variants
 
     reports = [(told, selfcheck(cell)) for name in names or CELLS for told, cell in variants(name)]
@@ -214,7 +214,7 @@ def check(
             typer.echo(f"{report}\n")
         else:
             typer.echo(f"{told}: {len(report.checks)} checks passed")
-    typer.echo(f"formulas run {compiled.said()}")
+    typer.echo(f"formulas run {compiled.describe()}")
     raise typer.Exit(0 if all(report.passed for _, report in reports) else 1)
 
 
@@ -320,7 +320,7 @@ def _hooks() -> Iterable[tuple[str, str]]:
 def _figures() -> Iterable[tuple[str, str]]:
     from gradlab.figures import FIGURES
 
-    return ((name, figure.shows) for name, figure in FIGURES.items())
+    return ((name, figure.caption) for name, figure in FIGURES.items())
 
 
 LISTS: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {

@@ -443,7 +443,7 @@ class LayerTrace:
         """Which layer and direction this is."""
         return f"layer {self.layer}, {self.direction}"
 
-    def said(self) -> list[str]:
+    def describe(self) -> list[str]:
         """Return word and evidence without exponents, and how to ask for more; nothing where there is no loss.
 
         Where the rate takes another pass, only how to ask.
@@ -460,7 +460,7 @@ class LayerTrace:
 
     def _repr_html_(self) -> str:
         """Return the cell and the verdict, where that takes no further pass: sums over arrays that are there."""
-        return markup.html(self._title, [("", text) for text in (self.cell, *self.said())])
+        return markup.html(self._title, [("", text) for text in (self.cell, *self.describe())])
 
     @property
     def _title(self) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 EVERY = 60.0
 
 
-class Talk:
+class ProgressReporter:
     """Counts configurations by status, those of earlier runs too, and says how long the rest will take.
 
     Parameters
@@ -108,7 +108,7 @@ class Talk:
 class _Left(ProgressColumn):
     """The time that is left, as the talk knows it."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: ProgressReporter) -> None:
         super().__init__()
         self._talk = talk
 

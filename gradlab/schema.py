@@ -67,13 +67,16 @@ RUNS: dict[str, Column] = {
         "mean square of ∂h/∂w",
     ),
     "saturation": Column("float64", "", "share of gate units (tanh units in an RNN) that are saturated", "saturated"),
-    "carried": Column(
+    "keep_gate_mean": Column(
         "float64",
         "",
         "mean over units, steps and sequences of what a step keeps of the state: f of an LSTM, 1 − z (or z) of a GRU",
         "mean gate that keeps",
     ),
 }
+
+#: Columns by the name under which older files hold them.
+RENAMED = {"carried": "keep_gate_mean"}
 
 #: Keys of a study whose name alone does not say what they are; all others label themselves.
 KEYS: dict[str, Column] = {
@@ -196,8 +199,8 @@ TRAINING: dict[str, Column] = {
         "float64", "training steps", "steps done by then, fewer than step where it had ended", "steps trained"
     ),
 }
-#: What ``runs`` then has of a task's rivals too, as ``<rival>_loss`` and ``<rival>_score``.
-RIVAL = {"loss": "mean loss", "score": "share of right answers"}
+#: What ``runs`` then has of a task's baselines too, as ``<baseline>_loss`` and ``<baseline>_score``.
+BASELINE = {"loss": "mean loss", "score": "share of right answers"}
 #: What each table of a study that trains has after ``direction``.
 STEP = Column("int64", "training steps", "step of training that a row is measured after", "training step")
 
@@ -247,14 +250,14 @@ def described(column: str) -> Column | None:
     prefix, _, rank = column.partition("_")
     if prefix == "lyapunov" and rank.isdecimal():
         return Column("float64", "nats/step", f"Lyapunov exponent {rank}", "λ" + rank.translate(_SUBSCRIPTS))
-    kind, less, rival = column.partition("_less_")
-    if less and kind in RIVAL:
-        name = rival.replace("_", " ")
-        return Column("float64", "", f"{RIVAL[kind]} less that of {name}, paired by seed", f"{kind} less {name}'s")
-    rival, _, kind = column.rpartition("_")
-    if rival and kind in RIVAL and column not in TRAINING:
-        name = rival.replace("_", " ")
-        return Column("float64", "", f"{RIVAL[kind]} of {name}, over the same test sequences", f"{kind} of {name}")
+    kind, less, baseline = column.partition("_less_")
+    if less and kind in BASELINE:
+        name = baseline.replace("_", " ")
+        return Column("float64", "", f"{BASELINE[kind]} less that of {name}, paired by seed", f"{kind} less {name}'s")
+    baseline, _, kind = column.rpartition("_")
+    if baseline and kind in BASELINE and column not in TRAINING:
+        name = baseline.replace("_", " ")
+        return Column("float64", "", f"{BASELINE[kind]} of {name}, over the same test sequences", f"{kind} of {name}")
     return {**KEYS, **DERIVED, **WATCHED, **WATCHED_RUNS, **TRAINING, **SPECTRA, **STEPS, **RUNS}.get(column)
 
 

@@ -9,7 +9,7 @@ import gradlab
 
 ROOT = Path(gradlab.__file__).parent
 FLOORS = [
-    ("errors", "options", "files", "schema", "arrays", "formatting", "progress"),
+    ("errors", "options", "files", "schema", "native", "arrays", "formatting", "progress"),
     ("statistics",),
     ("cells",),
     ("models",),
@@ -26,7 +26,7 @@ FLOORS = [
     ("cli", "__main__"),
 ]
 #: Rooms that work on arrays and never load pandas.
-NUMPY_ONLY = ("errors", "options", "files", "schema", "arrays", "cells", "models", "bptt", "tasks", "weights")
+NUMPY_ONLY = ("errors", "options", "files", "schema", "native", "arrays", "cells", "models", "bptt", "tasks", "weights")
 ORDER = {room: place for place, room in enumerate(room for floor in FLOORS for room in floor)}
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 MODULES = {name.removesuffix(".__init__") for name in FILES} - {"__init__"}

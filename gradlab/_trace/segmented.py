@@ -33,7 +33,7 @@ UNASKED = 2**26
 #: Which hook answers what a trace would have been asked.
 GRADIENTS = (
     *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "frame", "profile"),
-    *("plot", "quantities", "said"),
+    *("plot", "quantities", "describe"),
 )
 HOOKS = {
     **dict.fromkeys(GRADIENTS, "gradients"),

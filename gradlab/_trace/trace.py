@@ -476,7 +476,7 @@ class Trace:
 
     def _repr_html_(self) -> str:
         """Return each layer with its verdict, where that takes no further pass: sums over arrays that are there."""
-        rows = [row for one in self.passes for row in ((one.name, one.cell), *(("", line) for line in one.said()))]
+        rows = [row for one in self.passes for row in ((one.name, one.cell), *(("", line) for line in one.describe()))]
         return markup.html(self._title, rows)
 
     @property

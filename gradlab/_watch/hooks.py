@@ -142,7 +142,7 @@ class Layered:
         return list(found.values())
 
 
-class Looking:
+class TensorHook:
     """A hook on a module. A copy of the module, by ``deepcopy`` or ``pickle``, gets one that does nothing."""
 
     def __init__(self, see: Callable[..., None] | None = None) -> None:
@@ -152,8 +152,8 @@ class Looking:
         if self._see is not None:
             self._see(*seen)
 
-    def __reduce__(self) -> tuple[type[Looking], tuple[()]]:
-        return Looking, ()
+    def __reduce__(self) -> tuple[type[TensorHook], tuple[()]]:
+        return TensorHook, ()
 
 
 class Attachment:
@@ -216,7 +216,7 @@ class Attachment:
     def _open_or_close(self) -> None:
         """Have hooks on the modules while what runs forward is watched, and none between: they cost nothing there."""
         if self._schedule.watching and not self._forwards:
-            hooks = [(layer.module, Looking(untraced(partial(self._forward, layer)))) for layer in self.layers]
+            hooks = [(layer.module, TensorHook(untraced(partial(self._forward, layer)))) for layer in self.layers]
             self._forwards = [module.register_forward_hook(hook, with_kwargs=True) for module, hook in hooks]
         elif not self._schedule.watching:
             for handle in self._forwards:

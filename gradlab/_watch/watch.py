@@ -368,7 +368,9 @@ def load_watch(path: str | Path) -> Watch:
     folder = Path(path)
     try:
         told = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in schema.TABLES}
+        tables = {
+            name: pd.read_parquet(folder / f"{name}.parquet").rename(columns=schema.RENAMED) for name in schema.TABLES
+        }
         found = Watch(Schedule(EVERY), (), stored=tables)
         found.refused, found.schedule.count = dict(told["refused"]), int(told["passes"])
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays import pool
 from gradlab.arrays.scaled import LN2, add, common_exponent, highest, in_room, ldexp, log_norm, normalise, squared
 from gradlab.bptt.forward import Tape
 from gradlab.cells import Cell
 from gradlab.cells.base import Pair
-from gradlab.cells.native.loop import Loop
+from gradlab.native import pool
+from gradlab.native.loop import Loop
 
 Array = NDArray[Any]
 Exponent = NDArray[np.int64]
@@ -173,7 +173,7 @@ def _is_its_total(tape: Tape) -> bool:
 
 def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:
     """Return an array for the pre-activation gradients of all steps, of the shape that the last one's have."""
-    cell, some = tape.cell, tape.cell.telling("vjp")
+    cell, some = tape.cell, tape.cell.probe_columns("vjp")
     at_step = cell.vjp(type(local)(*(array[-1, ..., some] for array in local)), cell.split(last[:, some]))[1]
     return pool.empty((tape.steps, *at_step.shape[:-1], last.shape[-1]), at_step.dtype)
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays import pool
 from gradlab.cells import Cell
 from gradlab.cells.base import Record, State
-from gradlab.cells.native.loop import Loop
+from gradlab.native import pool
+from gradlab.native.loop import Loop
 
 Array = NDArray[Any]
 #: Numbers of one coefficient array that a stretch of steps may hold, so that a stretch stays in the second-level cache.
@@ -76,8 +76,8 @@ def forward(cell: Cell, x: Array, initial: Array, lengths: NDArray[np.int64] | N
     states = pool.empty((T + 1, cell.state_size, B), cell.dtype)
     states[0] = initial
     with np.errstate(all="ignore"):
-        some = cell.telling("step")
-        _, first = cell.step(cell.drive(x[:1, :, some])[0], cell.split(initial[:, some]))
+        some = cell.probe_columns("step")
+        _, first = cell.step(cell.input_drive(x[:1, :, some])[0], cell.split(initial[:, some]))
         record = {name: pool.empty((T, *array.shape[:-1], B), array.dtype) for name, array in first.items()}
         tape = Tape(cell, x, states, record, lengths)
         loop = Loop(partial(_step, cell, tuple(record)), cell.constants, ("step", cell.kind))
@@ -93,7 +93,7 @@ def _step(cell: Cell, names: tuple[str, ...], before: Array, after: Array, drive
 def _run(tape: Tape, stretch: slice, loop: Loop) -> None:
     """Take the steps ``stretch`` (0-based), writing into the tape's own arrays."""
     lengths, states = tape.lengths, tape.states[stretch.start : stretch.stop + 1]
-    drive = tape.cell.drive(tape.x[stretch])
+    drive = tape.cell.input_drive(tape.x[stretch])
     arrays = (states[:-1], states[1:], drive, *(array[stretch] for array in tape.record.values()))
     all_go_on = len(drive) if lengths is None else int(np.clip(lengths.min() - stretch.start, 0, len(drive)))
     loop.take(*(array[:all_go_on] for array in arrays))
@@ -131,7 +131,7 @@ def _followed(cell: Cell, x: Array, states: Array) -> tuple[Record, Array]:
     with np.errstate(all="ignore"):
         for start in range(0, T, length):
             steps = slice(start, min(start + length, T))
-            kept, given[steps] = cell.follow(cell.drive(x[steps]), states[start : steps.stop + 1])
+            kept, given[steps] = cell.teacher_force(cell.input_drive(x[steps]), states[start : steps.stop + 1])
             for name, array in kept.items():
                 record.setdefault(name, np.empty((T, *array.shape[1:]), array.dtype))[steps] = array
     return record, given

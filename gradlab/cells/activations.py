@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.cells.native.compiled import compiled
+from gradlab.native.compiled import compiled
 
 Array = NDArray[Any]
 #: Below this the short form has lost six bits to cancellation, and the exact form takes its place.

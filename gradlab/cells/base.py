@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, float_array
 from gradlab.cells.initialisers import INIT_KEYS
-from gradlab.cells.native.compiled import compiled
 from gradlab.errors import InputError
+from gradlab.native.compiled import compiled
 from gradlab.options import Option
 
 Array = NDArray[Any]
@@ -62,7 +62,7 @@ class Cell(ABC):
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
     #: Whether ``step``, ``jvp`` and ``vjp``, given room, do nothing but call ufuncs on views of what they are given, of
     #: the parameters, and of what these gave, and :attr:`kind` and shapes say which: then a loop of them runs in C
-    #: (:mod:`gradlab.cells.native.loop`). Said by each class of itself.
+    #: (:mod:`gradlab.native.loop`). Said by each class of itself.
     of_ufuncs: ClassVar[bool] = False
     _in_place: ClassVar[set[str]]
 
@@ -105,7 +105,7 @@ class Cell(ABC):
         return (type(self), *(getattr(self, key) for key in self.OPTION_KEYS))
 
     @classmethod
-    def telling(cls, name: str) -> slice:
+    def probe_columns(cls, name: str) -> slice:
         """Return which columns tell the shapes of what ``step`` or ``vjp`` gives: one is enough of a cell that takes
         ``out``; another, which may be compiled for each width, is asked for all.
         """
@@ -156,7 +156,7 @@ class Cell(ABC):
         """The floating-point type in which the cell runs."""
         return self.W_hh.dtype
 
-    def drive(self, x: Array) -> Array:
+    def input_drive(self, x: Array) -> Array:
         """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``."""
         if self.input_size > FEW:
             drive = np.matmul(self.W_xh, x)
@@ -172,7 +172,7 @@ class Cell(ABC):
         """Return dL/dx from the pre-activation gradients, ``(…, kH, N)`` → ``(…, D, N)``."""
         return np.asarray(self.W_xh.T @ pre_grad)
 
-    def follow(self, drive: Array, states: Array) -> tuple[Record, Array]:
+    def teacher_force(self, drive: Array, states: Array) -> tuple[Record, Array]:
         """Take all steps at once where ``states (T+1, S, B)`` holds every h already, and the other states at t = 0.
 
         Fills in the other states, and returns what the derivatives will need and the h that each step gives. A cell of

@@ -66,7 +66,7 @@ class CustomCell(Cell):
     def with_parameters(self, changed: Mapping[str, Array]) -> Self:
         return replace(self, engine=self.engine.with_parameters(changed))
 
-    def drive(self, x: Array) -> Array:
+    def input_drive(self, x: Array) -> Array:
         """Return x itself: what the function does with it is its own affair."""
         return x
 

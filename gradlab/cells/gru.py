@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.arrays.checks import choice, float_array
-from gradlab.arrays.pool import empty
 from gradlab.cells.activations import complement, logistic, tanh_derivative
 from gradlab.cells.base import (
     Array,
@@ -29,8 +28,9 @@ from gradlab.cells.base import (
     stacked,
 )
 from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
-from gradlab.cells.native.compiled import compiled
 from gradlab.errors import InputError
+from gradlab.native.compiled import compiled
+from gradlab.native.pool import empty
 from gradlab.options import Option
 
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.arrays.checks import number
-from gradlab.arrays.pool import empty
 from gradlab.cells.activations import complement, logistic, tanh_derivative
 from gradlab.cells.base import (
     Array,
@@ -27,8 +26,9 @@ from gradlab.cells.base import (
     stacked,
 )
 from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
-from gradlab.cells.native.compiled import compiled
 from gradlab.errors import InputError
+from gradlab.native.compiled import compiled
+from gradlab.native.pool import empty
 from gradlab.options import Option
 
 
@@ -139,7 +139,7 @@ class LSTM(Cell):
         a, gates, c, h = lstm_step(c, product(self.W_hh, h), drive, out=into)
         return (h, c), {"a": a, "gates": gates}
 
-    def follow(self, drive: Array, states: Array) -> tuple[Record, Array]:
+    def teacher_force(self, drive: Array, states: Array) -> tuple[Record, Array]:
         """All gates follow from h at once; only c is carried on from step to step."""
         h, c = self.split(states)
         a, gates = _gates(product(self.W_hh, h[:-1]), drive)

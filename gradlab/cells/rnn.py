@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.arrays.checks import choice
-from gradlab.arrays.pool import empty
 from gradlab.cells.activations import ACTIVATIONS
 from gradlab.cells.base import (
     Array,
@@ -24,7 +23,8 @@ from gradlab.cells.base import (
     scaled_rows,
 )
 from gradlab.cells.initialisers import Seed, biases, input_weights, recurrent_weights, streams
-from gradlab.cells.native.compiled import compiled
+from gradlab.native.compiled import compiled
+from gradlab.native.pool import empty
 from gradlab.options import Option
 
 

@@ -1,7 +1,7 @@
 """Tables drawn at print size. A new picture is one file beside these, and one line in :data:`FIGURES`.
 
-Each file holds one picture: ``tabulate`` makes its table from a study's frames and says what the columns are in it (a
-`Layout`), ``draw`` draws one panel of that table into ``ax`` and computes nothing, ``says`` puts the finding in words.
+Each file holds one picture. ``tabulate`` makes its table from a study's frames, with a `Layout` that names the columns
+to draw. ``draw`` draws one panel of that table into ``ax`` and computes nothing. ``finding`` describes the result.
 Colour always goes with a line style and a marker, so that grey prints and colour-blind readers lose nothing.
 """
 

@@ -36,7 +36,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return in how many runs both have one sign, and how far apart they are."""
     apart = (table["rate"] - table["lyapunov_1"]).abs()
     same = int((table["rate"] * table["lyapunov_1"] > 0).sum())
@@ -49,7 +49,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Rate of ln‖δ‖ back in time over the largest Lyapunov exponent of the states, a point a run, for the longest "
     "sequences; slanted: rate = λ₁, which holds in the limit of long sequences (Mikhaeil, Monfared & Durstewitz 2022)",
     lambda table, layout: 2.2,

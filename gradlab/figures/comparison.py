@@ -56,7 +56,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return the widest difference whose interval leaves out zero, in its own sentence, and how many there are."""
     apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
     known = int(table["difference_low"].notna().sum())
@@ -73,7 +73,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Differences between the rates of two cells (of one cell, of two settings), paired by seed and data, for the "
     "longest sequences; bars: 95 % intervals that hold together for all of them; hollow: around zero; hatched: no pair "
     "of runs",

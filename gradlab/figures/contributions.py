@@ -8,12 +8,12 @@ from gradlab.figures.quantities import Quantities
 _PARTS = Quantities(
     r"contribution_(.+)", "contribution_W_hh", "contributions", "parameter", "part", "t", what="a step's part"
 )
-tabulate, draw, says = _PARTS.tabulate, _PARTS.draw, _PARTS.says
+tabulate, draw, finding = _PARTS.tabulate, _PARTS.draw, _PARTS.finding
 
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "What each step gives to the gradient of a parameter: logarithm of the norm of its part of the batch's mean "
     "gradient, against t, for the longest sequences; bands: 95 % t-intervals over the seeds; of more than three values "
     "of what is turned, the lowest, the middle and the highest",

@@ -93,7 +93,7 @@ def _line(ax: Axes, line: pd.DataFrame, at: pd.Series, look: dict[str, Any]) -> 
     ax.plot(at[~met], line["value"][~met], label=None if met.all() else BEYOND, **hollow)
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return how many trainings met the criterion, and where most soon."""
     share, steps = (table[table["column"] == name] for name in (SHARE, STEPS))
     told = f"{round((share['value'] * share['seeds']).sum())} of {share['seeds'].sum()} trainings met their criterion"
@@ -109,7 +109,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Share of the trainings that met their criterion, bars: Clopper and Pearson's 95 % intervals over the seeds; and "
     "the steps until then, Kaplan and Meier's median, bars: its 95 % interval, ending at the point where a bound is "
     "not known; hollow triangles: no median, more than half of the trainings had not met it at the last step that they "

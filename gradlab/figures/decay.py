@@ -43,7 +43,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return how much is lost or won over all lags, at the two extremes."""
     by = list(dict.fromkeys(["cell", layout.panel, *layout.rows]))
     lines = table.groupby(by, observed=True, dropna=False)["lag"]
@@ -61,7 +61,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Logarithm of the gradient's norm against the lag, less its value at lag 1, for the longest sequences; "
     "panels share y, but rows that end at different lags each have their own; "
     "bands: 95 % t-intervals over the seeds",

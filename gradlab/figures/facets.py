@@ -35,8 +35,8 @@ class Picture(NamedTuple):
 
     table: tables.Table
     draw: Callable[..., Axes]
-    says: Callable[[pd.DataFrame, Layout], str]
-    shows: str
+    finding: Callable[[pd.DataFrame, Layout], str]
+    caption: str
     height: Callable[[pd.DataFrame, Layout], float]
     hooks: tuple[str, ...] = ()
     bar: str = ""

@@ -75,7 +75,7 @@ def _range(table: pd.DataFrame) -> tuple[float, float]:
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return the mean activity of every gate over all lags, as the least and the most among the panels."""
     gates = table[table["gate"].notna()]
     means = gates.groupby([layout.panel, "gate"], observed=True)["activity"].mean().groupby("gate", observed=True)
@@ -86,7 +86,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "How open the gates are (mean of |gate| over the units; of the candidates g and n, and of an RNN's h, the size) "
     "beside the gradient's logarithm less its value at lag 1 (black, right scale), for the longest sequences; bands: "
     "95 % t-intervals over the seeds; of more than three values of what is turned, the lowest, the middle and the "

@@ -67,7 +67,7 @@ def _line(ax: Axes, line: pd.DataFrame, at: pd.Series, value: str, look: dict[st
     ax.plot(at[beyond], line["needed"][beyond], label=BEYOND if beyond.any() else None, **hollow)
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return how many combinations keep 1 % of their gradient for as long as the task needs; the shortest horizon."""
     known = table[table["seeds"] > 0]
     if known.empty:
@@ -85,7 +85,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Lag at which 1 % of the gradient at lag 1 is left (survival estimate of the median over the seeds), for the "
     "longest sequences, beside the lag that the task needs, the span to the first input (dashed); bars: 95 % "
     "intervals, which end at the point where a bound is not known; hollow triangles: half of the runs have more at T; "

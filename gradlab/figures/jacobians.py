@@ -56,7 +56,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return the largest and the median singular value of each combination, as means over t."""
     means = table.groupby(layout.panel, observed=True)[["jac_norm2", "jac_sigma"]].mean()
     told = [f"{name} {compact(row['jac_norm2'])} and {compact(row['jac_sigma'])}" for name, row in means.iterrows()]
@@ -66,7 +66,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Singular values of the step Jacobians J_t over time (natural logarithm; means over sequences and seeds of each "
     "quantile), for the longest sequences: all of them, their middle half, the largest and the median; above the line "
     "at 0 a step stretches, below it shrinks; of more than three values of what is turned, the lowest, the middle and "

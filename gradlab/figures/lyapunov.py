@@ -41,7 +41,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return how many exponents are negative or positive, and where theory's line is drawn."""
     told, drawn = signs(table[~is_law(table)], "lyapunov_1", "Largest exponents"), set(table["law"]) - {""}
     lines = {
@@ -58,7 +58,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Largest Lyapunov exponent of the states, for the longest sequences; bars: 95 % t-intervals over the seeds. "
     "Mean field has no line for gated cells: a one-step χ does not predict weights that are the same at every step; "
     "theirs is ln of the Jacobian's spectral radius where h = c = 0 and x = 0, which holds as long as they rest there",

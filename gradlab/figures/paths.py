@@ -45,7 +45,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return where the additive path alone carries most of the gradient at the last lag, and where the least."""
     table = table[~is_law(table)]
     ends = table[table["lag"] == table.groupby(layout.panel, observed=True)["lag"].transform("max")]
@@ -60,7 +60,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Logarithm of the gradient's norm on the additive path alone (∏f, ∏ of what a GRU keeps), of what went through "
     "a gate at least once, and of their sum, less that of all at lag 0, for the longest sequences; bands: 95 % "
     "t-intervals over the seeds",

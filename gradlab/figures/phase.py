@@ -131,7 +131,7 @@ def _limit(table: pd.DataFrame) -> float:
     return float(greatest) if greatest > 0 else 1.0
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return where along y the rate turns positive in each panel, as the mean over the seeds of each one's crossing."""
     if not pd.api.types.is_numeric_dtype(table[layout.y]):
         return signs(table, "rate", "Rates")
@@ -187,7 +187,7 @@ def _span(low: float, high: float) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Rate of ln‖δ‖ in nats per step; red grows, blue decays, the black line is where the mean over the seeds "
     "is zero (interpolated between the values studied); dashed: where mean-field theory of infinitely wide RNNs that "
     "get the task's input has it, of gated cells it knows no such line, for a one-step χ does not predict weights that "

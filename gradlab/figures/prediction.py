@@ -78,7 +78,7 @@ def _told(row: pd.Series) -> str:
     return "" if np.isnan(row["rank"]) else f"ρ = {estimate(*row[list(RANKS)])}"
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return each panel's rank correlation, and of how many runs the steps are known."""
     places = [name for name in (layout.panel, *layout.rows) if name]
     panels = table.drop_duplicates(places) if places else table.head(1)
@@ -93,7 +93,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Training steps until the criterion was met over the rate of ln‖δ‖ before training, a point a run; hollow, at "
     "the last step that they were given: runs that had not met it; ρ: Spearman's rank correlation of the two within a "
     "seed, in which these rank last, the mean over the seeds with its 95 % t-interval",

@@ -51,7 +51,7 @@ class Quantities(NamedTuple):
         bands(ax, table, layout, whole)
         return ax
 
-    def says(self, table: pd.DataFrame, layout: Layout) -> str:
+    def finding(self, table: pd.DataFrame, layout: Layout) -> str:
         """Return by how much the first step's differs from the last one's, at the two extremes."""
         known = table[np.isfinite(table[self.y])].sort_values(self.along, ascending=self.along == "lag")
         lines = known.groupby([layout.panel, self.hue], observed=True)[self.y]

@@ -45,7 +45,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return how many rates are negative or positive beyond their intervals."""
     return signs(table, "rate", "Rates")
 
@@ -53,7 +53,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Rate of ln‖δ‖ in nats per step, for the longest sequences; bars: 95 % t-intervals over the seeds; "
     "a cross on the upper edge: no run has a rate",
     lambda table, layout: 2.2,

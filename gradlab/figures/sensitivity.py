@@ -57,7 +57,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return by how much both grow from the shortest memory to the longest."""
     measured = table[~is_law(table)].sort_values(layout.x)
     if measured[layout.x].nunique() < 2:
@@ -76,7 +76,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Mean squares of the states and of their derivative by a recurrent weight, over 1/(1 − e^rate), the sum of the "
     "decaying gradient over all lags, for the longest sequences; bars: 95 % t-intervals over the seeds; lines: exact "
     "of diagonal linear networks",

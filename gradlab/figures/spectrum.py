@@ -44,7 +44,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return ax
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return the range of the largest and of the smallest exponents."""
     by = [name for name in (layout.panel, *layout.rows, layout.hue) if name and name != "cell"]
     lines = table.dropna(subset="exponent").groupby(["cell", *by], observed=True, dropna=False)["exponent"]
@@ -57,7 +57,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Lyapunov exponents against their rank over H, for the longest sequences; where the lines of several sizes "
     "agree the spectrum is extensive; each panel has a scale of its own; bands: 95 % t-intervals over the seeds; the "
     "null model is Newman's, of Gaussian matrices drawn anew at every step, at the largest H",

@@ -54,7 +54,7 @@ def _edges(steps: pd.Index) -> NDArray[np.float64]:
     return np.concatenate([at[:1] - 0.5, (at[1:] + at[:-1]) / 2, at[-1:] + 0.5])
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return how much of the last loss step's gradient is left at the initial state."""
     if not layout.panel:
         told = [f"{compact(_change(table, layout))} nats"]
@@ -72,7 +72,7 @@ def _change(table: pd.DataFrame, layout: Layout) -> float:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Who teaches whom: logarithm of the gradient of every step's loss (rows) at every state (columns), for the longest "
     "sequences; blank: no gradient, as of states that come later",
     lambda table, layout: 2.2,

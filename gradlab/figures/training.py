@@ -37,7 +37,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     return decay.draw(table, layout, ax=ax, whole=whole)
 
 
-def says(table: pd.DataFrame, layout: Layout) -> str:
+def finding(table: pd.DataFrame, layout: Layout) -> str:
     """Return the change over all lags before training and after it, in each panel."""
     told = []
     for name, part in table.groupby(layout.panel, observed=True):
@@ -51,7 +51,7 @@ def says(table: pd.DataFrame, layout: Layout) -> str:
 PICTURE = Picture(
     tabulate,
     draw,
-    says,
+    finding,
     "Logarithm of the gradient's norm against the lag, less its value at lag 1, for the longest sequences, before "
     "training and after so many of its steps, or where it ended if it was solved or diverged before; bands: 95 % "
     "t-intervals over the seeds; of more than three values of what is turned, the lowest, the middle and the highest",

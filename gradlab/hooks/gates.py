@@ -11,19 +11,19 @@ from gradlab.jacobians.gates import kept_share
 from gradlab.layer import LayerTrace
 from gradlab.statistics.saturation import saturated
 
-#: What is kept beside the gates' names.
-CARRIED = "carried"
+#: Name under which the keep gate's mean is stored, next to the gates' own names.
+KEPT = "kept"
 
 
 class GatesHook(TableHook):
     """Quantities gate_<g>, ln of the mean of |gate| over units, and saturation_<g>, ln of the share saturated.
 
-    Columns saturation and carried of ``runs``; carried is the mean of the gate that keeps. A cell without gates has its
-    output h in their place; saturation is then of |h|, which says something for tanh.
+    Columns of ``runs``: saturation, and keep_gate_mean, the mean of the keep gate. For a cell without gates the hook
+    measures its output h in place of the gates; saturation is then that of |h|, which is meaningful for tanh.
     """
 
     def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return activity and saturation of every gate; kept are shares saturated and carried, nan beyond ends."""
+        """Return activity and saturation of every gate; keep the saturated shares and the keep gate's mean per step."""
         units = segment.gates or {"h": segment.states["h"][1:]}
         within = segment.lag[1:] >= 0
         indices = np.arange(1, segment.tape.steps + 1)
@@ -36,12 +36,12 @@ class GatesHook(TableHook):
             for quantity, logs in ((f"gate_{name}", activity), (f"saturation_{name}", shared)):
                 rows.append(segment.rows(quantity, np.where(within, logs, np.nan), indices))
         gate = kept_share(segment.tape)
-        return rows, shares if gate is None else {**shares, CARRIED: np.where(within, gate, np.nan)}
+        return rows, shares if gate is None else {**shares, KEPT: np.where(within, gate, np.nan)}
 
     def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
-        """Return the share that is saturated, over all gates, and the mean of what the additive path keeps."""
-        shares = [_mean(share) for name, share in kept.items() if name != CARRIED]
-        return {"saturation": float(np.mean(shares)), "carried": _mean(kept[CARRIED]) if CARRIED in kept else np.nan}
+        """Return the share of saturated units, over all gates, and the mean of the keep gate."""
+        shares = [_mean(share) for name, share in kept.items() if name != KEPT]
+        return {"saturation": float(np.mean(shares)), "keep_gate_mean": _mean(kept[KEPT]) if KEPT in kept else np.nan}
 
 
 def _mean(values: Any) -> float:

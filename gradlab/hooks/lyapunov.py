@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gradlab.arrays.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import Info, TableHook
-from gradlab.jacobians.lyapunov import Spectrum, Walk
+from gradlab.jacobians.lyapunov import Spectrum, TangentWalk
 from gradlab.layer import LayerTrace
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ class LyapunovHook(TableHook):
     def begin(self, info: Info) -> None:
         """Start with empty tables."""
         super().begin(info)
-        self._walks: dict[tuple[int, str], Walk] = {}
+        self._walks: dict[tuple[int, str], TangentWalk] = {}
         self._dets: dict[tuple[int, str], list[Array]] = {}
 
     def forward(self, segment: LayerTrace) -> None:
@@ -44,7 +44,7 @@ class LyapunovHook(TableHook):
         place, cell, T = (segment.layer, segment.direction), segment.cell, segment.steps
         if place not in self._walks:
             k = min(self.count, cell.state_size)
-            self._walks[place] = Walk(cell, T, segment.ends, k, warmup=int(WARMUP_SHARE * T))
+            self._walks[place] = TangentWalk(cell, T, segment.ends, k, warmup=int(WARMUP_SHARE * T))
         walk = self._walks[place]
         walk.take(segment.tape)
         if walk.k < cell.state_size:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.cells.native.compiled import compiled, ufunc
+from gradlab.native.compiled import compiled, ufunc
 
 Array = NDArray[Any]
 #: ``columns (S, N)`` → ``columns (S, N)``, one matrix a column.

@@ -15,11 +15,11 @@ from gradlab.bptt import Tape, continued
 from gradlab.bptt.forward import STRETCH
 from gradlab.cells import Cell
 from gradlab.cells.base import SMALL
-from gradlab.cells.native.compiled import compiled
-from gradlab.cells.native.loop import Loop
 from gradlab.errors import InputError
 from gradlab.formatting import markup
 from gradlab.formatting.numbers import UNKNOWN, compact, plain, plus_minus
+from gradlab.native.compiled import compiled
+from gradlab.native.loop import Loop
 
 Array = NDArray[Any]
 #: The columns may drift apart by this factor between two QRs (in nats): R then keeps twelve digits.
@@ -121,12 +121,12 @@ def spectrum(
     ----------
     Benettin et al. 1980; Shimada & Nagashima 1979; for recurrent networks Engelken, Wolf & Abbott 2023.
     """
-    walk = Walk(tape.cell, tape.steps, tape.ends, k, warmup=warmup, every=every, adjoint=adjoint, rng=rng)
+    walk = TangentWalk(tape.cell, tape.steps, tape.ends, k, warmup=warmup, every=every, adjoint=adjoint, rng=rng)
     walk.take(tape)
     return walk.spectrum()
 
 
-class Walk:
+class TangentWalk:
     """k tangents of every sequence on their way, ``(S, K·B)``, and the growth that each QR found.
 
     Forward in time the tape may come in pieces (:meth:`take`), and what is found does not depend on where they are cut.
@@ -356,7 +356,7 @@ def _spread(logs: NDArray[np.float64]) -> float:
     return max(apart, float(np.abs(logs[:, 0]).max()) / 40.0)  # a nan, first, stays
 
 
-def _summary(walk: Walk) -> Spectrum:
+def _summary(walk: TangentWalk) -> Spectrum:
     growth, counts = np.stack(walk.growth), np.stack(walk.counts)
     total, steps = np.cumsum(growth, axis=0), np.cumsum(counts, axis=0)[..., None]
     running = np.where(steps > 0, total / steps, np.nan)

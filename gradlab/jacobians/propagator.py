@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from gradlab.arrays.checks import choice
-from gradlab.arrays.pool import empty
 from gradlab.arrays.scaled import LN2, in_room, ldexp, normalise
 from gradlab.arrays.threads import cores, share_out
 from gradlab.bptt import Tape
@@ -20,6 +19,7 @@ from gradlab.errors import InputError
 from gradlab.jacobians.lanczos import ALONE, largest_of_dense
 from gradlab.jacobians.lyapunov import graded_qr
 from gradlab.jacobians.steps import CACHED, CHUNK, LANCZOS_FROM, Jacobians
+from gradlab.native.pool import empty
 
 Array = NDArray[Any]
 #: Sweeps of Jacobi rotations: a graded matrix needs two or three, equal singular values perhaps ten.

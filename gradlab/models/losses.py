@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from gradlab.arrays import pool
 from gradlab.arrays.checks import float_array
 from gradlab.errors import InputError
+from gradlab.native import pool
 
 Array = NDArray[Any]
 At = str | Sequence[int] | Array

@@ -8,8 +8,8 @@ import pandas as pd
 
 from gradlab.formatting.numbers import compact, estimate
 from gradlab.schema import axis_label
-from gradlab.tables.factors import longest, placed, seeds_told, varying
-from gradlab.tables.outcomes import rivals
+from gradlab.tables.factors import longest, placed, seeds_text, varying
+from gradlab.tables.outcomes import baselines
 from gradlab.tables.published import RULES
 from gradlab.verdicts.summaries import study_findings
 
@@ -17,9 +17,9 @@ from gradlab.verdicts.summaries import study_findings
 def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     """Return a caption for each of a study's tables, ``made`` of its ``runs``; the first sentence says what it is."""
     at = f" at length {longest(runs)['length'].max():g}" if "length" in varying(runs) else ""
-    seeds = seeds_told(runs)
+    seeds = seeds_text(runs)
     over = f"with 95 % t-intervals over {seeds}" if seeds.endswith("seeds") else f"of {seeds}"
-    told = {name: _SAYS[name](table) for name, table in made.items() if name in _SAYS}
+    told = {name: _FINDINGS[name](table) for name, table in made.items() if name in _FINDINGS}
     opening = {
         "rates": f"Rate of ln‖δ‖ in nats per step back in time{at}, {over}",
         "comparisons": f"Difference of rates{at}, paired by seed and data, with intervals that hold together at 95 %",
@@ -66,7 +66,7 @@ def _outcomes(table: pd.DataFrame) -> str:
     best = known.sort_values("loss").iloc[0]
     by = list(table.columns[: list(table.columns).index("loss")])
     told = f"The least mean loss is {estimate(best['loss'], best['loss_low'], best['loss_high'])} ({placed(best, by)})"
-    others = [f"the {axis_label(name)} is {compact(best[name])}" for name in rivals(table) if pd.notna(best[name])]
+    others = [f"the {axis_label(name)} is {compact(best[name])}" for name in baselines(table) if pd.notna(best[name])]
     return "; ".join([told, *others])
 
 
@@ -86,7 +86,7 @@ def _published(table: pd.DataFrame) -> str:
     return "; ".join(f"{counts[word]} {word} ({rule})" for word, rule in RULES.items() if word in counts)
 
 
-_SAYS = {
+_FINDINGS = {
     "comparisons": _compared,
     "crossings": _crossed,
     "measures": _measured,

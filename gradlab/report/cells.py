@@ -1,4 +1,4 @@
-"""Tables as they stand on a page: what a cell says, and the number by which it is sorted."""
+"""Tables as they stand on a page: what a cell finding, and the number by which it is sorted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"(?:< )?([−-]?(?:∞|\d+(?:\.\d+)?(?:e[+−-]?\d+)?))(?=
 
 
 class Cell(NamedTuple):
-    """What a cell says, and the number it begins with as JavaScript reads it; "" where it begins with none."""
+    """What a cell finding, and the number it begins with as JavaScript reads it; "" where it begins with none."""
 
     text: str
     value: str

@@ -1,4 +1,4 @@
-"""Two studies on one page: how they differ, what each says, what both measured."""
+"""Two studies on one page: how they differ, what each finding, what both measured."""
 
 from __future__ import annotations
 

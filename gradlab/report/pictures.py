@@ -15,8 +15,8 @@ class Shown(NamedTuple):
     """A figure on the page; ``missing`` says why it is not there, ``unrecorded`` that no hook recorded it."""
 
     name: str
-    says: str = ""
-    shows: str = ""
+    finding: str = ""
+    caption: str = ""
     svg: bytes = b""
     png: bytes = b""
     missing: str = ""
@@ -25,7 +25,7 @@ class Shown(NamedTuple):
     @property
     def alt(self) -> str:
         """The figure in words, for who does not see it."""
-        return f"{self.shows}. {self.says}"
+        return f"{self.caption}. {self.finding}"
 
     @property
     def source(self) -> str:
@@ -58,4 +58,4 @@ def picture(name: str, frames: tables.Frames) -> Shown:
     except InputError as error:
         return Shown(name, missing=str(error), unrecorded=isinstance(error, tables.NotRecorded))
     drawn = figures.facets(picture, table, layout)
-    return Shown(name, picture.says(table, layout), picture.shows, figures.svg(drawn), figures.png(drawn))
+    return Shown(name, picture.finding(table, layout), picture.caption, figures.svg(drawn), figures.png(drawn))

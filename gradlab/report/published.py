@@ -28,7 +28,7 @@ SECTIONS = {
 
 
 class Said(NamedTuple):
-    """What one study says: its name and question, its rows, and where they were read."""
+    """What one study finding: its name and question, its rows, and where they were read."""
 
     name: str
     question: str

@@ -12,7 +12,7 @@ from gradlab.report import origin, settings
 from gradlab.report.lost import left_out, lost
 from gradlab.report.pictures import Shown
 from gradlab.tables import tables
-from gradlab.tables.factors import given, longest, seeds_told, varying
+from gradlab.tables.factors import given, longest, seeds_text, varying
 from gradlab.tasks.registry import absent
 from gradlab.verdicts import study_verdict, summaries
 
@@ -88,8 +88,8 @@ def recorded(source: Source) -> set[str]:
 
 
 def _count(runs: pd.DataFrame) -> str:
-    return seeds_told(runs) + ("" if _several(runs) else ", so no interval")
+    return seeds_text(runs) + ("" if _several(runs) else ", so no interval")
 
 
 def _several(runs: pd.DataFrame) -> bool:
-    return seeds_told(runs).endswith("seeds")
+    return seeds_text(runs).endswith("seeds")

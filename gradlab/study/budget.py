@@ -12,13 +12,13 @@ from operator import itemgetter
 from statistics import median
 from typing import Any, NamedTuple, Self
 
-from gradlab.arrays import pool
 from gradlab.arrays.memory import free_memory
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
 from gradlab.hooks.temporal import KEPT
 from gradlab.jacobians.steps import CHUNK
+from gradlab.native import pool
 from gradlab.progress import counted, duration
 from gradlab.study.plan import MANY_STEPS, THIN, Configuration, Plan, together
 from gradlab.study.worker import TESTED, measure

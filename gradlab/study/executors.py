@@ -49,7 +49,7 @@ class Inline(Executor):
         return future
 
 
-class Crew:
+class WorkerPool:
     """Hands groups to an executor, and another executor when that one has broken; use as a context.
 
     Parameters
@@ -134,16 +134,16 @@ class Crew:
         self._executor = self._start()
 
 
-def crew(task: Task, workers: int, executor: Executor | None, own: bytes = b"") -> Crew:
+def crew(task: Task, workers: int, executor: Executor | None, own: bytes = b"") -> WorkerPool:
     """Return the crew that does ``task`` in ``workers`` processes, 0 for none, or on a user's executor.
 
     ``own`` holds the user's own tasks, which the workers have to find.
     """
     if executor is not None:
-        return Crew(lambda: _same(executor, own), task, width=lambda: _room(executor), own=False)
+        return WorkerPool(lambda: _same(executor, own), task, width=lambda: _room(executor), own=False)
     if workers == 0:
-        return Crew(Inline, task, width=lambda: 1, own=True)
-    return Crew(lambda: _processes(workers, own), task, width=lambda: 2 * workers, own=True)
+        return WorkerPool(Inline, task, width=lambda: 1, own=True)
+    return WorkerPool(lambda: _processes(workers, own), task, width=lambda: 2 * workers, own=True)
 
 
 def numerics(own: bytes = b"") -> int:

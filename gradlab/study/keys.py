@@ -20,7 +20,7 @@ from gradlab.options import Option
 from gradlab.study import train
 from gradlab.tables.factors import NONE
 from gradlab.tasks import TASKS, Task
-from gradlab.tasks.registry import Given
+from gradlab.tasks.registry import FixedTask
 
 #: Types of what may be a list of steps: ``at`` may be a word too and says ``object``: see :func:`_adapter`.
 LISTED = (list, object)
@@ -53,7 +53,7 @@ def keys_of(cell: str, task: str) -> dict[str, Option]:
 
 
 @cache
-def _keys_of(cell: str, task: type[Task] | Given, tasks: tuple[str, ...]) -> dict[str, Option]:
+def _keys_of(cell: str, task: type[Task] | FixedTask, tasks: tuple[str, ...]) -> dict[str, Option]:
     keys = dict(BASE) | {"task.name": BASE["task.name"]._replace(choices=tasks)}
     if task().fixed_length is not None:
         del keys["length"]
@@ -68,7 +68,7 @@ def every_key() -> dict[str, Option]:
 
 
 @cache
-def _every_key(*_: type[Task] | Given) -> dict[str, Option]:
+def _every_key(*_: type[Task] | FixedTask) -> dict[str, Option]:
     found = {key: option for cell in CELLS for task in TASKS for key, option in keys_of(cell, task).items()}
     return found | {f"train.{name}": option for name, option in train.EVERY.items()}
 

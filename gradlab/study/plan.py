@@ -19,7 +19,7 @@ from gradlab.study.keys import LISTED, checked, every_key, keys_of
 from gradlab.study.published import refuse_unmatched
 from gradlab.study.spec import Spec
 from gradlab.tables.factors import word
-from gradlab.tasks import TASKS, Held
+from gradlab.tasks import TASKS, DataTask
 from gradlab.tasks.registry import Absent
 
 #: Version of the numerics: raise it when the same configuration would give other numbers than before.
@@ -172,7 +172,7 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {key.partition(".")[2]: value for key, value in values.items() if key.startswith("task.")}
     try:
         task = TASKS[options.pop("name")](**options)
-        if isinstance(task, Held) and not options["content"]:
+        if isinstance(task, DataTask) and not options["content"]:
             values["task.content"] = task.checksum()
     except InputError as error:
         raise SpecError(f"task: {error}") from None

@@ -14,9 +14,9 @@ from typing import Any
 
 from gradlab import __version__
 from gradlab.arrays.memory import free_memory
-from gradlab.cells.native import compiled
 from gradlab.errors import StoreError
 from gradlab.files import write_whole
+from gradlab.native import compiled
 from gradlab.study.plan import NUMERICS, THIN
 
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
@@ -72,7 +72,7 @@ def _argv() -> list[str]:
 
 def _versions() -> dict[str, str]:
     found = {"gradlab": __version__, "numerics": str(NUMERICS), "python": platform.python_version()}
-    found["formulas"] = compiled.said()
+    found["formulas"] = compiled.describe()
     for package in PACKAGES:
         try:
             found[package] = version(package)

@@ -191,6 +191,7 @@ def _refuse_needs(path: str, found: Mapping[str, Any]) -> None:
 
 def _column(path: str, name: object, recorded: _Recorded) -> str:
     text: str = checked(path, _TEXT, name)
+    text = schema.RENAMED.get(text, text)
     if _EXPONENT.fullmatch(text):
         if int(text.partition("_")[2]) > recorded.exponents:
             raise SpecError(f'{path}: no hook records {text}; put "lyapunov:{text.partition("_")[2]}" into hooks')

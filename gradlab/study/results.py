@@ -23,7 +23,7 @@ from gradlab.formatting import markup
 from gradlab.study import provenance
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import naming
-from gradlab.study.store import Shelf
+from gradlab.study.store import PartStore
 from gradlab.study.unregistered_tasks import refuse_unread, spec_of
 from gradlab.tables.comparisons import comparisons
 from gradlab.tables.factors import has_level
@@ -85,7 +85,7 @@ class Results:
         counts = ", ".join(f"{count} {status}" for status, count in self.status().items())
         few = len(self.plan.configurations) <= FEW
         said = markup.rows_of(str(self.verdict())) if few else [("verdict", "ask results.verdict()")]
-        return markup.html(self._title, [*self.plan.spec.said, ("runs", counts), *said])
+        return markup.html(self._title, [*self.plan.spec.summary, ("runs", counts), *said])
 
     @property
     def _title(self) -> str:
@@ -275,8 +275,8 @@ class Results:
         return schema.tables(trained=self.plan.spec.trains)
 
     @property
-    def _shelf(self) -> Shelf:
-        shelf = Shelf.open(self.folder)
+    def _shelf(self) -> PartStore:
+        shelf = PartStore.open(self.folder)
         for reason in shelf.damaged.values():
             raise StoreError(f"{reason}; run the study again, which redoes what it held")
         return shelf

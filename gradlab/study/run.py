@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gradlab.errors import InputError, RunError, SpecError
 from gradlab.files import write_whole
-from gradlab.progress import Talk, counted, duration
+from gradlab.progress import ProgressReporter, counted, duration
 from gradlab.study import provenance
 from gradlab.study.budget import affordable, refuse_too_many, work
 from gradlab.study.executors import crew, one_thread
@@ -22,7 +22,7 @@ from gradlab.study.interrupt import heard
 from gradlab.study.lock import claimed
 from gradlab.study.plan import MANY_STEPS, NUMERICS, THIN, Group, Plan
 from gradlab.study.results import Results
-from gradlab.study.store import Shelf, remove_leftovers
+from gradlab.study.store import PartStore, remove_leftovers
 from gradlab.study.worker import data, measure, refuse_other_data
 from gradlab.tasks.registry import packed
 
@@ -56,7 +56,7 @@ def run_plan(
     KeyboardInterrupt
         after Ctrl-C; what had finished is kept, and the next run goes on from there.
     """
-    folder, talk = Path(out or Path("results") / plan.spec.name), Talk(plan.spec.name, quiet=not progress)
+    folder, talk = Path(out or Path("results") / plan.spec.name), ProgressReporter(plan.spec.name, quiet=not progress)
     count = worker_count(plan, workers, executor)
     _check_data(plan)
     travels = count > 0 or executor is not None
@@ -112,10 +112,10 @@ def _writable(folder: Path) -> Iterator[None]:
         raise RunError(f"{folder}: {what}; what had finished is kept, {then} and run the same command again") from None
 
 
-def _opened(folder: Path, talk: Talk) -> Shelf:
+def _opened(folder: Path, talk: ProgressReporter) -> PartStore:
     """Return the parts, checked byte by byte; say what cannot be used. What is refused is left as it is."""
     provenance.read(folder)
-    shelf = Shelf.open(folder, thorough=True)
+    shelf = PartStore.open(folder, thorough=True)
     remove_leftovers(folder)
     for reason in shelf.damaged.values():
         talk.say(f"{reason}; what it held runs again")
@@ -128,7 +128,7 @@ def _opened(folder: Path, talk: Talk) -> Shelf:
     return shelf
 
 
-def _missing(shelf: Shelf, plan: Plan, talk: Talk, retry_failed: bool) -> list[Group]:
+def _missing(shelf: PartStore, plan: Plan, talk: ProgressReporter, retry_failed: bool) -> list[Group]:
     """Return the groups that are to run, the longest first, so that they end together."""
     stored, total = shelf.statuses, len(plan.configurations)
     statuses = {c.id: stored[c.id] for c in plan.configurations if c.id in stored}
@@ -151,7 +151,9 @@ def _so_far(done: int, failed: int, total: int, retry_failed: bool) -> str:
 class _Run:
     """One run of a plan's groups into a shelf."""
 
-    def __init__(self, plan: Plan, shelf: Shelf, talk: Talk, check: Callable[[], None], own: bytes = b"") -> None:
+    def __init__(
+        self, plan: Plan, shelf: PartStore, talk: ProgressReporter, check: Callable[[], None], own: bytes = b""
+    ) -> None:
         self.plan, self.shelf, self.talk, self.check, self.own = plan, shelf, talk, check, own
         self.task = partial(measure, thin=plan.thin, own=own)
 

@@ -134,7 +134,7 @@ class Spec:
         return math.prod(len(values) for values in self.grid.values()) * len(self.seeds)
 
     @property
-    def said(self) -> list[tuple[str, str]]:
+    def summary(self) -> list[tuple[str, str]]:
         """The question, and what was found where that is known, as lines of a table."""
         return [("question", self.question), *([("found", self.found)] if self.found else [])]
 

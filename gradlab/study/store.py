@@ -77,7 +77,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @dataclass
-class Shelf:
+class PartStore:
     """The parts of a folder by number, as they were when it was opened and as its one writer has changed them since.
 
     Attributes
@@ -232,7 +232,7 @@ class Shelf:
             content = _content(part.files[table])
         except _Damaged as damage:
             raise StoreError(f"{damage}; run the study again, which redoes what it held") from None
-        return pq.read_table(pa.BufferReader(content), columns=columns, filters=where)
+        return _read(content, columns, where)
 
 
 class _Damaged(Exception):
@@ -283,6 +283,16 @@ def _content(path: Path) -> pa.Buffer:
     if not path.stem.endswith(_digest(content)):
         raise _Damaged(f"{path}: is not what was written (its checksum differs)")
     return content
+
+
+def _read(content: pa.Buffer, columns: Sequence[str] | None, where: pc.Expression | None) -> pa.Table:
+    """Read the rows of a part's file; a column that has been renamed since it was written gets today's name."""
+    written = pq.read_schema(pa.BufferReader(content)).names
+    if not schema.RENAMED.keys() & set(written):
+        return pq.read_table(pa.BufferReader(content), columns=columns, filters=where)
+    table = pq.read_table(pa.BufferReader(content)).rename_columns([schema.RENAMED.get(name, name) for name in written])
+    table = table if where is None else table.filter(where)
+    return table if columns is None else table.select([name for name in columns if name in table.column_names])
 
 
 def _whole(path: Path) -> None:

@@ -85,7 +85,7 @@ class Study:
 
     def _repr_html_(self) -> str:
         grid = [(key, ", ".join(map(str, values))) for key, values in self.spec.grid.items()]
-        return markup.html(self._title, [*self.spec.said, *grid, *self.spec.fixed.items()])
+        return markup.html(self._title, [*self.spec.summary, *grid, *self.spec.fixed.items()])
 
     @property
     def _title(self) -> str:

@@ -13,9 +13,9 @@ from gradlab.errors import SpecError, StoreError
 from gradlab.options import Option
 from gradlab.study.plan import Plan
 from gradlab.study.spec import Spec, read
-from gradlab.study.store import Shelf
+from gradlab.study.store import PartStore
 from gradlab.tasks import TASKS
-from gradlab.tasks.registry import NAME, Absent, Given, absent
+from gradlab.tasks.registry import NAME, Absent, FixedTask, absent
 
 #: What a column of ``runs`` holds that has a key of a task.
 _KINDS = {pa.string(): str, pa.large_string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
@@ -39,7 +39,7 @@ def spec_of(folder: Path) -> Spec:
 def refuse_unread(folder: Path, plan: Plan) -> None:
     """Raise where no run is one of the plan's, and a task is absent, which alone could tell what they are."""
     missing = absent({config.values["task.name"] for config in plan.configurations})
-    stored = Shelf.open(folder).statuses if missing else {}
+    stored = PartStore.open(folder).statuses if missing else {}
     if stored and not any(config.id in stored for config in plan.configurations):
         told = ", ".join(f'"{name}"' for name in missing)
         raise StoreError(f"{folder}: its runs cannot be told apart without the task {told}; gl.tasks.register it first")
@@ -51,14 +51,14 @@ def _adopted(folder: Path, tables: Mapping[str, Any]) -> list[str]:
     Their keys, what these are where the specification's ``tables`` do not say it, and a length that is the task's own
     are those of the runs.
     """
-    shelf = Shelf.open(folder)
+    shelf = PartStore.open(folder)
     runs = shelf.read("runs", shelf.statuses)
     named = runs["task.name"].unique().to_pylist() if "task.name" in runs.column_names else []
     names = [name for name in named if NAME.fullmatch(name) and (name not in TASKS or absent([name]))]
     given = "length" in tables.get("grid", {}) or "length" in tables.get("base", {})
     for name in names:
         own = runs.filter(pc.equal(runs["task.name"], name))
-        TASKS[name] = Given(Absent(name, None if given else own["length"][0].as_py()), _keys(own))
+        TASKS[name] = FixedTask(Absent(name, None if given else own["length"][0].as_py()), _keys(own))
     return names
 
 

@@ -26,7 +26,7 @@ from gradlab.study.interrupt import put_off
 from gradlab.study.plan import Configuration, Group
 from gradlab.study.store import Part, pack
 from gradlab.study.train import training
-from gradlab.tasks import TASKS, Held, Task
+from gradlab.tasks import TASKS, DataTask, Task
 from gradlab.tasks.registry import adopt
 from gradlab.training import Training
 from gradlab.training.standing import DIVERGED, SOLVED
@@ -97,7 +97,7 @@ def _at(values: Mapping[str, Any]) -> Any:
 def refuse_other_data(config: Configuration) -> None:
     """Raise InputError where the data that a file or a user holds are not those of which the configuration is."""
     task, content = task_of(config), config.values.get("task.content")
-    if isinstance(task, Held) and task.checksum() != content:
+    if isinstance(task, DataTask) and task.checksum() != content:
         raise InputError(
             f"its data have changed: their content is {task.checksum()}, the study's is {content}; "
             "take content out, or write to another folder"
@@ -196,9 +196,9 @@ def _outputs(model: Cell | Network, x: Array) -> Array:
 
 
 def _beside(config: Configuration, task: Task) -> dict[str, float]:
-    """Return what a constant costs on test data, and the loss and score of the task's rivals, in columns of theirs."""
+    """Return a constant's loss on the test data, and the loss and score of each of the task's baselines, by column."""
     found = {"constant_loss": _constant(config, task.test)}
-    for name, answer in task.rivals():
+    for name, answer in task.baselines():
         found[f"{name}_loss"], found[f"{name}_score"] = _tested(config, task, answer)
     return found
 

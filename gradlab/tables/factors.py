@@ -110,7 +110,7 @@ def ran(runs: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def seeds_told(runs: pd.DataFrame) -> str:
+def seeds_text(runs: pd.DataFrame) -> str:
     """Return how many seeds each combination has run in: ``one seed``, ``5 seeds``, ``8 to 20 seeds``."""
     by = combinations(runs)
     counts = ran(arranged(runs)).groupby(by, dropna=False, observed=True)[SEED].nunique()

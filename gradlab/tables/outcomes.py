@@ -1,11 +1,11 @@
-"""What training came to: loss and score on test data at every step measured, beside a constant's and the rivals'."""
+"""What training came to: loss and score on test data at every step measured, beside a constant's and the baselines'."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from gradlab.schema import RIVAL, TRAINING
+from gradlab.schema import BASELINE, TRAINING
 from gradlab.statistics.rates import across_seeds
 from gradlab.tables.factors import PLACES, SEED, TRAINED, arranged, combinations, ran
 
@@ -18,19 +18,21 @@ def has_outcomes(runs: pd.DataFrame) -> bool:
     return TRAINED in runs and "trained" in runs and bool(runs["loss"].notna().any())
 
 
-def rivals(runs: pd.DataFrame) -> list[str]:
+def baselines(runs: pd.DataFrame) -> list[str]:
     """Return the columns that hold the loss and the score of others on the test data, a constant's first."""
-    names = [f"{name[: -len('_loss')]}_{kind}" for name in map(str, runs) if name.endswith("_loss") for kind in RIVAL]
+    names = [
+        f"{name[: -len('_loss')]}_{kind}" for name in map(str, runs) if name.endswith("_loss") for kind in BASELINE
+    ]
     return [name for name in names if name in runs and runs[name].notna().any()]
 
 
 def differences(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return each run's loss and score less those of each of the task's rivals on the same test data, a column each."""
+    """Return each run's loss and score minus each baseline's on the same test data, one column per baseline."""
     found = dict[str, pd.Series]()
-    for column in rivals(runs):
-        rival, _, kind = column.rpartition("_")
+    for column in baselines(runs):
+        baseline, _, kind = column.rpartition("_")
         if column not in TRAINING:  # a constant is fitted to nothing
-            found[f"{kind}_less_{rival}"] = runs[kind] - runs[column]
+            found[f"{kind}_less_{baseline}"] = runs[kind] - runs[column]
     return pd.DataFrame(found, index=runs.index)
 
 
@@ -46,9 +48,9 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         What varies, ``step`` among it; ``loss`` and ``score`` (of a task with one) with ``_low`` and ``_high``, of the
-        runs that did not diverge; the same of a constant and of the task's rivals on the same test data, means;
-        ``loss_less_<rival>`` and ``score_less_<rival>``, the differences, paired by seed and data, with ``_low`` and
-        ``_high``; ``seeds`` and ``diverged`` (runs).
+        runs that did not diverge; the same of a constant and of the task's baselines on the same test data, means;
+        ``loss_less_<baseline>`` and ``score_less_<baseline>``, the differences, paired by seed and data, with ``_low``
+        and ``_high``; ``seeds`` and ``diverged`` (runs).
     """
     by = [name for name in combinations(runs) if name not in PLACES or name == TRAINED]
     placed = ran(arranged(runs)).drop_duplicates([*by, SEED])
@@ -57,7 +59,7 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     table = counts[by]
     for name in [name for name in JUDGED if name in runs and runs[name].notna().any()]:
         table = table.merge(_mean(placed, by, name), on=by)
-    beside = placed.groupby(by, dropna=False, observed=True)[rivals(runs)].mean().reset_index()
+    beside = placed.groupby(by, dropna=False, observed=True)[baselines(runs)].mean().reset_index()
     table = table.merge(beside, on=by)
     paired = differences(placed)
     for name in map(str, paired):

@@ -66,7 +66,7 @@ def row(entry: Mapping[str, Any], estimate: Estimate, *, setup: str, size: str, 
         "measured_high": high,
         "size": size,
         "runs": runs,
-        "tolerance": tolerance_told(entry),
+        "tolerance": tolerance_text(entry),
         "reason": entry["reason"],
         "word": word,
         "explanation": "; ".join(filter(None, told)),
@@ -81,7 +81,7 @@ def judged(entry: Mapping[str, Any], low: float, high: float) -> str:
     return CONSISTENT if low <= most and least <= high else NOT_REPRODUCED
 
 
-def tolerance_told(entry: Mapping[str, Any]) -> str:
+def tolerance_text(entry: Mapping[str, Any]) -> str:
     """Return what an entry allows in words: ``± 6 %``, ``± 0.03``, ``below 0``."""
     if "bound" in entry:
         return f"{entry['bound']} {plain(entry['value'])}"

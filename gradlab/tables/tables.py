@@ -18,7 +18,7 @@ Frames = Mapping[str, pd.DataFrame]
 Table = Callable[[Frames], tuple[pd.DataFrame, Layout]]
 #: Columns of ``runs`` with one number a run that a hook recorded, beside the rate; of the exponents the largest.
 MEASURES = (
-    *("jac_norm2_median", "jac_cond_median", "saturation", "carried"),
+    *("jac_norm2_median", "jac_cond_median", "saturation", "keep_gate_mean"),
     *(f"lyapunov_{rank}" for rank in range(1, 5)),
     *("kaplan_yorke", "entropy", "positive_exponents", "mean_exponent", "path_share"),
     *("state_power", "weight_sensitivity"),
@@ -29,7 +29,7 @@ MEASURES = (
 GEOMETRIC = {"jac_norm2_median": "jac_norm2_geometric", "jac_cond_median": "jac_cond_geometric"}
 #: Between which bounds a measure lies: an interval does not leave them.
 BOUNDS = {
-    **dict.fromkeys(("saturation", "carried", "path_share"), (0.0, 1.0)),
+    **dict.fromkeys(("saturation", "keep_gate_mean", "path_share"), (0.0, 1.0)),
     **dict.fromkeys(("kaplan_yorke", "entropy", "positive_exponents"), (0.0, np.inf)),
     **dict.fromkeys(("state_power", "weight_sensitivity"), (0.0, np.inf)),
 }

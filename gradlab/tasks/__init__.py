@@ -2,8 +2,8 @@
 
 from gradlab.tasks.adding import Adding
 from gradlab.tasks.arrays import Sequences, Windows, from_arrays, from_frame
-from gradlab.tasks.base import Held, Task
-from gradlab.tasks.baselines import Rival
+from gradlab.tasks.base import DataTask, Task
+from gradlab.tasks.baselines import Baseline
 from gradlab.tasks.copy import Copy
 from gradlab.tasks.delayed_xor import DelayedXor
 from gradlab.tasks.digits import Digits
@@ -19,14 +19,14 @@ from gradlab.tasks.two_sequence import TwoSequence
 __all__ = [
     "TASKS",
     "Adding",
+    "Baseline",
     "Copy",
+    "DataTask",
     "DelayedXor",
     "Digits",
     "File",
     "FunctionTask",
-    "Held",
     "Noise",
-    "Rival",
     "Sequences",
     "Sum",
     "Sunspots",

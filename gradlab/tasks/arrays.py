@@ -14,14 +14,14 @@ from gradlab.arrays.checks import as_array, finite, positive
 from gradlab.errors import InputError, unknown
 from gradlab.models.losses import At, Loss
 from gradlab.tasks.answers import TRAINED, checksum, constant_cost, is_label, loss_of
-from gradlab.tasks.base import Held
+from gradlab.tasks.base import DataTask
 from gradlab.tasks.places import places
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Arrays(Held):
+class _Arrays(DataTask):
     """Inputs and targets of examples, the first three quarters of which are ``train``, the rest ``test``."""
 
     x: Array

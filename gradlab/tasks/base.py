@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, LossFunction, step_mask
 from gradlab.options import Option
-from gradlab.tasks.baselines import Rival
+from gradlab.tasks.baselines import Baseline
 
 Array = NDArray[Any]
 #: The key of a task whose data a file or a user holds.
@@ -25,8 +25,8 @@ class Task(ABC):
     """A source of batches. A frozen dataclass whose fields are the keys in ``KEYS``.
 
     A task says its sizes and :meth:`sample`, and as far as there is such a thing :meth:`constant_loss`, ``tolerance``,
-    :meth:`lag` and :meth:`rivals`. One whose data end says ``train`` and ``test``; one whose data a file or a user
-    holds is a :class:`Held`.
+    :meth:`lag` and :meth:`baselines`. One whose data end says ``train`` and ``test``; one whose data a file or a user
+    holds is a :class:`DataTask`.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Task(ABC):
         """Return the least expected loss of outputs that do not depend on the inputs, of the loss read at ``at``."""
         return float(self.constant_loss(length)[step_mask(at, length, 1)[:, 0]].mean())
 
-    def rivals(self) -> tuple[Rival, ...]:
+    def baselines(self) -> tuple[Baseline, ...]:
         """Return plain methods, fitted to ``train``, that a network should beat on ``test``; by default none."""
         return ()
 
@@ -126,7 +126,7 @@ class Task(ABC):
         return loss.right(outputs, self.tolerance)
 
 
-class Parted(Task):
+class SplitTask(Task):
     """A task of finite data, of which its field ``part`` says which it draws from: "all", "train" or "test"."""
 
     part: str
@@ -142,7 +142,7 @@ class Parted(Task):
         return replace(self, part="test")  # type: ignore[type-var]
 
 
-class Held(Task):
+class DataTask(Task):
     """A task whose data a file or a user holds; a study's ids depend on them by the key ``content``."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-class Rival(NamedTuple):
+class Baseline(NamedTuple):
     """A plain method, fitted to what may be trained on.
 
     Attributes
@@ -24,13 +24,13 @@ class Rival(NamedTuple):
     answer: Callable[[Array], Array]
 
 
-def persistence() -> Rival:
-    """Return the rival that answers with the input itself: tomorrow will be as today."""
-    return Rival("persistence", np.asarray)
+def persistence() -> Baseline:
+    """Return the baseline that answers with the input itself: tomorrow will be as today."""
+    return Baseline("persistence", np.asarray)
 
 
-def autoregression(series: Array, order: int) -> Rival:
-    """Return the rival that answers with a constant and the last ``order`` inputs, each with its weight.
+def autoregression(series: Array, order: int) -> Baseline:
+    """Return the baseline that answers with a constant and the last ``order`` inputs, each with its weight.
 
     ``y_t = a + Σ_k b_k x_{t−k}``, k = 0 … order − 1, by least squares on ``series (N,)``. Where fewer inputs are there,
     at a sequence's start, it is the regression of as many as there are.
@@ -40,7 +40,7 @@ def autoregression(series: Array, order: int) -> Rival:
     def answer(x: Array) -> Array:
         return np.stack([_weighted(x[: t + 1], fits[min(t + 1, order) - 1]) for t in range(len(x))])
 
-    return Rival("autoregression", answer)
+    return Baseline("autoregression", answer)
 
 
 def _least_squares(series: Array, inputs: int) -> Array:

@@ -15,8 +15,8 @@ from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, cross_entropy
 from gradlab.options import Option
 from gradlab.tasks.answers import constant_cost
-from gradlab.tasks.base import Parted
-from gradlab.tasks.baselines import Rival
+from gradlab.tasks.base import SplitTask
+from gradlab.tasks.baselines import Baseline
 
 ORDERS = ("rows", "pixels", "permuted")
 #: Seed of the one permutation of the 64 pixels.
@@ -26,7 +26,7 @@ TRAINED = 1347
 
 
 @dataclass(frozen=True)
-class Digits(Parted):
+class Digits(SplitTask):
     """1797 images of 8×8 pixels in 10 classes, pixel/16, read by rows (T = 8, D = 8) or by pixels (T = 64, D = 1).
 
     ``order="permuted"`` reads the pixels in one fixed random order. Chance is ln 10; the best constant knows how often
@@ -87,7 +87,7 @@ class Digits(Parted):
         """
         return float(_regression().score(*self.test._images()))
 
-    def rivals(self) -> tuple[Rival, ...]:
+    def baselines(self) -> tuple[Baseline, ...]:
         """Return the logistic regression on all 64 pixels at once, whose logits stand at every step."""
         place = pixel_order().argsort() if self.order == "permuted" else np.arange(64)
 
@@ -96,7 +96,7 @@ class Digits(Parted):
             logits = _regression().decision_function(pixels)
             return np.broadcast_to(logits, (len(x), *logits.shape))
 
-        return (Rival("logistic_regression", answer),)
+        return (Baseline("logistic_regression", answer),)
 
     def _images(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         images, classes = load_digits()

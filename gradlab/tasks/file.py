@@ -21,14 +21,14 @@ from gradlab.errors import InputError, printable, unknown
 from gradlab.models.losses import At, Loss
 from gradlab.options import Option
 from gradlab.tasks.arrays import Sequences, Windows, from_arrays, from_frame
-from gradlab.tasks.base import CONTENT, Held, Parted
+from gradlab.tasks.base import CONTENT, DataTask, SplitTask
 
 Array = NDArray[Any]
 FORMATS = (".csv", ".npz")
 
 
 @dataclass(frozen=True)
-class File(Parted, Held):
+class File(SplitTask, DataTask):
     """Data of one's own: columns of a csv or npz, rows in the order of time, or an npz's sequences.
 
     Of columns, windows of ``length`` rows are drawn and the target is looked for ``ahead`` rows later. An npz whose

@@ -13,7 +13,7 @@ from gradlab.arrays.checks import float_array, positive
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss
 from gradlab.tasks.answers import checksum, loss_of
-from gradlab.tasks.base import Held
+from gradlab.tasks.base import DataTask
 
 Array = NDArray[Any]
 #: Length and batch of what is drawn to tell one function's data from another's.
@@ -21,7 +21,7 @@ PROBE = (32, 4)
 
 
 @dataclass(frozen=True, eq=False)
-class FunctionTask(Held):
+class FunctionTask(DataTask):
     """A task that a function draws: ``draw(length, batch, rng)`` gives x and its targets.
 
     Parameters

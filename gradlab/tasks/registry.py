@@ -15,7 +15,7 @@ from gradlab.errors import InputError
 from gradlab.models.losses import At
 from gradlab.options import Option
 from gradlab.tasks.adding import Adding
-from gradlab.tasks.base import CONTENT, Held, Task
+from gradlab.tasks.base import CONTENT, DataTask, Task
 from gradlab.tasks.copy import Copy
 from gradlab.tasks.delayed_xor import DelayedXor
 from gradlab.tasks.digits import Digits
@@ -28,7 +28,7 @@ from gradlab.tasks.two_sequence import TwoSequence
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class FixedTask:
     """A task that is there already, as an entry of :data:`TASKS`: called, it gives that task."""
 
     task: Task
@@ -62,7 +62,7 @@ class Absent(Task):
         )
 
 
-TASKS: dict[str, type[Task] | Given] = {
+TASKS: dict[str, type[Task] | FixedTask] = {
     "sum": Sum,
     "adding": Adding,
     "copy": Copy,
@@ -79,7 +79,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
 _ADVICE = "define what it is made of at the top of a script or module, or give workers=0"
 
 
-def register(name: str, task: Held | type[Task]) -> None:
+def register(name: str, task: DataTask | type[Task]) -> None:
     """Make a task of one's own known by a name, so that studies take it: ``[task] name = "mine"``.
 
     It is known in this process, and travels to the worker processes of a study that is run from here; ``gradlab run``
@@ -108,8 +108,8 @@ def register(name: str, task: Held | type[Task]) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in SHIPPED:
         why = "is a shipped task" if name in SHIPPED else "is no name: letters, digits, _ and -, at most 50"
         raise InputError(f"a task of your own cannot be called {name!r}, which {why}")
-    if isinstance(task, Held):
-        TASKS[name] = Given(task)
+    if isinstance(task, DataTask):
+        TASKS[name] = FixedTask(task)
     elif isinstance(task, type) and issubclass(task, Task):
         task()  # a study asks it for its keys and its length; all keys have defaults
         TASKS[name] = task
@@ -122,7 +122,9 @@ def register(name: str, task: Held | type[Task]) -> None:
 
 def absent(names: Iterable[str]) -> list[str]:
     """Return those of the tasks that are :class:`Absent`."""
-    return [name for name in names if isinstance(entry := TASKS.get(name), Given) and isinstance(entry.task, Absent)]
+    return [
+        name for name in names if isinstance(entry := TASKS.get(name), FixedTask) and isinstance(entry.task, Absent)
+    ]
 
 
 def packed(names: Iterable[str]) -> bytes:
@@ -155,7 +157,7 @@ def adopt(own: bytes) -> None:
 
 
 @lru_cache(maxsize=1)
-def _unpacked(own: bytes) -> dict[str, type[Task] | Given]:
+def _unpacked(own: bytes) -> dict[str, type[Task] | FixedTask]:
     """Return the tasks, the same objects for every group of a study."""
-    found: dict[str, type[Task] | Given] = pickle.loads(own)
+    found: dict[str, type[Task] | FixedTask] = pickle.loads(own)
     return found

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss
 from gradlab.tasks.arrays import Windows
-from gradlab.tasks.base import Parted
-from gradlab.tasks.baselines import Rival, autoregression, persistence
+from gradlab.tasks.base import SplitTask
+from gradlab.tasks.baselines import Baseline, autoregression, persistence
 
 #: The years that are trained on and by which all are standardised; those after it are kept from training.
 LAST_TRAINED = 1920
@@ -22,14 +22,15 @@ ORDER = 9
 
 
 @dataclass(frozen=True)
-class Sunspots(Parted):
+class Sunspots(SplitTask):
     """The yearly sunspot numbers of 1700–2008, standardised; the target at each step is the next year's number.
 
     A sequence is ``length`` years in a row, its first uniform over all that fit (:class:`~gradlab.tasks.Windows`, which
     says why a shorter one is no prefix). Numbers have the mean and the deviation of 1700–1920 taken out; ``train`` is
     those years, ``test`` 1921–2008, as has been usual since Weigend, Huberman & Rumelhart 1990 (whose test years ended
     earlier). A constant costs the targets' variance, near 1 over 1700–1920; persistence, the next year as this one, is
-    the plain baseline (:meth:`persistence`), and a linear autoregression the one that is hard to beat (:meth:`rivals`).
+    the plain baseline (:meth:`persistence`); a linear autoregression is the one that is hard to beat
+    (:meth:`baselines`).
     What has to be bridged is not known; the cycle is of about 11 years.
 
     References
@@ -58,7 +59,7 @@ class Sunspots(Parted):
         data = self._windows()
         return float(np.square(data.y - data.x).mean())
 
-    def rivals(self) -> tuple[Rival, ...]:
+    def baselines(self) -> tuple[Baseline, ...]:
         """Return persistence, and a linear autoregression on nine years."""
         z, trained = standardised()
         return persistence(), autoregression(z[:trained, 0], ORDER)

@@ -88,5 +88,5 @@ def rate_of(tape: Tape) -> float:
     if not g > 0 or max(abs(np.trace(W)), abs(W.sum()) / np.sqrt(H)) > SIGMAS * g:
         raise InputError("no line of theory: W_hh is not as if drawn at random with mean 0")
     beyond = np.arange(tape.steps)[:, None] >= tape.ends
-    drive = np.where(beyond, np.nan, np.square(cell.drive(tape.x)).mean(axis=1))
+    drive = np.where(beyond, np.nan, np.square(cell.input_drive(tape.x)).mean(axis=1))
     return float(driven_rates(cell.activation, scales=[g], input_vars=drive)[0])

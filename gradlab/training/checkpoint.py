@@ -14,7 +14,7 @@ from gradlab.models.archive import described, rebuilt, under
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.registry import SHIPPED
 
-__all__ = ["described", "read", "rebuilt", "task_of", "task_told", "under", "write"]
+__all__ = ["describe_task", "described", "read", "rebuilt", "task_of", "under", "write"]
 
 Array = NDArray[Any]
 #: What a file of ours says first; the number is the version of its layout.
@@ -34,7 +34,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 # --- tasks ------------------------------------------------------------------------------------------
 
 
-def task_told(task: object) -> dict[str, Any] | None:
+def describe_task(task: object) -> dict[str, Any] | None:
     """Return a shipped task's name and keys; None for one that a file cannot hold."""
     if not isinstance(task, Task) or task.name not in SHIPPED or TASKS[task.name] is not type(task):
         return None
@@ -43,5 +43,5 @@ def task_told(task: object) -> dict[str, Any] | None:
 
 
 def task_of(told: Mapping[str, Any] | None) -> Task | None:
-    """Return the task of :func:`task_told`."""
+    """Return the task of :func:`describe_task`."""
     return None if told is None else TASKS[told["name"]](**told["options"])

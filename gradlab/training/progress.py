@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 EVERY = 60.0
 
 
-class Talk:
+class ProgressReporter:
     """Says how far a training is, and how long the rest will take; a context. ``quiet``: nothing at all."""
 
     def __init__(self, step: int, total: int, *, quiet: bool) -> None:

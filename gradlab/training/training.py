@@ -23,7 +23,7 @@ from gradlab.training import checkpoint
 from gradlab.training.batches import Batch, Stream, summed
 from gradlab.training.clipping import Clip, Clipped
 from gradlab.training.optimisers import OPTIMISERS, Adam, Optimiser
-from gradlab.training.progress import Talk
+from gradlab.training.progress import ProgressReporter
 from gradlab.training.regulariser import check_regularised, omega_gradients
 from gradlab.training.schedule import Schedule
 from gradlab.training.standing import RUNNING, SOLVED, Standing, diverged
@@ -197,7 +197,7 @@ class Training:
             raise InputError("checkpoint_every needs checkpoint=, the path to write to")
         if isinstance(total, bool) or not isinstance(total, int | np.integer) or total < self.step:
             raise InputError(f"run goes on to a total step, a whole number from {self.step} on, got {total!r}")
-        with Talk(self.step, total, quiet=not progress) as talk:
+        with ProgressReporter(self.step, total, quiet=not progress) as talk:
             while self.status == RUNNING and self.step < total:
                 self._advance()
                 talk.advance(self.step, float(self.history[0, self.step - 1]) if self.step else float("nan"))
@@ -277,7 +277,7 @@ class Training:
         page = {
             "gradlab": __version__,
             "model": checkpoint.described(at.model),
-            "task": checkpoint.task_told(stream.task),
+            "task": checkpoint.describe_task(stream.task),
             "first": self.first,
             "stream": {"length": stream.length, "batch": stream.batch, "seed": stream.seed, "at": _listed(stream.at)},
             "optimiser": {"name": _name_of(self.optimiser), "options": asdict(self.optimiser)},

@@ -41,7 +41,7 @@ class Setting(NamedTuple):
     evidence: Evidence
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """Its rate with the interval over seeds."""
         rate = self.evidence.rate
         return self.word if math.isnan(rate.rate) else estimate(rate.rate, rate.low, rate.high)
@@ -162,12 +162,12 @@ def _words_along(ones: Sequence[Setting], along: str | None, *, finished: bool) 
     """Return one cell's words along the control; where more than that varies, how many settings have which."""
     if len(ones) == 1:
         where = f" at {_keys(ones[0].keys)}" if ones[0].keys else ""
-        return f"{ones[0].word}, {ones[0].told} nats/step{where}"
+        return f"{ones[0].word}, {ones[0].text} nats/step{where}"
     if along is None or any(set(one.keys) != {along} for one in ones):
         counts = pd.Series([one.word for one in ones]).value_counts()
         best = min(ones, key=lambda one: one.distance)
         words = ", ".join(f"{word} {count}" for word, count in counts.items())
-        return f"{words} of {len(ones)} settings; nearest to {STABLE} {best.told} nats/step at {_keys(best.keys)}"
+        return f"{words} of {len(ones)} settings; nearest to {STABLE} {best.text} nats/step at {_keys(best.keys)}"
     short = along.rpartition(".")[2]
     stretches = [list(group) for _, group in groupby(ones, key=lambda one: one.word)]
     if len(stretches) == 1 and finished:
@@ -178,7 +178,7 @@ def _words_along(ones: Sequence[Setting], along: str | None, *, finished: bool) 
 def _stretch(stretch: Sequence[Setting], along: str, short: str) -> str:
     first, last = stretch[0], stretch[-1]
     if first is last:
-        return f"{first.word} at {short} {plain(first.keys[along])} ({first.told})"
+        return f"{first.word} at {short} {plain(first.keys[along])} ({first.text})"
     ends = f"{plain(first.keys[along])} … {plain(last.keys[along])}"
     return f"{first.word} at {short} {ends} ({first.mean} … {last.mean})"
 
@@ -248,8 +248,8 @@ def _tried_here(by_cell: dict[str, list[Setting]], *, finished: bool) -> Suggest
 def _best(cell: str, best: Setting) -> str:
     setting = spelled({key.rpartition(".")[2]: value for key, value in best.keys.items()})
     if best.word == STABLE:
-        return f"{cell} with {setting} is {STABLE} ({best.told})"
-    return f"no {cell} is {STABLE}, nearest {setting} ({best.told})"
+        return f"{cell} with {setting} is {STABLE} ({best.text})"
+    return f"no {cell} is {STABLE}, nearest {setting} ({best.text})"
 
 
 def _nothing(why: str, runs: pd.DataFrame) -> Verdict:

@@ -74,7 +74,7 @@ def pytorch(name: str, H: int, question: str) -> Work:
     cell, x = given(name, H)
     tape = gl.trace(cell, x).layers[0].tape
     states = torch.tensor(np.moveaxis(tape.states[:-1], 1, 2).reshape(-1, cell.state_size))
-    drives = torch.tensor(np.moveaxis(cell.drive(tape.x), 1, 2).reshape(len(states), -1))
+    drives = torch.tensor(np.moveaxis(cell.input_drive(tape.x), 1, 2).reshape(len(states), -1))
     all_at_once = torch.func.vmap(torch.func.jacrev(torch_step(name, cell)))
     ask = {
         "dense": lambda J: J,

@@ -43,4 +43,4 @@ def test_a_cell_of_several_states_says_how_it_is_followed() -> None:
 
     cell = Two(np.ones((H, D)), np.ones((H, H)))
     with pytest.raises(gl.InputError, match="cannot be followed from its h alone"):
-        cell.follow(np.zeros((T, H, B)), np.zeros((T + 1, 2 * H, B)))
+        cell.teacher_force(np.zeros((T, H, B)), np.zeros((T + 1, 2 * H, B)))

@@ -11,11 +11,11 @@ from oracles.compare import assert_normwise
 from oracles.family import FAMILY, columns, make
 
 import gradlab as gl
-from gradlab.arrays import pool
 from gradlab.bptt import Arriving, Columns, Tape, backward, forward, parameter_gradients
 from gradlab.bptt import backward as package_backward
 from gradlab.cells import base
 from gradlab.cells.base import product
+from gradlab.native import pool
 
 Array = NDArray[Any]
 backward_module = __import__(package_backward.__module__, fromlist=["_Way"])
@@ -39,7 +39,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_loop_takes_the_plain_steps(name: str, small_parts: None) -> None:
     tape = taped(name)
-    drive, state = tape.cell.drive(tape.x), tape.cell.split(tape.states[0])
+    drive, state = tape.cell.input_drive(tape.x), tape.cell.split(tape.states[0])
     for t in range(tape.steps):
         state, record = tape.cell.step(drive[t], state)
         for found, plain in zip(tape.cell.split(tape.states[t + 1]), state, strict=True):

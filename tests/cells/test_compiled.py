@@ -17,9 +17,9 @@ from oracles.plain import run_plain
 
 from gradlab.cells.base import scaled_rows
 from gradlab.cells.lstm import lstm_step
-from gradlab.cells.native import compiled
 from gradlab.cells.rnn import rnn_tanh_step
 from gradlab.jacobians.lyapunov import gram_schmidt
+from gradlab.native import compiled
 
 built = pytest.mark.skipif(not compiled.available(), reason="gradlab was installed without a C compiler")
 CELLS = ("rnn-tanh", *(name for name in FAMILY if not name.startswith("rnn")))
@@ -35,7 +35,7 @@ def _one_of_each(cell: Any, N: int) -> list[np.ndarray]:
     rng = np.random.default_rng(2)
     x, before = rng.standard_normal((T, D, N)), rng.standard_normal((T, cell.state_size, N))
     adjoint = cell.split(rng.standard_normal((T, cell.state_size, N)).astype(cell.dtype))
-    drive, state = cell.drive(x.astype(cell.dtype)), cell.split(before.astype(cell.dtype))
+    drive, state = cell.input_drive(x.astype(cell.dtype)), cell.split(before.astype(cell.dtype))
     after, record = cell.step(drive, state)
     local = cell.linearise(record, state, after)
     carried, pre_grad = cell.vjp(local, adjoint)
@@ -175,7 +175,7 @@ def test_without_a_compiler_a_pass_gives_the_same(tmp_path: Path) -> None:
     for hide in (0, 1):
         where = tmp_path / str(hide)
         where.mkdir()
-        hidden = "sys.modules['gradlab.cells.native._steps'] = None" * hide
+        hidden = "sys.modules['gradlab.native._steps'] = None" * hide
         code = PASS.format(hidden=hidden, hide=hide, cells=CELLS)
         tests = Path(__file__).parents[1]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
@@ -187,4 +187,4 @@ def test_without_a_compiler_a_pass_gives_the_same(tmp_path: Path) -> None:
 
 def test_the_check_says_which_formulas_run() -> None:
     done = subprocess.run([sys.executable, "-m", "gradlab", "check", "rnn"], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith(f"formulas run {compiled.said()}\n")
+    assert done.stdout.endswith(f"formulas run {compiled.describe()}\n")

@@ -27,7 +27,7 @@ class Counted(np.ndarray):
 def test_a_step_multiplies_by_each_weight_once(name: str) -> None:
     cell = make(name, D, H)
     x, before = np.random.default_rng(1).standard_normal((D, N)), cell.split(columns(cell, N))
-    drive = cell.drive(x[None])[0]
+    drive = cell.input_drive(x[None])[0]
     object.__setattr__(cell, "W_hh", cell.W_hh.view(Counted))
     after, record = cell.step(drive, before)
     local = cell.linearise(record, before, after)

@@ -15,8 +15,8 @@ from oracles.family import FAMILY, make
 
 import gradlab as gl
 from gradlab.cells.base import State
-from gradlab.cells.native import compiled, loop
-from gradlab.cells.native.loop import Loop
+from gradlab.native import compiled, loop
+from gradlab.native.loop import Loop
 
 built = pytest.mark.skipif(compiled.take is None, reason="gradlab was installed without a C compiler")
 #: T, H, B: products of the last are in parts.

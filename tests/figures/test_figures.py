@@ -70,7 +70,7 @@ def legend(figure: Figure) -> list[str]:
 @pytest.mark.parametrize("name", sorted(set(figures.FIGURES) - {"phase", "criterion", "prediction"}))
 def test_a_figure_without_the_length_says_which_it_shows(name: str) -> None:
     """Phase and criterion have it as an axis or as lines, prediction has a panel for each."""
-    assert "for the longest sequences" in figures.FIGURES[name].shows
+    assert "for the longest sequences" in figures.FIGURES[name].caption
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)
@@ -189,7 +189,7 @@ def test_a_picture_may_give_each_panel_a_y_of_its_own() -> None:
         drawn = np.concatenate([found.get_ydata() for found in ax.lines])
         assert low <= drawn.min() < drawn.max() <= high
         assert any(label.get_visible() and label.get_text() for label in ax.get_yticklabels())
-    assert "each panel has a scale of its own" in figures.FIGURES["spectrum"].shows
+    assert "each panel has a scale of its own" in figures.FIGURES["spectrum"].caption
 
 
 def test_decay_reads_in_grey() -> None:
@@ -331,9 +331,9 @@ def test_phase_has_the_edge_of_theory_where_it_has_one() -> None:
     assert {found.get_linestyle() for found in edge} == {"--"}
     assert not [found for found in lstm.lines if found.get_label() == figures.phase.CRITICAL]
     assert legend(figure) == [figures.phase.ZERO, figures.phase.CRITICAL]
-    text = figures.phase.says(*figures.phase.tabulate(frames))
+    text = figures.phase.finding(*figures.phase.tabulate(frames))
     assert text.endswith("Theory's edge for the RNN as H → ∞ lies at scale 1.200.")
-    assert "of gated cells it knows no such line" in figures.FIGURES["phase"].shows
+    assert "of gated cells it knows no such line" in figures.FIGURES["phase"].caption
 
 
 def test_phase_draws_the_edge_of_theory_over_the_cells_and_the_numbers_beside_it() -> None:
@@ -351,7 +351,7 @@ def test_phase_has_no_edge_that_lies_beyond_what_was_studied() -> None:
     frames = with_theory(*FRAMES)
     above = frames | {"theory": frames["theory"].assign(theory=-1.0)}
     assert not legend(figures.draw("phase", above))
-    assert "Theory" not in figures.phase.says(*figures.phase.tabulate(above))
+    assert "Theory" not in figures.phase.finding(*figures.phase.tabulate(above))
 
 
 def test_phase_draws_no_edge_outside_of_what_has_run() -> None:
@@ -388,7 +388,7 @@ def test_horizon_stands_beside_the_lag_that_the_task_needs() -> None:
     assert [(found.get_marker(), found.get_markerfacecolor()) for found in beyond] == [("^", "white")]
     np.testing.assert_allclose(beyond[0].get_xdata(), [1.5 - 0.015, 2.0 - 0.015])  # a rate of 0.14 and 0.43
     np.testing.assert_array_equal(beyond[0].get_ydata(), [39, 39])
-    assert figures.horizon.says(table, layout).startswith("2 of 8 combinations keep 1 % of the gradient for the lag")
+    assert figures.horizon.finding(table, layout).startswith("2 of 8 combinations keep 1 % of the gradient for the lag")
 
 
 def test_horizon_bars_end_where_no_bound_is_known() -> None:
@@ -432,7 +432,7 @@ def test_comparison_draws_every_difference_with_its_interval() -> None:
     assert [point.get_markerfacecolor() != "white" for point in points] == apart.tolist()
     runs = FRAMES[0].query("length == 40 and scale == 1").pivot(index="seed", columns="cell", values="rate")
     assert points[1].get_xdata()[0] == pytest.approx((runs["lstm"] - runs["rnn"]).mean())
-    assert "differences have an interval that leaves out zero; the largest: LSTM" in figures.comparison.says(
+    assert "differences have an interval that leaves out zero; the largest: LSTM" in figures.comparison.finding(
         table, layout
     )
 

@@ -50,7 +50,7 @@ def test_spectrum_is_over_the_rank_per_unit_a_line_a_size() -> None:
 def test_spectrum_has_a_panel_a_cell_where_no_size_varies() -> None:
     table, layout = figures.spectrum.tabulate(CELLS)
     assert (layout.panel, layout.rows, layout.hue) == ("cell", (), "scale")
-    assert figures.spectrum.says(table, layout).startswith("Largest exponents ")
+    assert figures.spectrum.finding(table, layout).startswith("Largest exponents ")
 
 
 def test_lyapunov_draws_its_table_and_the_line_of_theory() -> None:
@@ -63,14 +63,14 @@ def test_lyapunov_draws_its_table_and_the_line_of_theory() -> None:
     for cell, bars in zip(["rnn", "lstm", "gru"], ax.containers, strict=True):
         expected = table[(table["cell"] == cell) & table["theory"].isna()]["lyapunov_1"]
         np.testing.assert_array_equal(bars.lines[0].get_ydata(), expected)
-    assert "The line is mean-field theory" in figures.lyapunov.says(table, layout)
-    assert "tied" not in figures.FIGURES["lyapunov"].shows
-    assert "gated cells" in figures.FIGURES["lyapunov"].shows
+    assert "The line is mean-field theory" in figures.lyapunov.finding(table, layout)
+    assert "tied" not in figures.FIGURES["lyapunov"].caption
+    assert "gated cells" in figures.FIGURES["lyapunov"].caption
 
 
 def test_lyapunov_without_theory_says_so() -> None:
     table, layout = figures.lyapunov.tabulate(CELLS)
-    assert "There is no theory's line" in figures.lyapunov.says(table, layout)
+    assert "There is no theory's line" in figures.lyapunov.finding(table, layout)
 
 
 def test_lyapunov_of_one_cell_has_a_line_a_size() -> None:
@@ -88,7 +88,7 @@ def test_paths_start_at_all_paths_and_have_a_panel_a_combination() -> None:
     assert whole[0] == 0
     np.testing.assert_allclose(whole - alone, 0.2 * lags, atol=1e-9)
     table, layout = figures.paths.tabulate(CELLS)
-    assert "the additive path alone has between e^−" in figures.paths.says(table, layout)
+    assert "the additive path alone has between e^−" in figures.paths.finding(table, layout)
 
 
 def test_many_panels_are_broken_into_lines_of_three() -> None:

@@ -83,7 +83,7 @@ def test_jacobians_are_bands_over_t() -> None:
         np.testing.assert_allclose(edges(ax, label), np.broadcast_to([[low], [high]], (2, 21)))
     np.testing.assert_array_equal(line(ax, "median").get_xdata(), np.arange(21))
     np.testing.assert_allclose(line(ax, "median").get_ydata(), -0.5)
-    assert "lstm, scale 1 0.20 and −0.50" in figures.jacobians.says(*figures.jacobians.tabulate(STUDY))
+    assert "lstm, scale 1 0.20 and −0.50" in figures.jacobians.finding(*figures.jacobians.tabulate(STUDY))
 
 
 def test_gates_stand_beside_the_gradient() -> None:
@@ -102,7 +102,7 @@ def test_gates_stand_beside_the_gradient() -> None:
     assert {other.get_ylim() for other in figure.axes[4:]} == {(low, high)}
     outer = [other for other in figure.axes[4:] if other.get_ylabel()]
     assert {other.get_ylabel() for other in outer} == {"ln‖δₖ‖ − ln‖δ₁‖ (nats)"}
-    assert "f 0.70 to 0.70" in figures.gates.says(table, figures.gates.tabulate(STUDY)[1])
+    assert "f 0.70 to 0.70" in figures.gates.finding(table, figures.gates.tabulate(STUDY)[1])
 
 
 def test_gates_that_are_no_shares_have_a_logarithmic_scale() -> None:
@@ -123,7 +123,7 @@ def test_contributions_have_a_line_a_parameter() -> None:
     np.testing.assert_array_equal(line(ax, "b_h").get_ydata(), part["part"])
     gap = np.subtract(line(ax, "W_hh").get_ydata(), line(ax, "b_h").get_ydata())
     np.testing.assert_allclose(gap, 1.0)
-    assert "a step's part changes by between" in figures.contributions.says(table, layout)
+    assert "a step's part changes by between" in figures.contributions.finding(table, layout)
 
 
 def test_gradients_have_a_line_a_state_and_a_gate() -> None:
@@ -140,7 +140,7 @@ def test_gradients_have_a_line_a_state_and_a_gate() -> None:
     for name in ("dL/dh", "dL/dc", "dL/da_f"):
         np.testing.assert_array_equal(line(ax, name).get_xdata(), means.index)
         np.testing.assert_allclose(line(ax, name).get_ydata(), means + shifts[name], rtol=1e-12)
-    said = figures.gradients.says(*figures.gradients.tabulate(study))
+    said = figures.gradients.finding(*figures.gradients.tabulate(study))
     assert said.startswith("From the last step to the first, a gradient's logarithm changes by between")
 
 
@@ -216,7 +216,7 @@ def test_training_draws_the_same_decay_before_and_after() -> None:
         np.testing.assert_allclose(line(ax, str(step)).get_ydata(), logs - logs[0], atol=1e-12)
     before, after = (line(ax, step).get_ydata()[-1] for step in ("0", "100"))
     assert after > before + 1  # to sum its inputs the network has to remember them
-    assert "nats before training and" in figures.training.says(table, layout)
+    assert "nats before training and" in figures.training.finding(table, layout)
 
 
 def test_training_of_a_study_has_intervals_over_the_seeds() -> None:

@@ -58,16 +58,16 @@ def test_the_rank_correlation_is_that_of_the_published_row() -> None:
     )
     text = figures.draw("prediction", {"runs": runs}).axes[1].texts[0].get_text()
     assert text.startswith("ρ = 0.")
-    said = figures.prediction.says(table, layout)
+    said = figures.prediction.finding(table, layout)
     assert f"length 30, {text}. 32 of 48 runs met it." in said
 
 
 def test_one_seed_has_no_interval_and_steps_that_agree_no_correlation() -> None:
     runs = studied(seeds=1)
     table, layout = figures.prediction.tabulate({"runs": runs})
-    assert "[" not in figures.prediction.says(table, layout)
+    assert "[" not in figures.prediction.finding(table, layout)
     table, layout = figures.prediction.tabulate({"runs": runs.assign(steps_to_criterion=50.0)})
-    assert "length 20, no rank correlation" in figures.prediction.says(table, layout)
+    assert "length 20, no rank correlation" in figures.prediction.finding(table, layout)
 
 
 def test_many_settings_are_told_apart_by_the_cell() -> None:

@@ -139,7 +139,7 @@ def test_the_gate_that_keeps_has_its_mean_within_the_sequences(cell: str, gate: 
     trace, runs, _ = measured("gates", cell, lengths=ENDS, scale=4.0)
     inside = np.arange(1, T + 1)[:, None] <= ENDS
     means = np.broadcast_to(gate(trace.gates).mean(axis=-1), inside.shape)
-    np.testing.assert_allclose(runs.carried, means[inside].mean(), rtol=1e-12)
+    np.testing.assert_allclose(runs.keep_gate_mean, means[inside].mean(), rtol=1e-12)
 
 
 def test_activity_that_overflows_warns_no_one() -> None:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from oracles.products import product_of, rotations
 
 import gradlab as gl
-from gradlab.cells.native.compiled import PLAIN
 from gradlab.jacobians.lanczos import (
     _start,
     _top_of_tridiagonal,
@@ -20,6 +19,7 @@ from gradlab.jacobians.lanczos import (
     largest_singular_values,
 )
 from gradlab.jacobians.steps import METHODS, Jacobians, steps
+from gradlab.native.compiled import PLAIN
 
 S = 24
 SPECTRA = {

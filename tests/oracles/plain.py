@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradlab.cells.activations import ACTIVATIONS
-from gradlab.cells.native import compiled
+from gradlab.native import compiled
 
 
 def run_plain(

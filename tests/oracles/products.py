@@ -49,7 +49,7 @@ class MatrixCell(Cell):
     def dtype(self) -> np.dtype[Any]:
         return np.dtype("float64")
 
-    def drive(self, x: Array) -> Array:
+    def input_drive(self, x: Array) -> Array:
         return x
 
     def step(self, drive: Array, state: State) -> tuple[State, Record]:

@@ -1,4 +1,4 @@
-"""The page opens from disk with all it shows, says what was found and what was lost, and escapes what it quotes."""
+"""The page opens from disk with all it shows, finding what was found and what was lost, and escapes what it quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study that trains keeps of a task's rivals: taken on the very sequences that the network is tested on."""
+"""What a study that trains keeps of a task's baselines: taken on the very sequences that the network is tested on."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from study.tiny import run, tiny
 
-from gradlab.arrays import pool
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
+from gradlab.native import pool
 from gradlab.study import Study, budget
 from gradlab.study.budget import COSTS, Need, calibrated, describe, expected, memory, seconds, shortened, size_of
 from gradlab.study.plan import Configuration, Plan

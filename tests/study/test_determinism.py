@@ -18,7 +18,7 @@ from study.tiny import assert_same_tables, run
 
 from gradlab.cells import CELLS
 from gradlab.hooks import HOOKS
-from gradlab.progress import Talk
+from gradlab.progress import ProgressReporter
 from gradlab.study import Results, Study, load_results
 from gradlab.study.cluster import dask_executor
 from gradlab.training import Training
@@ -84,14 +84,14 @@ def test_tables_are_the_same_whoever_runs_the_study(study: Study, reference: Res
 def test_tables_are_the_same_after_an_interruption_at_every_group(
     study: Study, reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    advance, every = Talk.advance, 1 if workers == 0 else len(study.plan.groups()) // 3
+    advance, every = ProgressReporter.advance, 1 if workers == 0 else len(study.plan.groups()) // 3
 
-    def interrupted(talk: Talk, *args: Any) -> None:
+    def interrupted(talk: ProgressReporter, *args: Any) -> None:
         advance(talk, *args)
         if talk.remaining and talk.remaining % (2 * every) == 0:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Talk, "advance", interrupted)
+    monkeypatch.setattr(ProgressReporter, "advance", interrupted)
     stops = 0
     while True:
         try:

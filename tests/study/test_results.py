@@ -20,7 +20,7 @@ from gradlab.errors import StoreError
 from gradlab.study import Results, load_results, store
 from gradlab.study.lock import claimed, holder
 from gradlab.study.status import describe_status
-from gradlab.study.store import Shelf
+from gradlab.study.store import PartStore
 from gradlab.study.worker import failed
 from gradlab.verdicts import study_verdict
 
@@ -168,7 +168,7 @@ def test_status_counts_names_failures_and_the_runner(folder: Path) -> None:
         "tiny: 16 of 16 configurations finished",
         *["  planned   0", "  done      16", "  diverged  0", "  failed    0", "  nobody is running it"],
     ]
-    shelf = Shelf.open(folder)
+    shelf = PartStore.open(folder)
     shelf.add(failed(load_results(folder).plan.groups()[-1], "made to fail"))
     shelf.drop([1])
     with claimed(folder, "tiny"):
@@ -195,13 +195,13 @@ def test_tables_can_be_read_while_a_run_writes_and_merges(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "FAN", 2)
-    groups, together, add = len(results.plan.groups()), threading.Barrier(2, timeout=60), Shelf.add
+    groups, together, add = len(results.plan.groups()), threading.Barrier(2, timeout=60), PartStore.add
 
-    def add_while_read(shelf: Shelf, part: store.Part) -> None:
+    def add_while_read(shelf: PartStore, part: store.Part) -> None:
         together.wait()
         add(shelf, part)
 
-    monkeypatch.setattr(Shelf, "add", add_while_read)
+    monkeypatch.setattr(PartStore, "add", add_while_read)
     runner = threading.Thread(target=run, args=(tiny(), tmp_path / "r"))
     runner.start()
     counts = [0]

@@ -19,7 +19,7 @@ import pytest
 from study.tiny import ONE, TABLES, assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import InputError, RunError, SpecError, StoreError
-from gradlab.progress import Talk, duration
+from gradlab.progress import ProgressReporter, duration
 from gradlab.study import Results, Study, load_results
 from gradlab.study import plan as planning
 from gradlab.study import run as running
@@ -257,7 +257,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(
 ) -> None:
     clock = iter([0.0, 0.0, 59.0, 61.0, 61.0, 61.0])
     monkeypatch.setattr("gradlab.progress.time.monotonic", lambda: next(clock))
-    with Talk("x").begin({"planned": 4, "done": 6}, 8.0) as talk:
+    with ProgressReporter("x").begin({"planned": 4, "done": 6}, 8.0) as talk:
         talk.advance(["done"], 2.0)
         assert capsys.readouterr().err == ""
         talk.advance(["failed"], 2.0)
@@ -265,11 +265,11 @@ def test_without_a_terminal_progress_is_a_line_a_minute(
 
 
 def test_the_time_left_is_known_before_the_first_group_of_a_run_that_goes_on() -> None:
-    with Talk("x", quiet=True).begin({"planned": 4, "done": 4}, 8.0, pace=3.0) as talk:
+    with ProgressReporter("x", quiet=True).begin({"planned": 4, "done": 4}, 8.0, pace=3.0) as talk:
         assert talk.left() == "about 24 s left"
         talk.advance(["done"], 8.0)
         assert talk.left() == "about 0 s left"
-    with Talk("x", quiet=True).begin({"planned": 4}, 8.0) as talk:
+    with ProgressReporter("x", quiet=True).begin({"planned": 4}, 8.0) as talk:
         assert talk.left() == ""
 
 
@@ -277,13 +277,13 @@ def test_a_run_that_goes_on_knows_its_pace_from_what_earlier_runs_took(
     reference: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, begun = reference.save(tmp_path / "r"), list[Any]()
-    begin = Talk.begin
+    begin = ProgressReporter.begin
 
-    def noted(talk: Talk, *args: Any) -> Talk:
+    def noted(talk: ProgressReporter, *args: Any) -> ProgressReporter:
         begun.append((*args, begin(talk, *args).left()))
         return talk
 
-    monkeypatch.setattr(Talk, "begin", noted)
+    monkeypatch.setattr(ProgressReporter, "begin", noted)
     wider = run(tiny(grid={"seeds": 3}), folder)
     known, todo, pace, left = begun[0]
     assert known == {"done": 16, "planned": 8}

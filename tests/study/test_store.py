@@ -19,7 +19,7 @@ from gradlab import schema
 from gradlab.errors import StoreError
 from gradlab.study import Results, load_results, store
 from gradlab.study.plan import NUMERICS
-from gradlab.study.store import STORE, Shelf, remove_leftovers
+from gradlab.study.store import STORE, PartStore, remove_leftovers
 from gradlab.study.worker import failed, measure
 
 OTHERS = [name for name in schema.TABLES if name != "runs"]
@@ -51,7 +51,7 @@ def forge(path: Path, table: pa.Table, **note: object) -> None:
 
 def test_of_an_id_that_stands_in_two_parts_the_later_counts(results: Results, folder: Path) -> None:
     group = results.plan.groups()[0]
-    shelf = Shelf.open(folder)
+    shelf = PartStore.open(folder)
     shelf.add(failed(group[:1], "made to fail"))
     assert load_results(folder).status() == {"planned": 0, "done": 15, "diverged": 0, "failed": 1}
     assert load_results(folder).frame("runs").loc[0, "error"] == "made to fail"
@@ -65,7 +65,7 @@ def test_of_an_id_that_stands_in_two_parts_the_later_counts(results: Results, fo
 
 
 def test_a_number_is_not_given_twice(folder: Path) -> None:
-    shelf = Shelf.open(folder)
+    shelf = PartStore.open(folder)
     shelf.merge(list(shelf.parts))
     shelf.merge(list(shelf.parts))
     assert [path.name[:8] for path in files(folder, "runs")] == ["00000010"]
@@ -80,7 +80,7 @@ def test_parts_are_merged_as_they_grow_many(
     assert_same_tables(merged, results)
     for table in schema.TABLES:
         assert len(files(tmp_path / "r", table)) < 8
-    assert len(Shelf.open(tmp_path / "r", thorough=True).statuses) == 16
+    assert len(PartStore.open(tmp_path / "r", thorough=True).statuses) == 16
 
 
 def test_a_large_part_is_merged_no_more(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_large_part_is_merged_no_more(results: Results, tmp_path: Path, monkey
 def test_parts_without_their_runs_do_not_count_and_are_swept_up(folder: Path) -> None:
     files(folder, "runs")[0].unlink()
     (folder / "parts" / "steps" / ".gradlab-abc.tmp").write_bytes(b"half")
-    assert len(Shelf.open(folder).statuses) == 14
+    assert len(PartStore.open(folder).statuses) == 14
     assert load_results(folder).status()["planned"] == 2
     remove_leftovers(folder)
     for table in schema.TABLES:
@@ -107,7 +107,7 @@ def test_a_truncated_part_is_damaged(folder: Path, kind: str, left: float) -> No
     path = files(folder, kind)[0]
     content = path.read_bytes()
     path.write_bytes(content[: int(left if left > 1 else left * len(content))])
-    assert set(Shelf.open(folder, thorough=True).damaged) == {1}
+    assert set(PartStore.open(folder, thorough=True).damaged) == {1}
     with pytest.raises(StoreError, match=rf"{path.name}: is not what was written \(its checksum differs\); run the"):
         load_results(folder).frame(kind)
 
@@ -119,17 +119,17 @@ def test_one_altered_bit_anywhere_is_found(folder: Path, kind: str) -> None:
     for place in np.random.default_rng(0).integers(len(content), size=20):
         content[place] ^= 1
         path.write_bytes(content)
-        assert set(Shelf.open(folder, thorough=True).damaged) == {3}
+        assert set(PartStore.open(folder, thorough=True).damaged) == {3}
         content[place] ^= 1
     path.write_bytes(content)
-    assert not Shelf.open(folder, thorough=True).damaged
+    assert not PartStore.open(folder, thorough=True).damaged
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_runs_whose_other_tables_are_gone_are_damaged(folder: Path, kind: str) -> None:
     path = files(folder, kind)[0]
     path.unlink()
-    assert Shelf.open(folder, thorough=True).damaged == {1: f"{path}: is missing"}
+    assert PartStore.open(folder, thorough=True).damaged == {1: f"{path}: is missing"}
     with pytest.raises(StoreError, match=rf"{path.name}: is missing; run the study again"):
         load_results(folder).frame(kind)
 
@@ -138,7 +138,7 @@ def test_a_part_of_another_program_is_refused(folder: Path) -> None:
     strange = folder / "parts" / "runs" / "mine.parquet"
     pq.write_table(pa.table({"id": ["x"], "status": ["done"]}), strange)
     with pytest.raises(StoreError, match=r"mine\.parquet: is no part of a gradlab study; move it out of the folder"):
-        Shelf.open(folder)
+        PartStore.open(folder)
     strange.unlink()
     path = files(folder, "runs")[0]
     forge(path, pq.read_table(path))
@@ -150,7 +150,7 @@ def test_a_part_of_a_newer_layout_is_refused(folder: Path) -> None:
     path = files(folder, "runs")[0]
     forge(path, pq.read_table(path), store=STORE + 1)
     for question in (
-        lambda: Shelf.open(folder),
+        lambda: PartStore.open(folder),
         lambda: load_results(folder).frame("runs"),
         lambda: run(tiny(), folder),
     ):
@@ -162,7 +162,7 @@ def test_what_another_version_of_the_numerics_measured_is_stale(
     results: Results, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after an upgrade: the ids of the plan are others, the old parts say which version measured them."""
-    for module in ("plan", "parts", "run"):
+    for module in ("plan", "store", "run"):
         monkeypatch.setattr(f"gradlab.study.{module}.NUMERICS", NUMERICS + 1)
     upgraded = run(tiny(), folder)
     said = capsys.readouterr().err
@@ -174,7 +174,7 @@ def test_what_another_version_of_the_numerics_measured_is_stale(
     runs = upgraded.frame("runs")
     assert len(runs) == 16
     assert set(runs["id"]).isdisjoint(results.frame("runs")["id"])
-    assert Shelf.open(folder).stale() == {NUMERICS: 16}
+    assert PartStore.open(folder).stale() == {NUMERICS: 16}
 
 
 def test_any_reader_of_parquet_sees_what_the_configurations_are(results: Results) -> None:
@@ -216,3 +216,20 @@ def test_numbers_survive_to_the_last_bit(results: Results) -> None:
     stored = results.frame("steps")
     stored = stored[stored["id"].isin([c.id for c in group])].reset_index(drop=True)
     assert np.array_equal(direct["mean_log"], stored["mean_log"], equal_nan=True)
+
+
+def test_a_column_that_has_been_renamed_is_read_under_its_new_name(results: Results, folder: Path) -> None:
+    """Parts that were written before a renaming keep every value, whole or with only some columns and rows asked for."""
+    old = {new: before for before, new in schema.RENAMED.items()}
+    for path in files(folder, "runs"):
+        table = pq.read_table(path)
+        note = json.loads(table.schema.metadata[b"gradlab"])
+        forge(path, table.rename_columns([old.get(name, name) for name in table.column_names]), **note)
+    assert all("carried" in pq.read_schema(path).names for path in files(folder, "runs"))
+    read = load_results(folder)
+    assert_same_tables(read, results)
+    some = {"columns": ["cell", "keep_gate_mean"], "where": {"cell": "lstm"}}
+    pd.testing.assert_frame_equal(read.frame("runs", **some), results.frame("runs", **some))
+    assert read.frame("runs", **some)["keep_gate_mean"].notna().all()
+    PartStore.open(folder).merge(list(PartStore.open(folder).parts)[:4])
+    assert_same_tables(load_results(folder), results)

@@ -22,7 +22,7 @@ from study.tiny import ONE, assert_same_tables, run, tiny
 from gradlab.errors import RunError
 from gradlab.study import Results, Study, load_results, store
 from gradlab.study import worker as measuring
-from gradlab.study.store import Shelf
+from gradlab.study.store import PartStore
 
 #: Everything that changes a file or a folder's listing.
 OPERATIONS = ("mkstemp", "fsync", "replace", "unlink", "chmod")
@@ -100,10 +100,10 @@ def test_killed_at_every_write_and_between_any_two(
     for operation in range(int(np.random.default_rng(0).integers(every)), len(asked), every):
         folder = tmp_path / str(operation)
         die(folder, operation, monkeypatch)
-        before = set(Shelf.open(folder).statuses)
+        before = set(PartStore.open(folder).statuses)
         results = run(small(), folder)
         assert_same_tables(results, reference)
-        assert before <= set(Shelf.open(folder).statuses)
+        assert before <= set(PartStore.open(folder).statuses)
         assert stored_ids(folder) == sorted(c.id for c in reference.plan.configurations)
         assert not list((folder / "parts").rglob(".*"))
 
@@ -114,7 +114,7 @@ def test_killed_again_and_again(
     rng, finished = np.random.default_rng(0), [0]
     for _ in range(6):
         die(tmp_path / "r", int(rng.integers(10, 40)), monkeypatch)
-        finished.append(len(Shelf.open(tmp_path / "r").statuses))
+        finished.append(len(PartStore.open(tmp_path / "r").statuses))
     assert finished == sorted(finished)
     assert 0 < finished[-1] < 10
     assert_same_tables(run(small(), tmp_path / "r"), reference)

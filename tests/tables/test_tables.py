@@ -173,9 +173,9 @@ def test_what_has_not_run_is_in_no_table() -> None:
     assert (row["cell"], row["crossed"], row["seeds"], row["lowest"], row["highest"]) == ("rnn", 0, 16, 0.5, 1.0)
     measured = tables.measures(unfinished().assign(saturation=0.5))
     assert measured[["cell", "scale"]].to_numpy().tolist() == [["rnn", 0.5], ["rnn", 1.0]]
-    assert factors.seeds_told(unfinished()) == "16 to 20 seeds"
-    assert factors.seeds_told(unfinished(16)) == "16 seeds"
-    assert factors.seeds_told(unfinished().assign(status="planned")) == "no seed yet"
+    assert factors.seeds_text(unfinished()) == "16 to 20 seeds"
+    assert factors.seeds_text(unfinished(16)) == "16 seeds"
+    assert factors.seeds_text(unfinished().assign(status="planned")) == "no seed yet"
 
 
 def test_norms_and_conditions_have_geometric_means() -> None:

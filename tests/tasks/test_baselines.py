@@ -15,26 +15,26 @@ from gradlab.tasks.sunspots import ORDER, standardised
 
 
 def test_a_task_whose_data_are_drawn_has_no_rival() -> None:
-    assert Sum().rivals() == ()
-    assert [name for name, task in TASKS.items() if name != "file" and task().rivals()] == ["digits", "sunspots"]
+    assert Sum().baselines() == ()
+    assert [name for name, task in TASKS.items() if name != "file" and task().baselines()] == ["digits", "sunspots"]
 
 
 def test_persistence_answers_with_this_year() -> None:
     """Over the one window of all test years, the mean squared yearly change."""
     x, loss = Sunspots().test.sample(87, 1, at="every", rng=np.random.default_rng(0))
-    rival = Sunspots().rivals()[0]
+    baseline = Sunspots().baselines()[0]
     z, trained = standardised()
-    assert rival.name == "persistence"
-    assert loss.evaluate(rival.answer(x))[0] == pytest.approx(np.square(np.diff(z[trained:, 0])).mean(), rel=1e-12)
+    assert baseline.name == "persistence"
+    assert loss.evaluate(baseline.answer(x))[0] == pytest.approx(np.square(np.diff(z[trained:, 0])).mean(), rel=1e-12)
 
 
 def test_the_autoregression_is_that_of_statsmodels() -> None:
     """Forecasts of every test year from the nine before it; at the start, the regression on as many as there are."""
     z, trained = standardised()
     series, test = z[:trained, 0], z[trained:, 0]
-    (x, _), rival = Sunspots().test.sample(87, 1, rng=np.random.default_rng(0)), Sunspots().rivals()[1]
-    y = rival.answer(x)
-    assert (rival.name, y.shape) == ("autoregression", (87, 1, 1))
+    (x, _), baseline = Sunspots().test.sample(87, 1, rng=np.random.default_rng(0)), Sunspots().baselines()[1]
+    y = baseline.answer(x)
+    assert (baseline.name, y.shape) == ("autoregression", (87, 1, 1))
     for t in range(87):
         order = min(t + 1, ORDER)
         fitted = AutoReg(series, order, trend="c").fit()
@@ -67,8 +67,8 @@ def test_the_regression_is_that_of_scikit_learn(order: str) -> None:
         straight = np.empty_like(pixels)
         straight[:, pixel_order()] = pixels
         pixels = straight
-    (rival,) = task.rivals()
-    y = rival.answer(x)
-    assert rival.name == "logistic_regression"
+    (baseline,) = task.baselines()
+    y = baseline.answer(x)
+    assert baseline.name == "logistic_regression"
     assert loss.evaluate(y)[0].mean() == pytest.approx(log_loss(loss.targets, model.predict_proba(pixels)), rel=1e-10)
     assert task.score(y, loss).mean() == pytest.approx(model.score(images[1347:], classes[1347:]), abs=1e-12)

@@ -15,8 +15,8 @@ from oracles.family import FAMILY, make, states
 
 import gradlab as gl
 from gradlab._trace.segmented import SegmentedTrace, chosen_length, layer_numbers
-from gradlab.arrays import pool
 from gradlab.errors import InputError
+from gradlab.native import pool
 
 Array = NDArray[Any]
 T, B, D, H = 61, 3, 2, 4

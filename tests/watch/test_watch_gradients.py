@@ -30,7 +30,7 @@ class Keep(gl.Hook):
 def assert_right(seed: int, device: str = "cpu") -> None:
     import torch
 
-    architectures = import_module("adapters.architectures")
+    architectures = import_module("watch.architectures")
     drawn, keep = architectures.draw(seed), Keep()
     wanted = architectures.answer(drawn)
     drawn.module.to(device)

@@ -15,14 +15,14 @@ from typing import Any
 
 def _built() -> ModuleType | None:
     try:
-        return import_module("gradlab.cells.native._steps")
+        return import_module("gradlab.native._steps")
     except ImportError:
         return None
 
 
 _steps = _built()
 Formula = Callable[..., Any]
-#: Takes the steps of a loop (:mod:`gradlab.cells.native.loop`); None without a compiler.
+#: Takes the steps of a loop (:mod:`gradlab.native.loop`); None without a compiler.
 take: Formula | None = getattr(_steps, "take", None)
 #: The plain formulas by name.
 PLAIN: dict[str, Formula] = {}
@@ -33,7 +33,7 @@ def available() -> bool:
     return _steps is not None
 
 
-def said() -> str:
+def describe() -> str:
     """Return what runs, in words."""
     return "compiled" if available() else "in NumPy (there was no C compiler when gradlab was installed)"
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.cells.native import compiled
+from gradlab.native import compiled
 
 Array = NDArray[Any]
 #: A ufunc that was called, and all its operands, those that it wrote last.
