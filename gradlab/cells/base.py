@@ -32,7 +32,7 @@ Out = tuple[State, Record]
 #: Factors of one block of a parameter's gradient: Σ_{t,b} left ⊗ right; ``right`` None for a bias.
 Pair = tuple[Array, Array | None]
 #: A change that a suggestion can try: takes the cell and a value, returns the attributes that change.
-Intervention = Callable[[Any, Any], Mapping[str, Array]]
+Intervention = Callable[[Any, Any], Mapping[str, Any]]
 #: What may saturate: the activation's name ("tanh", "logistic", "relu", "identity") and its values ``(T, H, B)``.
 Units = tuple[str, Array]
 
