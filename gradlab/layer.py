@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gradlab.arrays.scaled import Scaled, ldexp, log_norm, reader, sequences_first
 from gradlab.bptt import Columns, Gradients, LastLoss, Tape, contribution_norms, parameter_gradients, sequence_norms
+from gradlab.cells import Cell
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
 from gradlab.jacobians.steps import Jacobians
@@ -112,7 +113,7 @@ class LayerPass:
     # --- forward ----------------------------------------------------------------------------------
 
     @property
-    def cell(self) -> Any:
+    def cell(self) -> Cell:
         """The cell that ran."""
         return self.tape.cell
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,8 @@ class SegmentedTrace:
 
     # --- what is not there -------------------------------------------------------------------------
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raise an InputError that names how to get what a whole :class:`Trace` would answer, else AttributeError."""
         if name.startswith("_") or not (hasattr(LayerTrace, name) or name in HOOKS or name in (*WHOLE, "outputs")):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         every = f"this trace kept no more than the states at every {self.segment_length} steps (segment_length)"

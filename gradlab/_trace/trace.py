@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gradlab._trace import files, plots
 from gradlab._trace.facade import EXPONENTS, LayerTrace
 from gradlab._trace.files import Recalled
+from gradlab._trace.one_layer import OneLayer
 from gradlab._trace.segmented import SegmentedTrace, chosen_length
 from gradlab.arrays.checks import FLOATS, as_array, finite, float_array, positive
 from gradlab.arrays.memory import free_memory
@@ -246,7 +247,7 @@ def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
     return joint
 
 
-class Trace:
+class Trace(OneLayer):
     """What one pass left. If it has one layer, every name of its :class:`LayerTrace` works on the trace itself.
 
     Attributes
@@ -311,14 +312,6 @@ class Trace:
         return int(found[found > 0].min()) if found.any() else 0
 
     # --- names of the one layer --------------------------------------------------------------------
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(LayerTrace, name):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._only(name), name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(name for name in dir(LayerTrace) if not name.startswith("_"))})
 
     def _only(self, name: str) -> LayerTrace:
         if len(self.passes) > 1:
