@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[Any]
+#: Quantities that every shipped cell has per step; another name may be a parameter's, whose norm is one number.
+StateQuantity = Literal["dL/dh", "dL/dc", "adjoint", "last_adjoint", "direct", "dL/dx"]
 
 
 class _Names(dict[str, Any]):
@@ -255,6 +257,10 @@ class LayerPass:
         gates = (f"dL/da_{name}" for name in self.cell.block_names)
         return ("adjoint", "last_adjoint", *totals, "direct", "dL/dx", *gates)
 
+    @overload
+    def log_norm(self, name: StateQuantity) -> NDArray[np.float64]: ...
+    @overload
+    def log_norm(self, name: str) -> Any: ...
     def log_norm(self, name: str) -> Any:
         """Return ln‖·‖ in nats, −inf for an exact zero, nan beyond a sequence's own end.
 

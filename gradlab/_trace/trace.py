@@ -23,6 +23,7 @@ from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
 from gradlab.hooks import Hook, frames, make_hooks
+from gradlab.layer import StateQuantity
 from gradlab.models.interventions import changed
 from gradlab.models.losses import Loss, LossFunction, evaluate, reading
 from gradlab.models.network import READOUT, Layer, Network, cells_of, output_size, place_of
@@ -336,6 +337,10 @@ class Trace(OneLayer):
         which = "" if len(both) > last else f", i {' or '.join(map(str, both))}"
         return f"{forward}, or trace.layers[i].reverse.{name}{which}"
 
+    @overload
+    def log_norm(self, name: StateQuantity) -> NDArray[np.float64]: ...
+    @overload
+    def log_norm(self, name: str) -> Any: ...
     def log_norm(self, name: str) -> Any:
         """See :meth:`LayerTrace.log_norm`; ``"dL/dW_hy"`` and ``"dL/db_y"`` are the readout's."""
         if name in ("dL/dW_hy", "dL/db_y") and self._run.network.readout is not None:
