@@ -13,7 +13,7 @@ from oracles.products import product_of
 
 import gradlab as gl
 from gradlab.errors import InputError
-from gradlab.jacobians.steps import temporal as temporal_module
+from gradlab.jacobians import temporal as temporal_module
 from gradlab.jacobians.temporal import sensitivity
 
 Array = NDArray[Any]
