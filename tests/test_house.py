@@ -18,7 +18,7 @@ FLOORS = [
     ("tables",),
     ("verdicts",),
     ("figures", "jacobians"),
-    ("plots", "layer", "report"),
+    ("layer", "report"),
     ("hooks",),
     ("_trace",),
     ("training", "_selfcheck"),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab._trace.facade import LayerTrace
 from gradlab.arrays.scaled import ldexp
 from gradlab.bptt import Gradients, Segment, SegmentedRun
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
 from gradlab.hooks import Hook, Info, frames
-from gradlab.layer import LayerTrace, Place
+from gradlab.layer import Place
 from gradlab.models.losses import Reading
 from gradlab.models.network import READOUT, Network, cells_of, place_of
 from gradlab.schema import DIRECTIONS
@@ -98,7 +100,7 @@ class SegmentedTrace:
             direction=direction,
             tape=segment.tape,
             gradients=segment.gradients,
-            last=None if segment.last is None else partial(_itself, segment.last),
+            last=None if segment.last is None else _Known(segment.last),
             above=len(self._network.layers) - 1 - layer,
             place=Place(segment.start, run.steps, run.ends, run.overflow[segment.place]),
         )
@@ -169,8 +171,17 @@ def _named(place: tuple[int, int]) -> tuple[int, str]:
     return place[0], DIRECTIONS[place[1]]
 
 
-def _itself(found: Gradients) -> Gradients:
-    return found
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """The gradients of the last loss step's loss in a segment, which are there already (a `LastLoss`)."""
+
+    found: Gradients
+
+    def gradients(self, layer: int, direction: str) -> Gradients:
+        return self.found
+
+    def needs_pass(self, direction: str) -> bool:
+        return False
 
 
 def layer_numbers(cell: Cell) -> int:

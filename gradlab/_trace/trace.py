@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import plots
-from gradlab._trace import files
+from gradlab._trace import files, plots
+from gradlab._trace.facade import EXPONENTS, LayerTrace
 from gradlab._trace.files import Recalled
 from gradlab._trace.segmented import SegmentedTrace, chosen_length
 from gradlab.arrays.checks import FLOATS, as_array, finite, float_array, positive
@@ -22,10 +22,10 @@ from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
 from gradlab.hooks import Hook, frames, make_hooks
-from gradlab.layer import EXPONENTS, LayerTrace
 from gradlab.models.interventions import changed
 from gradlab.models.losses import Loss, LossFunction, evaluate, reading
 from gradlab.models.network import READOUT, Layer, Network, cells_of, output_size, place_of
+from gradlab.schema import DIRECTIONS
 from gradlab.verdicts.evidence import Evidence
 from gradlab.verdicts.suggestions import Change
 from gradlab.verdicts.verdict import Verdict, judge, together
@@ -247,11 +247,12 @@ def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
 
 
 class Trace:
-    """What one pass said. Of one layer every name of :class:`~gradlab.layer.LayerTrace` works on the trace itself.
+    """What one pass left. If it has one layer, every name of its :class:`LayerTrace` works on the trace itself.
 
     Attributes
     ----------
-    layers : a :class:`~gradlab.layer.LayerTrace` a layer, from the input upward; ``.reverse`` is the other direction.
+    layers : one :class:`~gradlab._trace.facade.LayerTrace` per layer, from the input upward; ``.reverse`` is the other
+        direction.
     loss : ``(B,)`` or None.
     hooks : the hooks that measured this pass.
     """
@@ -283,14 +284,12 @@ class Trace:
             directions.append(
                 LayerTrace(
                     layer=index,
-                    direction=("forward", "reverse")[place],
+                    direction=DIRECTIONS[place],
                     tape=tape,
                     reverse=directions[-1] if directions else None,
                     gradients=None if self._gradients is None else self._gradients[index][place],
-                    last=None if self._last is None else partial(self._last, index, place),
-                    measure=frames.frames,
+                    last=self._last,
                     above=len(self._run.tapes) - 1 - index,
-                    costs=None if self._last is None else partial(self._last.costs, place),
                 )
             )
         return directions[-1]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradlab import schema
 from gradlab.errors import InputError, unknown
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ class Record:
         return found
 
 
-def layer_row(one: LayerTrace, loss_scale: float) -> dict[str, Any]:
+def layer_row(one: LayerPass, loss_scale: float) -> dict[str, Any]:
     """Return what is known of a layer and direction without any hook, as columns of ``runs``."""
     broken = one.overflow_step[one.overflow_step > 0]
     return {
@@ -88,7 +88,7 @@ def layer_row(one: LayerTrace, loss_scale: float) -> dict[str, Any]:
     }
 
 
-def _lost_at(one: LayerTrace, smallest: float) -> float:
+def _lost_at(one: LayerPass, smallest: float) -> float:
     """Return the first lag at which most sequences' true gradient is below ``smallest``, but not 0; nan if none is."""
     logs = one.by_lag()
     with np.errstate(invalid="ignore"):

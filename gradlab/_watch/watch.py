@@ -21,7 +21,7 @@ from gradlab.cells import Cell
 from gradlab.errors import InputError, StoreError, unknown
 from gradlab.files import whole, write_whole
 from gradlab.hooks import Hook, frames, make_hooks
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 from gradlab.models.network import Network
 from gradlab.training import Training
 from gradlab.training.standing import DIVERGED
@@ -208,7 +208,7 @@ class Watch:
             self._measure(passes, layer.name, step, call, facts)
         return facts
 
-    def _measure(self, passes: Sequence[LayerTrace], module: str, step: int, call: int, facts: dict[str, Any]) -> None:
+    def _measure(self, passes: Sequence[LayerPass], module: str, step: int, call: int, facts: dict[str, Any]) -> None:
         start, measured = time.perf_counter(), []
         rows = [layer_row(one, float(facts.get("loss_scale", 1.0))) for one in passes]
         with np.errstate(all="ignore"):

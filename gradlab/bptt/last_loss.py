@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.bptt.backward import Gradients
 from gradlab.bptt.layers import Run, run_backward
+from gradlab.schema import DIRECTIONS
 
 Array = NDArray[Any]
 #: What arrives at the last states, by layer and direction.
 Final = Sequence[Sequence[Array]]
 
 
-class Last:
-    """The gradients of the last loss step's loss alone, made when asked for, an extra backward for each direction.
+class LastLoss(Protocol):
+    """The gradients of the last loss step's loss alone, for every layer and direction of one pass."""
 
-    It knows no trace: a circle of references would keep every array of a pass until Python's collector comes by.
+    def gradients(self, layer: int, direction: str) -> Gradients:
+        """Return those of one layer; the last step is the one at which ``direction`` ends."""
+        ...
+
+    def needs_pass(self, direction: str) -> bool:
+        """Return whether :meth:`gradients` would run another backward pass."""
+        ...
+
+
+class Last:
+    """A :class:`LastLoss` that is computed on demand, with one extra backward pass per direction.
+
+    It holds no reference to the trace: such a cycle would keep all arrays alive until Python's garbage collection.
     """
 
     def __init__(
@@ -28,15 +41,17 @@ class Last:
         self._run, self._grad, self._whole, self._final, self._first = run, grad, whole, final, first
         self._found: dict[int, list[tuple[Gradients, ...]]] = {}
 
-    def __call__(self, index: int, place: int) -> Gradients:
-        """Return those of layer ``index``; the last step is that of direction ``place``, as it runs."""
+    def gradients(self, layer: int, direction: str) -> Gradients:
+        """Return those of one layer; the last step is the one at which ``direction`` ends."""
+        place = DIRECTIONS.index(direction)
         if place not in self._found:
             alone = self._alone(place)
             self._found[place] = self._whole if alone is None else run_backward(self._run, *alone, first=self._first)[0]
-        return self._found[place][index][place]
+        return self._found[place][layer][place]
 
-    def costs(self, place: int) -> bool:
-        """Return whether they take another backward pass: not where the loss is read at one step, nor a second time."""
+    def needs_pass(self, direction: str) -> bool:
+        """Return whether they need another pass: not if the loss reads a single step, nor once they are computed."""
+        place = DIRECTIONS.index(direction)
         return place not in self._found and self._alone(place) is not None
 
     def _alone(self, place: int) -> tuple[Array, Final | None] | None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from gradlab import schema
 from gradlab.errors import InputError, unknown
 from gradlab.hooks import Hook, Info, make_hooks
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def call(hooks: Iterable[Hook], passes: Sequence[LayerTrace]) -> None:
+def call(hooks: Iterable[Hook], passes: Sequence[LayerPass]) -> None:
     """Show a pass to hooks, each all of it: every layer and direction forward, bottom up, then backward, top down."""
     T, B = passes[0].tape.steps, passes[0].tape.x.shape[-1]
     for hook in hooks:
@@ -77,7 +77,7 @@ def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
     return runs
 
 
-def frames(one: LayerTrace, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+def frames(one: LayerPass, names: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Return the tables of a study that has this one layer and direction as its only run, without a seed."""
     import pandas as pd
 

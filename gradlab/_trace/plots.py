@@ -1,17 +1,19 @@
 """Pictures of one layer and direction: its quantities over the lag, theory beside them, what most want to see first.
 
-Tables come from the layer, a :class:`gradlab.layer.LayerTrace`, which stands above this room and calls it.
+Tables come from the layer, a :class:`gradlab.layer.LayerPass`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradlab.errors import InputError
+from gradlab.hooks import frames
+from gradlab.layer import LayerPass
 from gradlab.statistics.increments import FIRST_LAG
 from gradlab.verdicts.labels import basis, word_of
 
@@ -26,7 +28,7 @@ Line = tuple["pd.DataFrame | None", str]
 NO_LINE: Line = (None, "")
 
 
-def plot(one: Any, names: Sequence[str], *, theory: bool = False, ax: Axes | None = None) -> Axes:
+def plot(one: LayerPass, names: Sequence[str], *, theory: bool = False, ax: Axes | None = None) -> Axes:
     """Draw quantities of a layer, or a figure, or without a name the `overview`; see `LayerTrace.plot`."""
     from gradlab import figures
 
@@ -38,7 +40,7 @@ def plot(one: Any, names: Sequence[str], *, theory: bool = False, ax: Axes | Non
     return _profiles([one.profile(name) for name in names], expected(one, names[0]) if theory else NO_LINE, ax)
 
 
-def overview(passes: Sequence[Any], *, theory: bool = False, ax: Axes | None = None) -> Axes:
+def overview(passes: Sequence[LayerPass], *, theory: bool = False, ax: Axes | None = None) -> Axes:
     """Draw the gradient over the lag: of one layer total, direct and joint; of several the total of each."""
     total, line = f"dL/d{passes[0].cell.state_names[0]}", NO_LINE
     if len(passes) > 1:
@@ -56,15 +58,15 @@ def overview(passes: Sequence[Any], *, theory: bool = False, ax: Axes | None = N
     return drawn
 
 
-def _worded(one: Any) -> str:
+def _worded(one: LayerPass) -> str:
     """Return the word of a layer, and what it rests on where that is not the rate: ``VANISHING (measured)``."""
-    evidence = one.evidence(cell=False)
+    evidence = one.decay.evidence()
     word = word_of(evidence)
     said = basis(word, evidence)
     return f"{word} ({said})" if said else word
 
 
-def expected(one: Any, quantity: str) -> Line:
+def expected(one: LayerPass, quantity: str) -> Line:
     """Return mean field's line, of slope ½ ln χ, through a quantity's value at lag 1, or why there is none."""
     import pandas as pd
 
@@ -78,7 +80,7 @@ def expected(one: Any, quantity: str) -> Line:
     return pd.DataFrame({"lag": lags, "theory": start + slope * (lags - FIRST_LAG), "rate": slope}), ""
 
 
-def _expected_rate(one: Any, quantity: str) -> float:
+def _expected_rate(one: LayerPass, quantity: str) -> float:
     from gradlab.theory.driven import rate_of  # loads SciPy's optimisation, and pandas
 
     slope, states = rate_of(one.tape), one.cell.state_names
@@ -90,18 +92,17 @@ def _expected_rate(one: Any, quantity: str) -> float:
     return slope
 
 
-def _frames(one: Any, figure: str) -> dict[str, pd.DataFrame]:
+def _frames(one: LayerPass, figure: str) -> dict[str, pd.DataFrame]:
     """Return the tables that a figure of this one pass is drawn from."""
     from gradlab.figures import FIGURES
 
     if figure == "paths" and one.cell.additive_state is None:
         kind = "a vanilla RNN" if one.cell.name == "rnn" else f'the cell "{one.cell.name}"'
         raise InputError(f"{kind} has no additive path to draw; an LSTM (∏f) and a GRU (∏(1 − z)) have one")
-    if one.measure is None:
-        raise InputError(f'"{figure}" is measured by hooks; ask a layer of gl.trace')
+    if one.place is not None:
+        raise InputError(f'"{figure}" is measured by hooks over a whole pass; ask a layer of gl.trace')
     picture = FIGURES[figure]
-    found: dict[str, pd.DataFrame] = one.measure(replace(one, along=picture.along), picture.hooks)
-    return found
+    return frames.frames(replace(one, along=picture.along), picture.hooks)
 
 
 def _profiles(tables: list[pd.DataFrame], theory: Line, ax: Axes | None) -> Axes:
