@@ -22,9 +22,12 @@ from gradlab.errors import InputError, unknown
 from gradlab.formatting import markup
 from gradlab.jacobians.gates import facts
 from gradlab.jacobians.lyapunov import Spectrum, spectrum
+from gradlab.jacobians.paths import Paths, paths
 from gradlab.jacobians.propagator import Propagator, propagator_norms
+from gradlab.jacobians.sensitivity import Sensitivity, sensitivity
 from gradlab.jacobians.steps import Jacobians
-from gradlab.jacobians.temporal import Paths, Sensitivity, Truncation, paths, sensitivity, temporal, truncation
+from gradlab.jacobians.temporal import temporal
+from gradlab.jacobians.truncation import Truncation, truncation
 from gradlab.statistics.decay_shapes import Shape
 from gradlab.statistics.profiles import step_rows
 from gradlab.statistics.rates import Rate
@@ -320,15 +323,15 @@ class LayerTrace:
         return temporal(self.tape, self._backward.direct)
 
     def sensitivity(self, probes: int | None = None) -> Sensitivity:
-        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)`` and its error: see `gradlab.jacobians.temporal`."""
+        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)`` and its error: see `gradlab.jacobians.sensitivity`."""
         return sensitivity(self.tape, probes)
 
     def truncation(self, lags: Sequence[int] | None = None) -> Truncation:
-        """Return BPTT(k) against the full gradient; see :func:`gradlab.jacobians.temporal.truncation`."""
+        """Return BPTT(k) against the full gradient; see :func:`gradlab.jacobians.truncation.truncation`."""
         return truncation(self.tape, self._backward.direct, lags)
 
     def paths(self) -> Paths:
-        """Return the additive path against all paths; see :func:`gradlab.jacobians.temporal.paths`."""
+        """Return the additive path against all paths; see :func:`gradlab.jacobians.paths.paths`."""
         return paths(self.tape, self.last_adjoint)
 
     @property
