@@ -1,4 +1,4 @@
-"""Truths of LSTM and GRU at rest, and of gates that keep everything."""
+"""Ground truths of LSTM and GRU at rest, and of gates that keep the whole state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradlab.cells import GRU, LSTM, Cell
 from gradlab.cells.initialisers import chrono_bias
 from gradlab.statistics.estimators import Estimate
 from gradlab.theory import zero_state_edge
-from gradlab.truths.base import Truth, sure
+from truths.base import Truth, sure
 
 ROUNDING = "algebra: rounding"
 PRINTED = "algebra: the digits in which the number is given"

@@ -1,4 +1,4 @@
-"""Every cell with every choice of its options, as the self-check takes them."""
+"""Every cell with every combination of its options, as the self-check takes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from gradlab.errors import InputError, unknown
 
 
 def variants(name: str) -> Iterator[tuple[str, Cell]]:
-    """Yield a cell of a few units for each combination of its options, with its name: ``gru reset=after update=keep``.
+    """Yield a small cell for each combination of its options, after its label: ``gru reset=after update=keep``.
+
+    Parameters
+    ----------
+    name : str
+        A name in `gradlab.cells.CELLS`.
 
     Raises
     ------
@@ -23,5 +28,5 @@ def variants(name: str) -> Iterator[tuple[str, Cell]]:
     options = CELLS[name].OPTION_KEYS
     for choices in itertools.product(*(option.choices for option in options.values())):
         chosen: dict[str, Any] = dict(zip(options, choices, strict=True))
-        told = " ".join([name, *(f"{key}={value}" for key, value in chosen.items())])
-        yield told, CELLS[name].init(3, 5, scale=1.2, rng=0, **chosen)
+        label = " ".join([name, *(f"{key}={value}" for key, value in chosen.items())])
+        yield label, CELLS[name].init(3, 5, scale=1.2, rng=0, **chosen)

@@ -1,8 +1,10 @@
-"""What `gradlab check` proves and collects: from runs, or from the tables kept without them if these are sound."""
+"""The table of published numbers, from runs or from the tables kept without them; the command `gradlab check`."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,12 @@ import pytest
 from study.test_published import ENTRY
 from study.tiny import tiny
 
+import published
 from gradlab import cli, selfcheck
 from gradlab.cells import LSTM
 from gradlab.errors import InputError, StoreError
-from gradlab.report.published import _number
-from gradlab.study import collection
-from gradlab.truths import TRUTHS, Truth
+from published_text import number
+from truths import TRUTHS, Truth
 
 WHERE = ENTRY["where"]
 ENTRIES = [
@@ -49,6 +51,12 @@ def results(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return Path("results")
 
 
+def script(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = published.main(words)
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
 def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["gradlab", "check", *words])
     with pytest.raises(SystemExit) as end:
@@ -69,14 +77,14 @@ def without_runs(results: Path) -> Path:
 
 @pytest.mark.parametrize(("value", "text"), [(0.9999996, "0.9999996"), (0.31, "0.31"), (1.0, "1"), (0.97003, "0.97")])
 def test_a_number_that_is_bounded_is_told_apart_from_its_bound(value: float, text: str) -> None:
-    assert _number(value, {"published": 1.0, "tolerance": "below 1"}) == text
+    assert number(value, {"published": 1.0, "tolerance": "below 1"}) == text
 
 
 def test_from_runs_and_from_the_tables_kept_it_is_the_same(results: Path) -> None:
-    (of_runs,) = collection.collect()
+    (of_runs,) = published.collect()
     path = without_runs(results)
     before = path.read_bytes()
-    (of_table,) = collection.collect([results / "tiny"])
+    (of_table,) = published.collect([results / "tiny"])
     pd.testing.assert_frame_equal(of_runs.table, of_table.table, check_dtype=False, rtol=1e-11)
     assert of_runs.origin.startswith("its runs, gradlab ")
     assert of_table.origin.startswith("tables/published.csv, gradlab ")
@@ -90,16 +98,17 @@ def test_from_runs_and_from_the_tables_kept_it_is_the_same(results: Path) -> Non
 
 
 def test_the_document(results: Path) -> None:
-    path, sound = collection.write_collection(Path("out/published.md"))
+    path = Path("out/published.md")
+    sound = published.write_collection(path)
     text = path.read_text(encoding="utf-8")
     assert sound
-    assert text.startswith("# What is known, and what gradlab measures\n\nWritten by `gradlab check --published`")
+    assert text.startswith("# What is known, and what gradlab measures\n\nWritten by `python studies/published.py`")
     assert "- Published numbers: 1 not reproduced" in text
-    published, exact = text.partition("## Exact ground truths")[::2]
-    assert "by algebra" not in published
+    first, exact = text.partition("## Exact ground truths")[::2]
+    assert "by algebra" not in first
     assert "| by algebra | somebody 1999 | tiny |" in exact
     assert "∂h_T/∂h_0 = w^T" in exact
-    assert "λ₁ of x_t = W tanh x_(t−1)" in published.partition("## Derived or expected")[2]
+    assert "λ₁ of x_t = W tanh x_(t−1)" in first.partition("## Derived or expected")[2]
     assert "1. far off: ± 10 %, because: finite size. **not reproduced**: nobody is this small.\n" in text
     assert "**not comparable**: not run at this size; the study's --full has it." in text
     assert text.endswith("\n")
@@ -110,41 +119,42 @@ def test_the_document(results: Path) -> None:
 def test_no_study_has_run_yet_or_there_is_none(results: Path) -> None:
     shutil.rmtree(results / "tiny" / "parts")
     shutil.rmtree(results / "tiny" / "tables")
-    (said,) = collection.collect()
+    (said,) = published.collect()
     assert set(said.table["word"]) == {"not comparable"}
     assert said.table["explanation"][0] == "2 of 2 runs planned; nobody is this small"
     shutil.rmtree(results)
-    assert collection.collect() == []
-    path, _ = collection.write_collection(Path("new/published.md"))
+    assert published.collect() == []
+    path = Path("new/published.md")
+    published.write_collection(path)
     assert "- Published numbers: none\n" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("not reproduced", "reproduced", r'row 1: its word is "reproduced", and by its interval "not reproduced"'),
-        ("far off", "near", r'row 1, claim: is "near", and in study.toml "far off"'),
-        (",5,", ",0.1,", r'row 1, published: is "0.1", and in study.toml "5.0"'),
+        ("not reproduced", "reproduced", r'row 1: its word is "reproduced", but its interval gives "not reproduced"'),
+        ("far off", "near", r'row 1, claim: is "near", but "far off" in study.toml'),
+        (",5,", ",0.1,", r'row 1, published: is "0.1", but "5.0" in study.toml'),
         ("± 10 %", "± 90 %", r'row 1, tolerance: is "± 90 %"'),
-        (",made_with", ",made,with", "has not the columns"),
-        ("claim", "clam", "has not the columns"),
+        (",made_with", ",made,with", "must have the columns"),
+        ("claim", "clam", "must have the columns"),
         (",5,", ",x,", r"row 1: could not convert string to float"),
-        ("far off", '"far', "cannot be read|has not the columns"),
-        ("\nelsewhere", "\n#", "has not the columns|claim"),
+        ("far off", '"far', "cannot be read|must have the columns"),
+        ("\nelsewhere", "\n#", "must have the columns|claim"),
     ],
 )
 def test_a_table_that_its_report_did_not_write_is_refused_in_one_line(
-    results: Path, old: str, new: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    results: Path, old: str, new: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = without_runs(results)
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(StoreError, match=message):
-        collection.collect()
-    code, out, err = check(monkeypatch, capsys, "--published")
+        published.collect()
+    code, out, err = script(capsys)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("gradlab: results/tiny/tables/published.csv: ")
+    assert err.startswith("published.py: results/tiny/tables/published.csv: ")
     assert err.endswith("; `gradlab run` on the study's file writes it again\n")
     assert not Path("results/published.md").exists()
 
@@ -154,33 +164,33 @@ def test_bytes_that_are_no_table_are_refused(results: Path, monkeypatch: pytest.
     for content in (b"", b"\xff\xfe\x00", b"claim\n"):
         path.write_bytes(content)
         with pytest.raises(StoreError, match=r"published\.csv: "):
-            collection.collect()
-    monkeypatch.setattr(collection, "LARGEST", 3)
+            published.collect()
+    monkeypatch.setattr(published, "LARGEST", 3)
     with pytest.raises(StoreError, match="has more than 3 bytes"):
-        collection.collect()
+        published.collect()
 
 
 def test_folders_that_cannot_be_are_refused(results: Path) -> None:
     with pytest.raises(StoreError, match=r"nowhere: holds no study\.toml"):
-        collection.collect([Path("nowhere")])
+        published.collect([Path("nowhere")])
     (Path("plain")).mkdir()
     Path("plain/study.toml").write_text(tiny().spec.toml(), encoding="utf-8")
     with pytest.raises(InputError, match="plain: its study names no published numbers"):
-        collection.collect([Path("plain")])
+        published.collect([Path("plain")])
     with pytest.raises(InputError, match="--out: results is a folder"):
-        collection.write_collection(Path("results"))
+        published.write_collection(Path("results"))
     with pytest.raises(StoreError, match="cannot be written"):
-        collection.write_collection(Path("plain/study.toml/published.md"))
+        published.write_collection(Path("plain/study.toml/published.md"))
 
 
-def test_check_published(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(monkeypatch, capsys, "--published") == (0, "results/published.md\n", "")
-    assert check(monkeypatch, capsys, "--published", "--out", "x.md", "results/tiny") == (0, "x.md\n", "")
+def test_the_command(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script(capsys) == (0, "results/published.md\n", "")
+    assert script(capsys, "--out", "x.md", "results/tiny") == (0, "x.md\n", "")
     assert Path("x.md").read_bytes() == Path("results/published.md").read_bytes()
     broken = TRUTHS["E01 state"]._replace(value=0.5)
     assert isinstance(broken, Truth)
     monkeypatch.setitem(TRUTHS, "E01 state", broken)
-    assert check(monkeypatch, capsys, "--published") == (1, "results/published.md\n", "")
+    assert script(capsys) == (1, "results/published.md\n", "")
     assert "1 not reproduced" in Path("results/published.md").read_text(encoding="utf-8")
 
 
@@ -209,3 +219,12 @@ def test_check_of_a_cell_that_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert code == 1
     assert "selfcheck of LSTM(input_size=3, hidden_size=5, float64): FAILED" in out
     assert out.count("checks passed\n") == 8
+
+
+def test_the_script_runs_from_a_clone() -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "studies/published.py", "nowhere"]
+    env = os.environ | {"PYTHONPATH": str(root)}
+    run = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("published.py: nowhere: holds no study.toml")

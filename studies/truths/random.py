@@ -1,4 +1,4 @@
-"""Truths of random matrices and wide random networks: Newman's exponents, the sum rule, mean field."""
+"""Ground truths of random matrices and wide random networks: Newman's exponents, the sum rule, mean field."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from gradlab._selfcheck import selfcheck
 from gradlab._trace.trace import trace
 from gradlab.cells import CELLS, LSTM, RNN, Cell
+from gradlab.cells.variants import variants
 from gradlab.statistics.estimators import Estimate
 from gradlab.theory import critical_scale, mean_field, newman_exponents
-from gradlab.truths.base import Truth, mean_of, sure
-from gradlab.truths.cells import variants
+from truths.base import Truth, mean_of, sure
 
 PRINTED = "quadrature: the digits in which the number is given"
 SIZE = 256

@@ -1,7 +1,7 @@
-"""Truths of the running sum: what a forget gate keeps of it, and an LSTM and a ReLU pair that are exact.
+"""Ground truths of the running sum: the part that a forget gate keeps, and an exact LSTM and ReLU pair.
 
-The inputs are ones, or any in [−1, 1]. The exact LSTM has one unit, no recurrent weights, all gates open, b_g = 0 and
-W_g = ε, and is read as y = h/ε.
+The inputs are ones, or any numbers in [−1, 1]. The exact LSTM has one unit, no recurrent weights, open gates, b_g = 0
+and W_g = ε; its output is y = h/ε.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gradlab.cells import LSTM, RNN
 from gradlab.models.losses import projection
 from gradlab.models.network import Network, Readout
 from gradlab.statistics.estimators import Estimate
-from gradlab.truths.base import Truth, sure
+from truths.base import Truth, sure
 
 OPEN = 40.0
 STEPS = 1000
@@ -28,19 +28,19 @@ PRINTED = "algebra: the digits in which the number is given"
 
 
 def exact(eps: float, forget_bias: float = OPEN, x: Any = ONES) -> Trace:
-    """Return a pass of the exact LSTM whose loss is its last answer."""
+    """Trace the exact LSTM; its loss is its last output."""
     cell = LSTM(np.array([[0.0], [0.0], [eps], [0.0]]), np.zeros((4, 1)), np.array([OPEN, forget_bias, 0.0, OPEN]))
     model = Network([cell], readout=Readout(np.array([[1 / eps]]), np.zeros(1)))
     return trace(model, x, projection(np.ones((x.shape[1], 1))))
 
 
 def bound(eps: float) -> float:
-    """Return ε²(T³ + T)/3, within which the exact LSTM's last answer is."""
+    """Return ε²(T³ + T)/3, the bound on the error of the exact LSTM's last output."""
     return eps**2 * (STEPS**3 + STEPS) / 3
 
 
 def _held(forget_bias: float) -> Estimate:
-    """Return what the cell state holds of the sum of ones."""
+    """Return the part of the sum of ones that the cell state holds."""
     eps = 1e-9
     return sure(exact(eps, forget_bias).states["c"][-1, 0, 0] / eps)
 

@@ -1,4 +1,4 @@
-"""Truths of scalar, orthogonal, triangular and diagonal networks, whose products are known in closed form."""
+"""Ground truths of scalar, orthogonal, triangular and diagonal networks, whose products have a closed form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradlab._trace.trace import Trace, trace
 from gradlab.cells import RNN
 from gradlab.models.losses import projection
 from gradlab.statistics.estimators import Estimate
-from gradlab.truths.base import Truth, mean_of, sure
+from truths.base import Truth, mean_of, sure
 
 ROUNDING = "algebra: rounding of a product of T factors"
 PRINTED = "algebra: the digits in which the number is given"
@@ -19,7 +19,7 @@ JORDAN = ((0.9, 1.0), (0.0, 0.9))
 
 
 def _run(W: Any, steps: int, activation: str = "identity", start: float = 0.0) -> Trace:
-    """Return a pass without input whose loss is the sum of the last state."""
+    """Trace a network without input; its loss is the sum of the last state."""
     weights = np.array(W, float)
     H = len(weights)
     cell = RNN(np.zeros((H, 1)), weights, activation=activation)
