@@ -26,7 +26,7 @@ def variants(name: str) -> Iterator[tuple[str, Cell]]:
     if name not in CELLS:
         raise InputError(unknown("cell", name, CELLS))
     options = CELLS[name].OPTION_KEYS
-    for choices in itertools.product(*(option.choices for option in options.values())):
+    for choices in itertools.product(*(option.choices or (option.default,) for option in options.values())):
         chosen: dict[str, Any] = dict(zip(options, choices, strict=True))
         label = " ".join([name, *(f"{key}={value}" for key, value in chosen.items())])
         yield label, CELLS[name].init(3, 5, scale=1.2, rng=0, **chosen)

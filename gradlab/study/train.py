@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any
 
-from gradlab.cells import CELLS, RNN
+from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError
 from gradlab.models.network import Network, Readout
 from gradlab.options import Option
@@ -73,7 +73,7 @@ BRINGS: dict[tuple[str, Any], dict[str, Option]] = {
     **{
         ("cell", name): {"omega": Option(float, 0.0, minimum=0, meaning="weight of Pascanu's regulariser")}
         for name, cell in CELLS.items()
-        if issubclass(cell, RNN)
+        if cell.vanilla
     },
 }
 #: The keys that choose.
