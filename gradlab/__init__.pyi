@@ -6,7 +6,10 @@
 from .cells import (
     Cell as Cell,
     GRU as GRU,
+    KeepGate as KeepGate,
     LSTM as LSTM,
+    LeakyRNN as LeakyRNN,
+    MinimalRNN as MinimalRNN,
     RNN as RNN,
 )
 from .cells.custom import custom_cell as custom_cell

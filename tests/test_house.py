@@ -22,7 +22,7 @@ FLOORS = [
     ("hooks",),
     ("_trace",),
     ("training", "_selfcheck"),
-    ("truths", "_watch", "study"),
+    ("_watch", "study"),
     ("cli", "__main__"),
 ]
 #: Rooms that work on arrays and never load pandas.

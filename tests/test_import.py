@@ -73,10 +73,10 @@ def test_every_public_name_loads(name: str) -> None:
 
 def test_trace_stays_the_function() -> None:
     code = """
-import gradlab.trace, gradlab.selfcheck
+import gradlab._trace.trace, gradlab._selfcheck
 import gradlab as gl
 from gradlab import trace
-from gradlab.trace import Trace
+from gradlab._trace.trace import Trace
 assert gl.trace is trace and callable(trace) and callable(gl.selfcheck)
 print(gl.trace.__name__, gl.Trace is Trace, gl.selfcheck.__name__)
 """

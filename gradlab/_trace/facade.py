@@ -13,8 +13,10 @@ from gradlab._trace import plots
 from gradlab.formatting import markup
 from gradlab.jacobians.gates import facts
 from gradlab.jacobians.lyapunov import Spectrum, spectrum
+from gradlab.jacobians.paths import Paths, paths
 from gradlab.jacobians.propagator import Propagator, propagator_norms
-from gradlab.jacobians.temporal import Paths, Sensitivity, Truncation, paths, sensitivity, truncation
+from gradlab.jacobians.sensitivity import Sensitivity, sensitivity
+from gradlab.jacobians.truncation import Truncation, truncation
 from gradlab.layer import LayerPass
 from gradlab.verdicts.evidence import Evidence
 from gradlab.verdicts.labels import STABLE, UNCERTAIN, word_of
@@ -55,15 +57,15 @@ class LayerTrace(LayerPass):
         return propagator_norms(self.tape, ord)
 
     def sensitivity(self, probes: int | None = None) -> Sensitivity:
-        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)`` and its error: see `gradlab.jacobians.temporal`."""
+        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)`` and its error: see `gradlab.jacobians.sensitivity`."""
         return sensitivity(self.tape, probes)
 
     def truncation(self, lags: Sequence[int] | None = None) -> Truncation:
-        """Return BPTT(k) against the full gradient; see :func:`gradlab.jacobians.temporal.truncation`."""
+        """Return BPTT(k) against the full gradient; see :func:`gradlab.jacobians.truncation.truncation`."""
         return truncation(self.tape, self._backward.direct, lags)
 
     def paths(self) -> Paths:
-        """Return the additive path against all paths; see :func:`gradlab.jacobians.temporal.paths`."""
+        """Return the additive path against all paths; see :func:`gradlab.jacobians.paths.paths`."""
         return paths(self.tape, self.last_adjoint)
 
     def evidence(self, lag: int | None = None, *, exponents: int = 0, cell: bool = True) -> Evidence:

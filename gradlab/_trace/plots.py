@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradlab.cells import CELLS
 from gradlab.errors import InputError
 from gradlab.hooks import frames
 from gradlab.layer import LayerPass
@@ -97,8 +98,9 @@ def _frames(one: LayerPass, figure: str) -> dict[str, pd.DataFrame]:
     from gradlab.figures import FIGURES
 
     if figure == "paths" and one.cell.additive_state is None:
-        kind = "a vanilla RNN" if one.cell.name == "rnn" else f'the cell "{one.cell.name}"'
-        raise InputError(f"{kind} has no additive path to draw; an LSTM (∏f) and a GRU (∏(1 − z)) have one")
+        kind = "a vanilla RNN" if one.cell.vanilla else f'the cell "{one.cell.name}"'
+        others = ", ".join(name for name, cell in CELLS.items() if cell.additive_state is not None)
+        raise InputError(f"{kind} has no additive path to draw; these cells have one: {others}")
     if one.place is not None:
         raise InputError(f'"{figure}" is measured by hooks over a whole pass; ask a layer of gl.trace')
     picture = FIGURES[figure]

@@ -24,7 +24,7 @@ from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.layer import LayerPass
 from gradlab.models.network import Network
 from gradlab.training import Training
-from gradlab.training.standing import DIVERGED
+from gradlab.training.checkpoint import DIVERGED
 from gradlab.verdicts.labels import UNCERTAIN
 from gradlab.verdicts.of_training import training_verdict
 from gradlab.verdicts.verdict import Verdict, together

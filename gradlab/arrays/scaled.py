@@ -90,6 +90,12 @@ def _careful_log_norm(vectors: Array) -> NDArray[np.float64]:
     return np.asarray(np.log(np.linalg.norm(wide / unit[..., None], axis=-1)) + np.log(unit))
 
 
+def finite_mean(logs: NDArray[np.float64]) -> float:
+    """Return the mean of the finite entries; nan without any."""
+    finite = logs[np.isfinite(logs)]
+    return float(finite.mean()) if finite.size else np.nan
+
+
 def squared(columns: Array) -> Array:
     """Return the squared norms of ``columns (…, F, B)``, ``(…, B)``, which may over- or underflow."""
     with np.errstate(all="ignore"):

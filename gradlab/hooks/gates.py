@@ -27,9 +27,10 @@ class GatesHook(TableHook):
         units = segment.gates or {"h": segment.states["h"][1:]}
         within = segment.lag[1:] >= 0
         indices = np.arange(1, segment.tape.steps + 1)
+        tanh = (*segment.cell.candidate_names, "h")
         rows, shares = [], {}
         for name, values in units.items():
-            share = saturated(name, values).mean(axis=-1)
+            share = saturated(values, tanh=name in tanh).mean(axis=-1)
             shares[name] = np.where(within, share, np.nan)
             with np.errstate(all="ignore"):
                 activity, shared = np.log(np.abs(values).mean(axis=-1)), np.log(share)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.hooks.base import Info, TableHook
-from gradlab.jacobians.temporal import PathWalk
+from gradlab.jacobians.paths import PathWalk
 from gradlab.layer import LayerPass
 
 

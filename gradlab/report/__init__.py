@@ -3,8 +3,7 @@
 from gradlab.report.origin import made_with
 from gradlab.report.page import write_report
 from gradlab.report.pair import write_pair
-from gradlab.report.published import Said, published_text
 from gradlab.report.source import Source
 from gradlab.report.table_formats import printed
 
-__all__ = ["Said", "Source", "made_with", "printed", "published_text", "write_pair", "write_report"]
+__all__ = ["Source", "made_with", "printed", "write_pair", "write_report"]

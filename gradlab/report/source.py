@@ -14,7 +14,8 @@ from gradlab.report.pictures import Shown
 from gradlab.tables import tables
 from gradlab.tables.factors import given, longest, seeds_text, varying
 from gradlab.tasks.registry import absent
-from gradlab.verdicts import study_verdict, summaries
+from gradlab.verdicts import summaries
+from gradlab.verdicts.of_study import study_verdict
 
 #: Keys of a training that change a gradient between where it is measured and where it is used.
 CLIPPING = ("train.clip_norm", "train.clip_value")

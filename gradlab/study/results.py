@@ -29,7 +29,8 @@ from gradlab.tables.comparisons import comparisons
 from gradlab.tables.factors import has_level
 from gradlab.tables.mean_field_lines import mean_field_lines
 from gradlab.tables.theory_lines import laws
-from gradlab.verdicts import Verdict, study_verdict
+from gradlab.verdicts import Verdict
+from gradlab.verdicts.of_study import study_verdict
 
 if TYPE_CHECKING:
     from gradlab.report import Source

@@ -21,14 +21,12 @@ from gradlab.models.network import Network
 from gradlab.tasks import Task
 from gradlab.training import checkpoint
 from gradlab.training.batches import Batch, Stream, summed
+from gradlab.training.checkpoint import RUNNING, SOLVED, TrainingState, diverged
 from gradlab.training.clipping import Clip, Clipped
-from gradlab.training.optimisers import OPTIMISERS, Adam, Optimiser
+from gradlab.training.optimisers import OPTIMISERS, Adam, Layout, Optimiser
 from gradlab.training.progress import ProgressReporter
 from gradlab.training.regulariser import check_regularised, omega_gradients
-from gradlab.training.schedule import Schedule
-from gradlab.training.standing import RUNNING, SOLVED, Standing, diverged
-from gradlab.training.until import Until
-from gradlab.training.vector import Layout
+from gradlab.training.schedule import Schedule, Until
 
 Array = NDArray[Any]
 Kind = TypeVar("Kind")
@@ -116,7 +114,7 @@ class Training:
         self.layout = Layout.of(model)
         vector = self.layout.pack(model.parameters)
         slots = tuple(np.zeros_like(vector) for _ in self.optimiser.slots)
-        self.standing = Standing(model.with_parameters(self.layout.unpack(vector)), vector, slots)
+        self.training_state = TrainingState(model.with_parameters(self.layout.unpack(vector)), vector, slots)
         self.observers: list[Observer] = []
         self.history = np.empty((len(HISTORY), 0))
         self.first: list[float] | None = None  # what tells the task from others, once it has been drawn from
@@ -126,22 +124,22 @@ class Training:
     @property
     def model(self) -> Cell | Network:
         """The model as it stands."""
-        return self.standing.model
+        return self.training_state.model
 
     @property
     def step(self) -> int:
         """Steps done."""
-        return self.standing.step
+        return self.training_state.step
 
     @property
     def status(self) -> str:
         """Which of "running", "solved" and "diverged" it is."""
-        return self.standing.status
+        return self.training_state.status
 
     @property
     def reason(self) -> str:
         """How it diverged, and in which step, or what was reached; empty while it runs."""
-        return self.standing.reason
+        return self.training_state.reason
 
     @property
     def losses(self) -> NDArray[np.float64]:
@@ -161,7 +159,7 @@ class Training:
     @property
     def scores(self) -> NDArray[np.float64]:
         """The steps after which the model was scored on a fresh batch, and the scores, ``(n, 2)``."""
-        return np.array(self.standing.scores, np.float64).reshape(-1, 2)
+        return np.array(self.training_state.scores, np.float64).reshape(-1, 2)
 
     def _of_steps(self, name: str) -> NDArray[np.float64]:
         return self.history[HISTORY.index(name), : self.step].copy()
@@ -211,7 +209,7 @@ class Training:
 
     def _advance(self) -> None:
         """Take one step, and let it count by one assignment; observers see it after that."""
-        before = self.standing
+        before = self.training_state
         x, loss = self.stream(before.step)
         seen = whole_trace(before.model, x, loss)
         if before.step == 0:
@@ -220,7 +218,7 @@ class Training:
         reason = _not_finite(seen, mean, grad)
         self._note(before.step, (mean, grad.norm, grad.kept))
         after = diverged(before, reason) if reason else self._updated(before, grad.grad)
-        self.standing = self._judged(after)
+        self.training_state = self._judged(after)
         for observer in tuple(self.observers):
             observer(seen, before.step, {"loss": mean, "kept": grad.kept})
 
@@ -232,7 +230,7 @@ class Training:
             vector = vector + ldexp(self.omega * more, np.asarray(-exponent))
         return self.clip(vector, exponent)
 
-    def _updated(self, before: Standing, grad: Array) -> Standing:
+    def _updated(self, before: TrainingState, grad: Array) -> TrainingState:
         """Return where the training stands after a step along ``grad``, if all of it is finite."""
         lr = self.optimiser.lr * float(self.schedule(before.step))
         with np.errstate(all="ignore"):
@@ -243,7 +241,7 @@ class Training:
         model = before.model.with_parameters(self.layout.unpack(vector))
         return replace(before, model=model, vector=vector, slots=slots, step=before.step + 1)
 
-    def _judged(self, after: Standing) -> Standing:
+    def _judged(self, after: TrainingState) -> TrainingState:
         """Return it as solved where the criterion is met."""
         if self.until is None or after.status != RUNNING:
             return after
@@ -273,7 +271,7 @@ class Training:
         InputError
             for a model of custom cells, whose equations no file can hold.
         """
-        at, stream = self.standing, self.stream
+        at, stream = self.training_state, self.stream
         page = {
             "gradlab": __version__,
             "model": checkpoint.described(at.model),

@@ -157,7 +157,7 @@ import sys
 {hidden}
 import numpy as np
 import gradlab as gl
-from gradlab.cells import compiled
+from gradlab.native import compiled
 from gradlab.cells.base import scaled_rows
 from oracles.family import make
 assert compiled.available() != bool({hide})

@@ -170,7 +170,7 @@ def test_chrono_biases_spread_memory_over_all_lengths() -> None:
     T, size = 400, 20_000
     lstm = gl.LSTM(np.zeros((4, 1)), np.zeros((4, 1)))
     assert lstm.b_h.shape == (4,)
-    drawn = gl.initialise.chrono_bias(size, T, np.random.default_rng(1))
+    drawn = gl.cells.initialisers.chrono_bias(size, T, np.random.default_rng(1))
     f = 1 / (1 + np.exp(-drawn))
     np.testing.assert_allclose(np.mean(1 / (1 - f)), 1 + T / 2, rtol=1e-2)
     for share, wanted in ((0.1, 0.7225), (0.5, 0.3266), (1.0, 0.1485)):

@@ -103,7 +103,7 @@ def test_the_figure_has_the_tables_numbers_and_a_triangle_where_there_is_no_medi
     hollow = [one for one in steps.lines if one.get_marker() == "^" and len(one.get_xdata())]
     assert [one.get_ydata().tolist() for one in hollow] == [[100.0]]
     table, layout = figures.FIGURES["criterion"].table({"runs": runs})
-    told = figures.FIGURES["criterion"].says(table, layout)
+    told = figures.FIGURES["criterion"].finding(table, layout)
     assert told == "3 of 10 trainings met their criterion; soonest rnn, in 60 steps (median)."
 
 

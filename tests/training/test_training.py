@@ -55,7 +55,7 @@ def test_a_bare_cell_and_every_optimiser_in_float32(optimiser: gl.training.Optim
     batch = rng.standard_normal((5, 3, 1)), gl.mse(rng.standard_normal((3, 4)))
     t = gl.Training(cell, lambda step: batch, optimiser=optimiser, clip_norm=np.float64(0.1)).run(4)
     assert isinstance(t.model, gl.GRU)
-    assert {array.dtype.name for array in (*t.model.parameters.values(), *t.standing.slots)} == {"float32"}
+    assert {array.dtype.name for array in (*t.model.parameters.values(), *t.training_state.slots)} == {"float32"}
     assert t.losses[-1] < t.losses[0]
 
 
