@@ -5,13 +5,11 @@ questions about both, *hooks* measure during it, a *study* repeats it over a gri
 turns tables into rates, verdicts and figures. ``__init__.pyi`` lists the public names; each is loaded on first use.
 """
 
-from __future__ import annotations
-
-import lazy_loader
+import lazy_loader as _lazy
 
 __version__ = "0.1.0"
 
-_load, _, _names = lazy_loader.attach_stub(__name__, __file__)
+_load, _, _names = _lazy.attach_stub(__name__, __file__)
 __all__ = ["__version__", *_names]
 
 
