@@ -22,18 +22,18 @@ ERROR = re.compile(r"^(.*?):(\d+): error: (.*)$")
 OF_A_LAYER = {"above", "along", "batch_loss", "gradients", "last", "name", "own", "place", "reverse", "start"}
 
 
-def type_errors(path: Path) -> dict[int, str]:
-    """Return mypy's errors in one file, by line."""
+def type_errors(*paths: Path) -> dict[str, dict[int, str]]:
+    """Return mypy's errors by line, for each file by its name."""
     oracle("mypy")
     options = ["--no-error-summary", "--no-color-output", "--hide-error-context"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode in (0, 1), done.stdout + done.stderr
+    command = [sys.executable, "-m", "mypy", *options, *map(str, paths)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
     found = [match for line in done.stdout.splitlines() if (match := ERROR.match(line))]
-    assert len(found) > 0 or done.returncode == 0, done.stdout + done.stderr
     # by name alone: an error that mypy remembers from a run before has that run's folder
-    return {int(match[2]): match[3] for match in found if Path(match[1]).name == path.name}
+    return {
+        path.name: {int(match[2]): match[3] for match in found if Path(match[1]).name == path.name} for path in paths
+    }
 
 
 def completions(code: str) -> set[str]:
@@ -46,19 +46,18 @@ def completions(code: str) -> set[str]:
 # --- type checkers ------------------------------------------------------------------------------------------------
 
 
-def test_the_types_of_ordinary_use() -> None:
-    """``assert_type`` fails for another type, and for Any."""
-    assert type_errors(USE) == {}
+def test_the_types_of_ordinary_use_and_of_mistakes(tmp_path: Path) -> None:
+    """Every ``assert_type``, which fails for another type and for Any, holds; every mistake is an error.
 
-
-def test_a_type_checker_refuses_what_is_not_there(tmp_path: Path) -> None:
+    Both files are checked in one run: two at once would wait for each other's cache.
+    """
     wrong = {
         "gl.nothing_of_the_kind": "Module has no attribute",
         "trace.nothing_of_the_kind": '"Trace" has no attribute',
         "gl.LSTM.init('three', 4)": 'incompatible type "str"',
         "trace.spectrum('two')": 'incompatible type "str"',
         "trace.rate(lag=3)": "Unexpected keyword argument",
-        "assert_type(trace.rate(), str)": "not",
+        "assert_type(trace.rate(), str)": 'Expression is of type "Rate"',
     }
     head = [
         "from typing import assert_type",
@@ -66,11 +65,12 @@ def test_a_type_checker_refuses_what_is_not_there(tmp_path: Path) -> None:
         "import gradlab as gl",
         "trace = gl.trace(gl.LSTM.init(3, 4), np.zeros((10, 2, 3)), gl.projection(np.ones((2, 4))))",
     ]
-    path = tmp_path / "wrong.py"
+    path = tmp_path / "mistakes.py"
     path.write_text("\n".join([*head, *wrong]) + "\n", encoding="utf-8")
-    found = type_errors(path)
-    assert list(found) == [len(head) + i for i in range(1, len(wrong) + 1)]
-    for message, expected in zip(found.values(), wrong.values(), strict=True):
+    found = type_errors(USE, path)
+    assert found[USE.name] == {}
+    assert list(found[path.name]) == [len(head) + i for i in range(1, len(wrong) + 1)]
+    for message, expected in zip(found[path.name].values(), wrong.values(), strict=True):
         assert expected in message
 
 
