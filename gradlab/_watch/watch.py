@@ -20,9 +20,11 @@ from gradlab.arrays.checks import number, positive
 from gradlab.cells import Cell
 from gradlab.errors import InputError, StoreError, unknown
 from gradlab.files import whole, write_whole
+from gradlab.formatting import markup
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.layer import LayerPass
 from gradlab.models.network import Network
+from gradlab.protocol import Measurements
 from gradlab.training import Training
 from gradlab.training.standing import DIVERGED
 from gradlab.verdicts.labels import UNCERTAIN
@@ -121,7 +123,7 @@ def watch(
     return found
 
 
-class Watch:
+class Watch(Measurements):
     """What was seen of a model while it trained; made by :func:`watch`.
 
     Attributes
@@ -355,11 +357,23 @@ class Watch:
         return write_report(Path(path), Source(tables, study, NOTES | self.noticed))
 
     def __repr__(self) -> str:
+        lines = [self._title, *(f"  {name} is not watched: {reason}" for name, reason in self.refused.items())]
+        return "\n".join([*lines, *(f"  {key}: {note}" for key, note in (NOTES | self.noticed).items())])
+
+    def _repr_html_(self) -> str:
+        """Return what was seen, the last loss if it is known, and the verdict, which reads the table alone."""
+        runs = self.frame("runs")
+        losses = runs["loss"].dropna()
+        rows = [("loss", f"{losses.iloc[-1]:.4g} at step {runs['step'].loc[losses.index[-1]]}")] if len(losses) else []
+        rows += markup.rows_of(str(self.verdict())) if len(runs) else []
+        rows += [(name, f"is not watched: {reason}") for name, reason in self.refused.items()]
+        return markup.html(self._title, [*rows, *(NOTES | self.noticed).items()])
+
+    @property
+    def _title(self) -> str:
         steps = self.frame("runs")["step"]
         seen = f"{len(steps)} rows, steps {steps.min()} to {steps.max()}" if len(steps) else "nothing seen yet"
-        lines = [f"Watch: {seen}, of {self.schedule.count} backward passes"]
-        lines += [f"  {name} is not watched: {reason}" for name, reason in self.refused.items()]
-        return "\n".join([*lines, *(f"  {key}: {note}" for key, note in (NOTES | self.noticed).items())])
+        return f"Watch: {seen}, of {self.schedule.count} backward passes"
 
 
 class Observation:

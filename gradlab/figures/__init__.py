@@ -38,7 +38,6 @@ from gradlab.figures import (
 )
 from gradlab.figures.facets import Picture, count_panels, facets, figure_of, single
 from gradlab.figures.style import DOUBLE, SINGLE, STYLE, png, svg
-from gradlab.schema import QUANTITIES
 from gradlab.tables import tables
 from gradlab.tables.factors import SEED
 from gradlab.tables.recorded import hook_of, is_quantity
@@ -116,15 +115,16 @@ def _picture(name: str | Sequence[str], frames: tables.Frames, x: str | None, hu
     if isinstance(name, str) and name in FIGURES:
         return FIGURES[name]
     names = (name,) if isinstance(name, str) else tuple(name)
-    recorded = list(frames["steps"]["quantity"].unique())
-    if names and all(one in recorded or is_quantity(one) for one in names):
+    recorded, runs = list(frames["steps"]["quantity"].unique()), frames["runs"]
+    hooks = {hook_of(one) for one in recorded}
+    if names and all(one in recorded or (is_quantity(one) and hook_of(one) not in hooks) for one in names):
         return quantities.picture(names)
-    runs = frames["runs"]
-    if len(names) == 1 and (names[0] in runs or hook_of(names[0])) and names[0] not in QUANTITIES:
+    if len(names) == 1 and (
+        names[0] in runs or (hook_of(names[0]) not in {None, *hooks} and not is_quantity(names[0]))
+    ):
         return columns.picture(names[0], x, hue)
-    known = [*FIGURES, *recorded, *runs.select_dtypes("number").columns]
-    wrong = next((one for one in names if one not in recorded), "")
-    raise InputError(unknown("figure, quantity or column", wrong, dict.fromkeys(known)))
+    known = dict.fromkeys([*FIGURES, *recorded, *map(str, runs.select_dtypes("number").columns)])
+    raise InputError(unknown("figure, quantity or column", next((n for n in names if n not in recorded), ""), known))
 
 
 __all__ = [

@@ -38,7 +38,8 @@ def completed(table: pd.DataFrame, name: str, *, own: Sequence[str] = ()) -> pd.
 
 def _typed(table: pd.DataFrame, column: str, dtype: str) -> pd.Series:
     kind: Any = "str" if dtype == "string" else dtype
-    if column not in table:
-        return pd.Series([MISSING[dtype]] * len(table), index=table.index, dtype=kind)
-    values = table[column]
-    return (values.astype("object").where(values.notna(), MISSING[dtype]) if values.hasnans else values).astype(kind)
+    values = table[column] if column in table else pd.Series([MISSING[dtype]] * len(table), index=table.index)
+    if values.hasnans:
+        values = values.astype("object").where(values.notna(), MISSING[dtype])
+    typed: pd.Series = values.astype(kind)
+    return typed
