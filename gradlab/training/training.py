@@ -16,6 +16,7 @@ from gradlab.arrays.checks import number, positive
 from gradlab.arrays.scaled import ldexp
 from gradlab.cells import Cell
 from gradlab.errors import InputError
+from gradlab.formatting import markup
 from gradlab.models.losses import At
 from gradlab.models.network import Network
 from gradlab.tasks import Task
@@ -293,6 +294,17 @@ class Training:
         loss = f", loss {self.losses[-1]:.3g}" if self.step else ""
         reason = f" ({self.reason})" if self.reason else ""
         return f"Training: {self.status}{reason}, step {self.step}{loss}, {self.optimiser}"
+
+    def _repr_html_(self) -> str:
+        """Return the status, the step, the last loss, norm and score, and the optimiser; nothing is computed."""
+        rows: list[tuple[str, object]] = [("status", f"{self.status}: {self.reason}" if self.reason else self.status)]
+        rows += [("step", self.step)]
+        if self.step:
+            names = {"loss": self.losses, "gradient norm": self.norms, "kept of it": self.kept}
+            rows += [(name, f"{values[-1]:.4g}") for name, values in names.items()]
+        if len(self.scores):
+            rows.append(("score", f"{self.scores[-1, 1]:.4g} after step {self.scores[-1, 0]:.0f}"))
+        return markup.html("Training", [*rows, ("optimiser", self.optimiser), ("model", self.model)])
 
 
 def _mean_loss(seen: Trace) -> float:
