@@ -45,7 +45,8 @@ class Cell(ABC):
     ----------
     state_names : the states; the first is the cell's output sequence.
     gate_names : the gates kept in ``record["gates"]``, in the order in which they are stacked.
-    block_names : the pre-activations, in the order of ``record["a"]`` and of the ``pre_grad`` that ``vjp`` gives.
+    block_names : the pre-activations, in the order of ``drive``, of ``record["a"]`` and of the ``pre_grad`` that
+        ``vjp`` returns: one block of H rows per name.
     parameter_names : the attributes that hold parameters.
     """
 
@@ -86,7 +87,14 @@ class Cell(ABC):
 
     @abstractmethod
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
-        """Return Jᵀ δ and the pre-activation gradients ``(…, kH, N)``, blocks in the order of ``block_names``."""
+        """Return Jᵀ δ and the pre-activation gradients ``pre_grad (…, kH, N)``, blocks in the order of ``block_names``.
+
+        Block k of ``pre_grad`` is dL/da_k, the total derivative of the loss with respect to the pre-activation a_k.
+        It counts every path from a_k within the step: through its own gate, other pre-activations and the states.
+        The step adds block k of ``drive`` to a_k, so that ``pre_grad`` equals dL/d(drive) with s_{t−1} held fixed.
+        Gradients of the input and of its weights are therefore products: ``W_xhᵀ pre_grad`` and ``Σ pre_grad x_tᵀ``.
+        :func:`gradlab.selfcheck` compares ``pre_grad`` with this derivative.
+        """
 
     # --- what most recurrences leave as it is ------------------------------------------------------
 

@@ -11,7 +11,9 @@ from gradlab.errors import InputError, unknown
 
 
 def variants(name: str) -> Iterator[tuple[str, Cell]]:
-    """Yield a cell of a few units for each combination of its options, with its name: ``gru reset=after update=keep``.
+    """Yield a cell of a few units for each combination of its options' choices, with its name.
+
+    A name is ``gru reset=after update=keep``. An option without choices keeps its default.
 
     Raises
     ------
@@ -20,7 +22,7 @@ def variants(name: str) -> Iterator[tuple[str, Cell]]:
     """
     if name not in CELLS:
         raise InputError(unknown("cell", name, CELLS))
-    options = CELLS[name].OPTION_KEYS
+    options = {key: option for key, option in CELLS[name].OPTION_KEYS.items() if option.choices}
     for choices in itertools.product(*(option.choices for option in options.values())):
         chosen: dict[str, Any] = dict(zip(options, choices, strict=True))
         told = " ".join([name, *(f"{key}={value}" for key, value in chosen.items())])
