@@ -22,7 +22,8 @@ from gradlab.jacobians.lyapunov import gram_schmidt
 from gradlab.native import compiled
 
 built = pytest.mark.skipif(not compiled.available(), reason="gradlab was installed without a C compiler")
-CELLS = ("rnn-tanh", *(name for name in FAMILY if not name.startswith("rnn")))
+#: Cells of which some formula may be compiled: all but an RNN of another activation than tanh.
+CELLS = [name for name in FAMILY if not name.startswith("rnn") or name == "rnn-tanh"]
 T, D, H = 5, 3, 7
 
 
