@@ -12,6 +12,7 @@ import numpy as np
 from test_house import FLOORS, ROOT
 
 import gradlab as gl
+from gradlab import native
 
 PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
 #: Rooms that are about to leave the package.
@@ -30,6 +31,13 @@ def test_files_on_the_page_exist() -> None:
     assert len(named) > 15
     assert not [path for path in named if not (ROOT.parent / path).exists()]
     assert len(re.findall(r"^\d\. `gradlab/", PAGE.partition("eight files")[2], re.MULTILINE)) == 8
+
+
+def test_tests_named_by_the_invariants_exist() -> None:
+    named = re.findall(r"``(\w+/test_\w+\.py)(?:::(\w+))?``", str(native.__doc__))
+    assert len(named) > 20
+    files = {path: (Path(__file__).parent / path).read_text(encoding="utf-8") for path, _ in named}
+    assert not [test for path, test in named if test and f"def {test}(" not in files[path]]
 
 
 def test_one_pass_calls_the_functions_on_the_page_in_that_order() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -219,7 +220,19 @@ def _checked(note: Note) -> Note:
     ufunc, operands = note
     if ufunc is None or operands[0].dtype not in FLOATS or len({one.dtype for one in operands}) > 1:
         raise NotNoted
+    for read, written in product(operands[: ufunc.nin], operands[ufunc.nin :]):
+        if np.shares_memory(read, written) and not (_by_element(ufunc) and _same(read, written)):
+            raise NotNoted  # NumPy copies what is read first
     return note
+
+
+def _by_element(ufunc: Any) -> bool:
+    """Return whether element k of each output depends on element k of the inputs alone; our formulas do so by block."""
+    return ufunc.signature is None or ufunc is compiled.ufunc(ufunc.__name__)
+
+
+def _same(one: Array, other: Array) -> bool:
+    return _form([one]) == _form([other]) and _bounds(one) == _bounds(other)
 
 
 def _call(ufunc: Any, operands: list[Array], where: list[tuple[int, int]]) -> tuple[Any, int, NDArray[np.intp]]:
