@@ -1,4 +1,4 @@
-"""The gradients of the last loss step's loss alone: the δ from which the rate is taken."""
+"""The gradients of the last loss step's loss alone: the δ from which rates are estimated."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gradlab.bptt.backward import Gradients
 from gradlab.bptt.layers import Run, run_backward
 
 Array = NDArray[Any]
-#: What arrives at the last states, by layer and direction.
+#: Gradients that arrive at the last states, by layer and direction.
 Final = Sequence[Sequence[Array]]
 
 
 class Last:
-    """The gradients of the last loss step's loss alone, made when asked for, an extra backward for each direction.
+    """The gradients of the last loss step's loss alone, computed on demand by one extra backward pass per direction.
 
-    It knows no trace: a circle of references would keep every array of a pass until Python's collector comes by.
+    It holds no reference to a trace: a cycle would keep every array of a pass until Python's collector runs.
     """
 
     def __init__(
@@ -29,14 +29,14 @@ class Last:
         self._found: dict[int, list[tuple[Gradients, ...]]] = {}
 
     def __call__(self, index: int, place: int) -> Gradients:
-        """Return those of layer ``index``; the last step is that of direction ``place``, as it runs."""
+        """Return the gradients of layer ``index``; the last step is counted as direction ``place`` runs."""
         if place not in self._found:
             alone = self._alone(place)
             self._found[place] = self._whole if alone is None else run_backward(self._run, *alone, first=self._first)[0]
         return self._found[place][index][place]
 
     def costs(self, place: int) -> bool:
-        """Return whether they take another backward pass: not where the loss is read at one step, nor a second time."""
+        """Return whether the gradients take an extra pass: not if one step is read, or if the result is cached."""
         return place not in self._found and self._alone(place) is not None
 
     def _alone(self, place: int) -> tuple[Array, Final | None] | None:
@@ -47,13 +47,13 @@ class Last:
 def _last_step_only(
     grad: Array, final: Final | None, ends: NDArray[np.int64], *, reverse: bool
 ) -> tuple[Array, Final | None] | None:
-    """Return ``grad (n, O, B)`` and ``final`` with all but each sequence's last step set to zero; None if they are.
+    """Return ``grad (n, O, B)`` and ``final`` with zeros at all but each sequence's last step; None if nothing changes.
 
-    ``ends (B,)`` is where sequences end, counted as the steps of ``grad`` are; with ``final`` these are all.
+    ``ends (B,)`` are the sequences' ends, counted in the steps of ``grad``.
     """
     n, _, B = grad.shape
     steps = np.arange(1, n + 1)[:, None]
-    at = (ends, np.ones(B, np.int64))  # where the forward and the reverse direction end, in true time
+    at = (ends, np.ones(B, np.int64))  # ends of the forward and the reverse direction, in true time
     arrives = np.asarray(grad.any(axis=1))
     for pair in final or ():
         for array, end in zip(pair, at, strict=False):
@@ -67,7 +67,7 @@ def _last_step_only(
 
 
 def last_steps(arrives: NDArray[np.bool_], *, reverse: bool) -> NDArray[np.int64] | None:
-    """Return the last step, as a direction runs, at which something ``arrives (T, B)``; None where all is there."""
+    """Return the last step, as a direction runs, at which a gradient ``arrives (T, B)``; None if it is the only one."""
     T = len(arrives)
     last = arrives.argmax(axis=0) + 1 if reverse else T - arrives[::-1].argmax(axis=0)
     elsewhere = np.arange(1, T + 1)[:, None] != last
