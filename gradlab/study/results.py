@@ -207,10 +207,10 @@ class Results:
         StoreError
             where no run is finished.
         """
-        from gradlab.report import printed
+        from gradlab.report import format_tables
 
         self._refuse_empty()
-        return printed(self.frame("runs"), self.plan.spec.tables(), format)
+        return format_tables(self.frame("runs"), self.plan.spec.tables(), format)
 
     def plot(self, figure: str | None = None) -> Any:
         """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
