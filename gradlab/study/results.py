@@ -212,10 +212,10 @@ class Results(Measurements):
         StoreError
             where no run is finished.
         """
-        from gradlab.report import printed
+        from gradlab.report import format_tables
 
         self._refuse_empty()
-        return printed(self.frame("runs"), self.plan.spec.tables(), format)
+        return format_tables(self.frame("runs"), self.plan.spec.tables(), format)
 
     def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None) -> Figure:
         """Plot the first of the study's figures, or what is named.
