@@ -32,7 +32,7 @@ Out = tuple[State, Record]
 #: Factors of one block of a parameter's gradient: Σ_{t,b} left ⊗ right; ``right`` None for a bias.
 Pair = tuple[Array, Array | None]
 #: A change that a suggestion can try: takes the cell and a value, returns the attributes that change.
-Intervention = Callable[[Any, Any], Mapping[str, Array]]
+Intervention = Callable[[Any, Any], Mapping[str, Any]]
 #: What may saturate: the activation's name ("tanh", "logistic", "relu", "identity") and its values ``(T, H, B)``.
 Units = tuple[str, Array]
 
@@ -280,15 +280,7 @@ class Cell(ABC):
 
     def input_drive(self, x: Array) -> Array:
         """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``."""
-        if self.input_size > FEW:
-            drive = np.matmul(self.W_xh, x)
-            drive += self.b_h[:, None]
-            return np.asarray(drive)
-        weights = np.empty((len(self.W_xh), self.input_size + 1), self.dtype)
-        weights[:, :-1], weights[:, -1] = self.W_xh, self.b_h
-        with_one = np.empty((*x.shape[:-2], self.input_size + 1, x.shape[-1]), x.dtype)
-        with_one[..., :-1, :], with_one[..., -1, :] = x, 1.0
-        return np.asarray(np.matmul(weights, with_one))
+        return affine(self.W_xh, self.b_h, x)
 
     def input_vjp(self, pre_grad: Array) -> Array:
         """Return dL/dx from the pre-activation gradients, ``(…, kH, N)`` → ``(…, D, N)``."""
@@ -358,6 +350,25 @@ def _shown(option: Any) -> str:
 def _write(targets: Iterable[Array], arrays: Iterable[Array]) -> None:
     for target, array in zip(targets, arrays, strict=True):
         target[...] = array
+
+
+def affine(W: Array, b: Array, x: Array) -> Array:
+    """Return ``W x_t + b`` for all steps at once, ``(T, D, B)`` → ``(T, F, B)``.
+
+    ``b (F,)`` may have more rows than W: the rows of W that are missing count as zeros.
+    """
+    D, N = x.shape[-2:]
+    if D > FEW:
+        drive = np.matmul(W, x)
+        if len(b) > len(W):
+            drive = np.concatenate([drive, np.zeros((*x.shape[:-2], len(b) - len(W), N), drive.dtype)], axis=-2)
+        drive += b[:, None]
+        return np.asarray(drive)
+    weights = np.zeros((len(b), D + 1), W.dtype)
+    weights[: len(W), :-1], weights[:, -1] = W, b
+    with_one = np.empty((*x.shape[:-2], D + 1, N), x.dtype)
+    with_one[..., :-1, :], with_one[..., -1, :] = x, 1.0
+    return np.asarray(np.matmul(weights, with_one))
 
 
 def product(W: Array, columns: Array, out: Array | None = None) -> Array:
