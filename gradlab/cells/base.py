@@ -62,7 +62,8 @@ class Cell(ABC):
     name : str
         The name in ``CELLS``, studies and files.
     block_names : tuple of str
-        The pre-activations, in the order in which ``pre_grad`` stacks them, H rows each.
+        The pre-activations, in the order of ``drive``, of ``record["a"]`` and of the ``pre_grad`` that ``vjp``
+        returns: one block of H rows per name.
     state_names : tuple of str, default ("h",)
         The states, H units each. The first is the cell's output sequence.
     gate_names : tuple of str, default ()
@@ -151,7 +152,14 @@ class Cell(ABC):
 
     @abstractmethod
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
-        """Return Jᵀ δ and the pre-activation gradients ``(…, kH, N)``, blocks in the order of ``block_names``."""
+        """Return Jᵀ δ and the pre-activation gradients ``pre_grad (…, kH, N)``, blocks in the order of ``block_names``.
+
+        Block k of ``pre_grad`` is dL/da_k, the total derivative of the loss with respect to the pre-activation a_k.
+        It counts every path from a_k within the step: through its own gate, other pre-activations and the states.
+        The step adds block k of ``drive`` to a_k, so that ``pre_grad`` equals dL/d(drive) with s_{t−1} held fixed.
+        Gradients of the input and of its weights are therefore products: ``W_xhᵀ pre_grad`` and ``Σ pre_grad x_tᵀ``.
+        :func:`gradlab.selfcheck` compares ``pre_grad`` with this derivative.
+        """
 
     # --- what a cell with a name in CELLS defines ---------------------------------------------------
 

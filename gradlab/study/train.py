@@ -15,8 +15,7 @@ from gradlab.tables.factors import NONE
 from gradlab.tasks import TASKS, Task
 from gradlab.training import Schedule, Training, Until
 from gradlab.training.optimisers import OPTIMISERS
-from gradlab.training.schedule import KINDS, USED
-from gradlab.training.until import OF
+from gradlab.training.schedule import KINDS, OF, USED
 
 #: What every configuration that is trained has.
 TRAIN: dict[str, Option] = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gradlab._trace.trace import Trace
 from gradlab.cells import Cell
 from gradlab.errors import InputError
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 from gradlab.models.network import Network, cells_of
 
 Array = NDArray[Any]
@@ -23,7 +23,7 @@ class Omega(NamedTuple):
     by_W_hh: Array
 
 
-def omega(layer: LayerTrace) -> Omega:
+def omega(layer: LayerPass) -> Omega:
     r"""Return Ω and ``∂⁺Ω/∂W_hh`` of an RNN's pass, all but W_hh held fixed.
 
     With the state as in the paper, the pre-activation ``a_t = W_hh φ(a_{t−1}) + …``, and ``p_t = dL/da_t`` (total)::

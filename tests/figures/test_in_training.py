@@ -11,7 +11,7 @@ from gradlab import figures
 from gradlab.tables import tables
 from gradlab.tables.comparisons import comparisons
 from gradlab.tables.factors import combinations, control, varying
-from gradlab.verdicts import study_verdict
+from gradlab.verdicts.of_study import study_verdict
 
 GRID = {"cell": ["rnn", "lstm"], "length": [60], "scale": [0.5, 2.0]}
 

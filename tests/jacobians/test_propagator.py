@@ -14,9 +14,9 @@ from oracles.products import exact_log_singular_values, prescribed, product_of, 
 
 import gradlab as gl
 from gradlab.errors import InputError
+from gradlab.jacobians import propagator as module
 from gradlab.jacobians.lanczos import ALONE
 from gradlab.jacobians.propagator import product_log_singular_values
-from gradlab.jacobians.steps import propagator as module
 
 Array = NDArray[Any]
 #: What is asked of ln σ, absolutely: issue 3.

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 import gradlab as gl
 from gradlab.cells.base import Cell
 from gradlab.errors import InputError
-from gradlab.jacobians.steps import steps
+from gradlab.jacobians import steps
 
 Array = NDArray[Any]
 T, B, D, H = 7, 3, 2, 5

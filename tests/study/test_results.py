@@ -22,7 +22,7 @@ from gradlab.study.lock import claimed, holder
 from gradlab.study.status import describe_status
 from gradlab.study.store import PartStore
 from gradlab.study.worker import failed
-from gradlab.verdicts import study_verdict
+from gradlab.verdicts.of_study import study_verdict
 
 
 @pytest.fixture(scope="module")

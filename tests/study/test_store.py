@@ -219,7 +219,7 @@ def test_numbers_survive_to_the_last_bit(results: Results) -> None:
 
 
 def test_a_column_that_has_been_renamed_is_read_under_its_new_name(results: Results, folder: Path) -> None:
-    """Parts that were written before a renaming keep every value, whole or with only some columns and rows asked for."""
+    """Parts written before a renaming keep every value, also when only some columns and rows are read."""
     old = {new: before for before, new in schema.RENAMED.items()}
     for path in files(folder, "runs"):
         table = pq.read_table(path)

@@ -120,7 +120,7 @@ def test_decay_draws_few_points_and_both_ends() -> None:
     lags = table.groupby(["cell", "scale"], observed=True)["lag"]
     assert lags.min().unique().tolist() == [1]
     assert lags.max().unique().tolist() == [3000]
-    assert lags.size().unique().tolist() == [figures.rows.POINTS // 4]
+    assert lags.size().unique().tolist() == [figures.data.POINTS // 4]
 
 
 def test_decay_without_its_quantity_says_which_hook_is_missing() -> None:

@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 from synthetic import make_frames
 
-from gradlab.verdicts import study_verdict
-from gradlab.verdicts.of_study import settings
+from gradlab.verdicts.of_study import settings, study_verdict
 
 SCALES = {"cell": ["rnn", "lstm"], "length": [20, 101], "scale": [0.5, 1.0, 1.5, 2.0]}
 

@@ -11,7 +11,7 @@ import pytest
 
 import gradlab as gl
 from gradlab.errors import InputError
-from gradlab.verdicts import training_verdict
+from gradlab.verdicts.of_training import training_verdict
 
 
 def table(words: dict[int, str], **columns: Any) -> pd.DataFrame:
