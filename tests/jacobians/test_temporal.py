@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from oracles import derivatives
 from oracles.compare import assert_normwise
-from oracles.family import ADDITIVE, FAMILY, bias_names, make, recurrent_names, states
+from oracles.family import ADDITIVE, FAMILY, bias_names, make, recurrent_names, spread, states
 from oracles.products import product_of
 
 import gradlab as gl
@@ -181,9 +181,7 @@ def cut_after(name: str, v: Array, k: int, *, scale: float, lengths: Any) -> Arr
     return np.asarray(total)
 
 
-@ends
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-@cases
+@pytest.mark.parametrize(("name", "scale", "lengths"), spread([1.0, 3.0], [None, ENDS]))
 def test_truncation_is_an_explicit_loop(name: str, scale: float, lengths: Any) -> None:
     v = inputs()[1]
     trace = a_trace(name, v, scale=scale, lengths=lengths)
