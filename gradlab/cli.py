@@ -172,48 +172,29 @@ def report(
 @app.command()
 def check(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CELL | DIR ...]", help="a cell; with --published, results folders", show_default=False
-        ),
+        list[str] | None, typer.Argument(metavar="[CELL ...]", help="by default all", show_default=False)
     ] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="write the table of published and exact numbers beside measured ones")
-    ] = False,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="where that table goes")] = Path("results/published.md"),
 ) -> None:
-    """Prove a cell's derivatives, by default every cell's with every option; or set results beside published numbers.
+    """Check a cell's derivatives; by default those of every cell with every option.
 
-    A cell is compared with the complex step and central differences of its own step, and more; takes a second.
-    Exit code 1 where something fails.
+    Compares them with the complex step and central differences of the cell's own step, and more; takes a second.
+    Exit code 1 if a check fails.
 
-    With --published, measure the exact ground truths anew, collect what the studies under results/ (or in the folders
-    named) say beside published numbers, write all of it, and print the path. Runs no study. Exit code 1 where an exact
-    ground truth does not hold; a published number that is not reproduced stays in the table, with its explanation.
-
-    Examples:
+    Example:
 
         gradlab check lstm
-
-        gradlab check --published
     """
-    if published:
-        from gradlab.study.collection import write_collection
-
-        path, sound = write_collection(out, [Path(name) for name in names] if names else None)
-        typer.echo(str(path))
-        raise typer.Exit(0 if sound else 1)
     from gradlab._selfcheck import selfcheck
     from gradlab.cells import CELLS
+    from gradlab.cells.variants import variants
     from gradlab.native import compiled
-    from gradlab.truths import variants
 
-    reports = [(told, selfcheck(cell)) for name in names or CELLS for told, cell in variants(name)]
-    for told, report in reports:
+    reports = [(label, selfcheck(cell)) for name in names or CELLS for label, cell in variants(name)]
+    for label, report in reports:
         if names or not report.passed:
             typer.echo(f"{report}\n")
         else:
-            typer.echo(f"{told}: {len(report.checks)} checks passed")
+            typer.echo(f"{label}: {len(report.checks)} checks passed")
     typer.echo(f"formulas run {compiled.describe()}")
     raise typer.Exit(0 if all(report.passed for _, report in reports) else 1)
 

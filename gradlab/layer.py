@@ -1,50 +1,41 @@
-"""One layer in one direction after a pass: every name under which its states, gradients and Jacobians are asked for.
+"""One layer in one direction after a pass, as data: its states, gradients, Jacobians, log norms and rate.
 
-Arrays are in the order in which the cell ran: index t, 0 the initial state; what belongs to a step has step t at
-index t − 1. In the reverse direction that order runs from a sequence's end, and tables carry the true t.
+Hooks measure from it. What is asked of a layer beyond that, its verdict and its pictures, stands above the hooks in
+:class:`gradlab._trace.facade.LayerTrace`.
+
+Arrays are in the order in which the cell ran: index t, with the initial state at 0. An array per step has step t at
+index t − 1. In the reverse direction that order starts at the sequence's end; tables carry the true t.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import plots
 from gradlab.arrays.scaled import Scaled, ldexp, log_norm, reader, sequences_first
-from gradlab.bptt import Columns, Gradients, Tape, contribution_norms, parameter_gradients, sequence_norms
+from gradlab.bptt import Columns, Gradients, LastLoss, Tape, contribution_norms, parameter_gradients, sequence_norms
+from gradlab.cells import Cell
 from gradlab.cells.base import block
 from gradlab.errors import InputError, unknown
-from gradlab.formatting import markup
-from gradlab.jacobians.gates import facts
-from gradlab.jacobians.lyapunov import Spectrum, spectrum
-from gradlab.jacobians.propagator import Propagator, propagator_norms
 from gradlab.jacobians.steps import Jacobians
-from gradlab.jacobians.temporal import Paths, Sensitivity, Truncation, paths, sensitivity, temporal, truncation
+from gradlab.jacobians.temporal import temporal
 from gradlab.statistics.decay_shapes import Shape
 from gradlab.statistics.profiles import step_rows
 from gradlab.statistics.rates import Rate
 from gradlab.statistics.survival import Horizon
 from gradlab.verdicts.decay import Decay, by_lag
-from gradlab.verdicts.evidence import Evidence
-from gradlab.verdicts.labels import STABLE, UNCERTAIN, word_of
-from gradlab.verdicts.suggestions import Suggestion, proposed
-from gradlab.verdicts.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 Array = NDArray[Any]
-#: Exponents that a verdict computes: a quarter of the directions of a state of up to 32, enough to call it MIXED. Of
-#: a wider one only the largest, since eight cost as much time as eight passes.
-EXPONENTS = 8
-#: What a layer alone says where a change may help.
-ELSEWHERE = Suggestion({}, "a layer has no model to change", "trace.verdict(), which tries changes on the same data")
+#: Quantities that every shipped cell has per step; another name may be a parameter's, whose norm is one number.
+StateQuantity = Literal["dL/dh", "dL/dc", "adjoint", "last_adjoint", "direct", "dL/dx"]
 
 
 class _Names(dict[str, Any]):
@@ -68,7 +59,7 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerTrace:
+class LayerPass:
     """What one pass left in one layer and direction, or a segment of a pass, which starts where ``place`` says.
 
     A segment's arrays have the steps start + 1 … start + n. Its entry 0 of a state or gradient is the last one of the
@@ -78,24 +69,23 @@ class LayerTrace:
     ----------
     layer : counted from 0 at the input.
     direction : "forward" or "reverse".
+    tape : the states and records of the cell that ran.
     reverse : the same layer's other direction, or None.
-    measure : makes tables of what hooks, by name, measure of this pass; the floor of hooks lies above this one.
+    gradients : those of the loss; None of a pass without a loss.
+    last : the gradients of the last loss step's loss alone; None where these are ``gradients``.
     above : how many layers lie above this one.
-    costs : says whether the last loss step's gradients, and with them the rate, take another backward pass.
     batch_loss : whether the loss is one number of the whole batch, so that parameter gradients are its own and no mean.
-    along : what :meth:`rows` of unequal lengths run over: "lag", "t", or "" for a row a pair of both.
+    along : the axis of :meth:`rows` of unequal lengths: "lag", "t", or "" for one row per pair of both.
     place : where a segment of a longer pass lies; None of a whole pass.
     """
 
     layer: int
     direction: str
-    tape: Tape
-    reverse: LayerTrace | None = None
-    gradients: Gradients | None = None
-    last: Callable[[], Gradients] | None = field(default=None, repr=False)
-    measure: Callable[[LayerTrace, Iterable[str]], dict[str, pd.DataFrame]] | None = field(default=None, repr=False)
+    tape: Tape = field(repr=False)
+    reverse: LayerPass | None = field(default=None, repr=False)
+    gradients: Gradients | None = field(default=None, repr=False)
+    last: LastLoss | None = field(default=None, repr=False)
     above: int = 0
-    costs: Callable[[], bool] | None = field(default=None, repr=False)
     batch_loss: bool = False
     along: str = ""
     place: Place | None = None
@@ -125,7 +115,7 @@ class LayerTrace:
     # --- forward ----------------------------------------------------------------------------------
 
     @property
-    def cell(self) -> Any:
+    def cell(self) -> Cell:
         """The cell that ran."""
         return self.tape.cell
 
@@ -174,7 +164,7 @@ class LayerTrace:
     def _last(self) -> Gradients:
         """The gradients of the last loss step's loss alone."""
         whole = self._backward
-        return whole if self.last is None else self.last()
+        return whole if self.last is None else self.last.gradients(self.layer, self.direction)
 
     @cached_property
     def grad(self) -> dict[str, Scaled]:
@@ -267,6 +257,10 @@ class LayerTrace:
         gates = (f"dL/da_{name}" for name in self.cell.block_names)
         return ("adjoint", "last_adjoint", *totals, "direct", "dL/dx", *gates)
 
+    @overload
+    def log_norm(self, name: StateQuantity) -> NDArray[np.float64]: ...
+    @overload
+    def log_norm(self, name: str) -> Any: ...
     def log_norm(self, name: str) -> Any:
         """Return ln‖·‖ in nats, −inf for an exact zero, nan beyond a sequence's own end.
 
@@ -303,33 +297,9 @@ class LayerTrace:
 
     # --- long range -------------------------------------------------------------------------------
 
-    def spectrum(self, k: int = 8, *, warmup: int = 0, every: int | None = None, adjoint: bool = False) -> Spectrum:
-        """Return the k leading Lyapunov exponents; see :func:`gradlab.jacobians.lyapunov.spectrum`."""
-        return spectrum(self.tape, k, warmup=warmup, every=every, adjoint=adjoint)
-
-    def propagator(self, t0: int, t1: int) -> Propagator:
-        """Return ∂s_t1/∂s_t0, t as the cell ran; see :class:`gradlab.jacobians.propagator.Propagator`."""
-        return Propagator(self.tape, t0, t1)
-
-    def propagator_norms(self, ord: int | str = 2) -> NDArray[np.float64]:
-        """Return ln‖∂s_T/∂s_t‖ for all t, ``(T+1, B)``; see :func:`gradlab.jacobians.propagator.propagator_norms`."""
-        return propagator_norms(self.tape, ord)
-
     def temporal(self) -> NDArray[np.float64]:
         """Return ln‖∂L_t/∂s_s‖, ``(T, T+1, B)``; see :func:`gradlab.jacobians.temporal.temporal`."""
         return temporal(self.tape, self._backward.direct)
-
-    def sensitivity(self, probes: int | None = None) -> Sensitivity:
-        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)`` and its error: see `gradlab.jacobians.temporal`."""
-        return sensitivity(self.tape, probes)
-
-    def truncation(self, lags: Sequence[int] | None = None) -> Truncation:
-        """Return BPTT(k) against the full gradient; see :func:`gradlab.jacobians.temporal.truncation`."""
-        return truncation(self.tape, self._backward.direct, lags)
-
-    def paths(self) -> Paths:
-        """Return the additive path against all paths; see :func:`gradlab.jacobians.temporal.paths`."""
-        return paths(self.tape, self.last_adjoint)
 
     @property
     def last_adjoint(self) -> Columns:
@@ -342,76 +312,29 @@ class LayerTrace:
         Where the loss reads a sequence's end this is :meth:`by_lag`. Where it reads an earlier step (in the reverse
         direction: does not read t = 1), nothing lies behind it, and those lags, exactly zero, are left out.
         """
-        return self._decay.from_loss
+        return self.decay.from_loss
 
     @cached_property
-    def _decay(self) -> Decay:
+    def decay(self) -> Decay:
+        """How ‖δ‖ fades on its way back; the rate, the shape and the horizon follow from it."""
         return Decay(self.by_lag(), self.tape.ends, self.overflow_step, self.above)
 
     def rate(self) -> Rate:
         """Return the mean per-step increment of ln‖δ‖ backward in time, with its 95 % interval (DESIGN §3)."""
-        return self._decay.rate()
-
-    def evidence(self, lag: int | None = None, *, exponents: int = 0, cell: bool = True) -> Evidence:
-        """Return the numbers of a verdict: those of the gradient, and of the ``cell`` and its ``exponents`` if asked.
-
-        Parameters
-        ----------
-        lag : steps that the task needs; those from the loss to the first input unless given.
-        exponents : how many of the leading Lyapunov exponents; of a state wider than four times as many only one.
-        """
-        found = self._decay.evidence(lag)
-        return replace(found, **(facts(self.tape) if cell else {}), **self._exponents(exponents))
-
-    def _exponents(self, count: int) -> dict[str, Any]:
-        if not count or self.overflow_step.any():
-            return {}
-        S, T = self.tape.cell.state_size, int(self.tape.ends.max())
-        k = min(count, S) if 4 * count >= S else 1
-        found = self.spectrum(k, warmup=T // 10)  # a tenth aligns the tangents, as a rate leaves out a tenth
-        return {"exponents": tuple(found.exponents.tolist()), "errors": tuple(found.stderr.tolist()), "size": S}
-
-    def word(self, lag: int | None = None) -> str:
-        """Return the word alone, from the gradient alone, which is cheap: what a study keeps of every run."""
-        return word_of(self.evidence(lag, cell=False))
+        return self.decay.rate()
 
     def shape(self) -> Shape:
         """Return whether ‖δ‖ decays exponentially, by a power law, not at all, or down and up (analysis.shapes)."""
-        return self._decay.shape
+        return self.decay.shape
 
     def horizon(self, fraction: float = 0.01) -> Horizon:
         """Return after how many steps less than a fraction of ‖δ‖ at lag 1 is left: Kaplan–Meier over the sequences."""
-        return self._decay.horizon(fraction)
-
-    def verdict(self, lag: int | None = None) -> Verdict:
-        """Return the verdict on this layer and direction, by ``lag`` as in `evidence`.
-
-        A layer does not know its model, so it has no change to try: ``trace.verdict()`` tries changes, and says which.
-        """
-        found = judge(self.evidence(lag, exponents=EXPONENTS))
-        changes = found.facts is not None and proposed(found.facts, found.word)
-        return replace(found, suggestion=ELSEWHERE) if changes and found.word not in (STABLE, UNCERTAIN) else found
+        return self.decay.horizon(fraction)
 
     def rows(self, quantity: str, logs: NDArray[np.float64], indices: Array) -> dict[str, Any]:
         """Return columns of the ``steps`` table for ``logs (n, B)`` at the n positions ``indices`` (0 … T)."""
         where = {"layer": self.layer, "direction": self.direction}
         return where | step_rows(quantity, logs, self.t[indices], self.lag[indices], self.along)
-
-    def plot(self, *names: str, theory: bool = False, ax: Axes | None = None) -> Axes:
-        """Draw the norms of some quantities over the lag, a band for the sequences.
-
-        Without a name, what most want to see first: the total gradient dL/dh_t beside what arrives directly, and
-        beside the joint adjoint where the cell has more states than h; the verdict's word and the rate above them.
-
-        A figure of `gradlab.figures.OF_A_PASS` ("gates", "jacobians", "paths" …), which stands alone, is drawn
-        from what its hooks measure of this pass, here and now.
-
-        Parameters
-        ----------
-        names : quantities of :meth:`log_norm`, or one figure.
-        theory : draw mean field's line too, of slope ½ ln χ from lag 1 on; where it does not hold the axes say why.
-        """
-        return plots.plot(self, names, theory=theory, ax=ax)
 
     def profile(self, name: str) -> pd.DataFrame:
         """Return a quantity of :meth:`log_norm` by lag, each sequence from its own end, in the columns of ``steps``.
@@ -442,26 +365,3 @@ class LayerTrace:
     def name(self) -> str:
         """Which layer and direction this is."""
         return f"layer {self.layer}, {self.direction}"
-
-    def describe(self) -> list[str]:
-        """Return word and evidence without exponents, and how to ask for more; nothing where there is no loss.
-
-        Where the rate takes another pass, only how to ask.
-        """
-        if self.gradients is None:
-            return []
-        if self.costs is not None and self.costs():
-            return ["the rate takes one more backward pass, of the last loss step's loss alone: ask verdict()"]
-        lines = str(judge(self.evidence())).splitlines()[:2]
-        return [*(" ".join(line.split()) for line in lines), "verdict() adds the exponents, and what to try"]
-
-    def __repr__(self) -> str:
-        return markup.plain(self._title, [("cell", self.cell)])
-
-    def _repr_html_(self) -> str:
-        """Return the cell and the verdict, where that takes no further pass: sums over arrays that are there."""
-        return markup.html(self._title, [("", text) for text in (self.cell, *self.describe())])
-
-    @property
-    def _title(self) -> str:
-        return f"LayerTrace: {self.name}, T {self.tape.steps}, B {self.tape.x.shape[-1]}"

@@ -18,11 +18,11 @@ FLOORS = [
     ("tables",),
     ("verdicts",),
     ("figures", "jacobians"),
-    ("plots", "layer", "report"),
+    ("layer", "report", "protocol"),
     ("hooks",),
     ("_trace",),
     ("training", "_selfcheck"),
-    ("truths", "_watch", "study"),
+    ("_watch", "study"),
     ("cli", "__main__"),
 ]
 #: Rooms that work on arrays and never load pandas.

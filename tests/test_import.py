@@ -21,7 +21,9 @@ def fresh(code: str) -> str:
 
 
 def test_import_is_light() -> None:
-    assert fresh(f"import sys, gradlab; print(sorted(set({HEAVY!r}) & set(sys.modules)))") == "[]"
+    """The import loads nothing but itself: no NumPy, no module of ours, and no more than a handful of others."""
+    assert fresh(f"import sys, gradlab; print(sorted(set({(*HEAVY, 'numpy')!r}) & set(sys.modules)))") == "[]"
+    assert fresh("import sys, gradlab; print([name for name in sys.modules if name.startswith('gradlab.')])") == "[]"
 
 
 @pytest.mark.parametrize("command", [["--help"], ["--version"]])
@@ -71,21 +73,25 @@ def test_every_public_name_loads(name: str) -> None:
     assert name in dir(gl)
 
 
-def test_trace_stays_the_function() -> None:
+def test_a_function_is_never_hidden_by_a_module_of_its_name() -> None:
     code = """
-import gradlab._trace.trace, gradlab._selfcheck
+import pkgutil
+from importlib import import_module
 import gradlab as gl
-from gradlab import trace
-from gradlab._trace.trace import Trace
-assert gl.trace is trace and callable(trace) and callable(gl.selfcheck)
-print(gl.trace.__name__, gl.Trace is Trace, gl.selfcheck.__name__)
+for module in pkgutil.walk_packages(gl.__path__, "gradlab."):
+    if module.name not in ("gradlab.__main__", "gradlab.cells.autodiff_jax", "gradlab.cells.autodiff_torch"):
+        import_module(module.name)
+print(sorted(name for name in gl.__all__ if type(getattr(gl, name)) is type(gl)), type(gl).__name__)
 """
-    assert fresh(code) == "trace True selfcheck"
+    assert fresh(code) == "['tasks', 'theory'] module"
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(AttributeError, match="module 'gradlab' has no attribute 'lsmt'"):
+    with pytest.raises(AttributeError, match=r"^module 'gradlab' has no attribute 'lsmt'; did you mean 'LSTM'\?$"):
         _ = gl.lsmt
+    with pytest.raises(AttributeError, match=r"^module 'gradlab' has no attribute 'nothing_of_the_kind'$"):
+        _ = gl.nothing_of_the_kind
+    assert not hasattr(gl, "ModuleType")
 
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(gl.__path__, "gradlab."))

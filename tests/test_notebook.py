@@ -12,9 +12,9 @@ from report.test_page import Read
 from study.tiny import run, tiny
 
 import gradlab as gl
+from gradlab._trace.facade import LayerTrace
 from gradlab._trace.trace import Trace
 from gradlab.formatting.numbers import compact
-from gradlab.layer import LayerTrace
 from gradlab.verdicts.verdict import judge
 
 QUESTION = '<script>alert("&")</script>'

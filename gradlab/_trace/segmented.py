@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import schema
+from gradlab._trace.facade import LayerTrace
 from gradlab.arrays.scaled import ldexp
 from gradlab.bptt import Gradients, Segment, SegmentedRun
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
+from gradlab.formatting.numbers import estimate
 from gradlab.hooks import Hook, Info, frames
-from gradlab.layer import LayerTrace, Place
+from gradlab.layer import Place
 from gradlab.models.losses import Reading
 from gradlab.models.network import READOUT, Network, cells_of, place_of
 from gradlab.schema import DIRECTIONS
+from gradlab.verdicts.verdict import Verdict, together
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 #: Arrays that :func:`layer_numbers` counts are what a pass keeps; this share of the free memory they may take.
@@ -32,8 +39,8 @@ ROOM = 2**24
 UNASKED = 2**26
 #: Which hook answers what a trace would have been asked.
 GRADIENTS = (
-    *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "frame", "profile"),
-    *("plot", "quantities", "describe"),
+    *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "profile"),
+    *("quantities", "describe"),
 )
 HOOKS = {
     **dict.fromkeys(GRADIENTS, "gradients"),
@@ -98,7 +105,7 @@ class SegmentedTrace:
             direction=direction,
             tape=segment.tape,
             gradients=segment.gradients,
-            last=None if segment.last is None else partial(_itself, segment.last),
+            last=None if segment.last is None else _Known(segment.last),
             above=len(self._network.layers) - 1 - layer,
             place=Place(segment.start, run.steps, run.ends, run.overflow[segment.place]),
         )
@@ -136,6 +143,58 @@ class SegmentedTrace:
         rows = [frames.run_row(*_named(place), self._mean_loss, self.overflow_step) for place in self._run.places]
         return frames.measured(self.hooks, rows)
 
+    def frame(self, name: str = "runs") -> pd.DataFrame:
+        """Return what the hooks measured, as :meth:`Trace.frame` does; nothing is measured in addition.
+
+        Raises
+        ------
+        InputError
+            If there is no such table.
+        """
+        run = self._run
+        cells = [
+            {"cell": cell.name, "length": run.steps, "hidden": cell.hidden_size, "batch": run.batch}
+            for cell in map(self._cell, run.places)
+        ]
+        return frames.table_of(self.measured(), name, cells)
+
+    def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None) -> Figure:
+        """Plot the total gradient over the lag, or what is named, if the hooks measured it; see :meth:`Trace.plot`.
+
+        Raises
+        ------
+        InputError
+            If there is no such figure, or no hook measured what it shows.
+        """
+        from gradlab import figures
+
+        tables = {table: self.frame(table) for table in schema.TABLES}
+        return figures.draw("dL/dh" if name is None else name, tables, ax=ax)
+
+    def verdict(self) -> Verdict:
+        """Return the word and the rate of each layer and direction, which the hook "gradients" measured.
+
+        Raises
+        ------
+        InputError
+            If there was no such hook.
+        """
+        runs = self.frame("runs")
+        if (runs["verdict"] == "").any():
+            self._refuse("verdict")
+        parts = [
+            (
+                f"layer {row['layer']} {row['direction']}",
+                Verdict(
+                    row["verdict"],
+                    f"{estimate(row['rate'], row['rate_low'], row['rate_high'])} nats/step",
+                    f"mean of {row['window']} increments, of the gradient alone; a whole trace adds the exponents",
+                ),
+            )
+            for row in runs.to_dict("records")
+        ]
+        return together(parts) if len(parts) > 1 else parts[0][1]
+
     @property
     def _mean_loss(self) -> float:
         with np.errstate(all="ignore"):
@@ -143,9 +202,13 @@ class SegmentedTrace:
 
     # --- what is not there -------------------------------------------------------------------------
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raise an InputError that names how to get what a whole :class:`Trace` would answer, else AttributeError."""
         if name.startswith("_") or not (hasattr(LayerTrace, name) or name in HOOKS or name in (*WHOLE, "outputs")):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
         every = f"this trace kept no more than the states at every {self.segment_length} steps (segment_length)"
         if name in WHOLE:
             raise InputError(f'{every}, and "{name}" needs all steps at once; give segment_length={self._run.steps}')
@@ -169,8 +232,17 @@ def _named(place: tuple[int, int]) -> tuple[int, str]:
     return place[0], DIRECTIONS[place[1]]
 
 
-def _itself(found: Gradients) -> Gradients:
-    return found
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """The gradients of the last loss step's loss in a segment, which are there already (a `LastLoss`)."""
+
+    found: Gradients
+
+    def gradients(self, layer: int, direction: str) -> Gradients:
+        return self.found
+
+    def needs_pass(self, direction: str) -> bool:
+        return False
 
 
 def layer_numbers(cell: Cell) -> int:

@@ -7,17 +7,29 @@ the states from which each step is taken again, so that rounding cannot grow fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.bptt import Arriving, Columns, Gradients, Last, Run, Tape, follow, forward, output_of, run_backward, turned
+from gradlab._trace.facade import LayerTrace
+from gradlab.bptt import (
+    Arriving,
+    Columns,
+    Gradients,
+    Last,
+    LastLoss,
+    Run,
+    Tape,
+    follow,
+    forward,
+    output_of,
+    run_backward,
+    turned,
+)
 from gradlab.errors import InputError
-from gradlab.layer import LayerTrace
 from gradlab.models.network import Layer, Network, cells_of
 from gradlab.schema import DIRECTIONS
 
@@ -98,19 +110,18 @@ def replay_steps(calls: Sequence[Seen]) -> list[LayerTrace]:
     return _traces(tapes, whole, _LastCall(run.network, tapes, seen), seen.shift)
 
 
-def _traces(tapes: Tapes, found: Found, last: Callable[[int, int], Gradients], shift: int) -> list[LayerTrace]:
+def _traces(tapes: Tapes, found: Found, last: LastLoss, shift: int) -> list[LayerTrace]:
     """Return the layers bottom up, forward before reverse."""
     traces = []
     for index, (pair, gradients) in enumerate(zip(tapes, found, strict=True)):
         for place, (tape, whole) in enumerate(zip(pair, gradients, strict=True)):
-            alone = partial(_alone, last, index, place, shift)
             traces.append(
                 LayerTrace(
                     layer=index,
                     direction=DIRECTIONS[place],
                     tape=tape,
                     gradients=_unscaled(whole, shift),
-                    last=alone,
+                    last=_Unscaled(last, shift),
                     batch_loss=True,
                     above=len(tapes) - 1 - index,
                 )
@@ -126,8 +137,18 @@ def _levelled(seen: Seen) -> Seen:
     return replace(seen, output_grad=np.ldexp(seen.output_grad, -level), last_grad=last_grad, shift=seen.shift - level)
 
 
-def _alone(last: Callable[[int, int], Gradients], index: int, place: int, shift: int) -> Gradients:
-    return _unscaled(last(index, place), shift)
+@dataclass(frozen=True, eq=False)
+class _Unscaled:
+    """A `LastLoss` divided by 2^shift, exactly."""
+
+    last: LastLoss
+    shift: int
+
+    def gradients(self, layer: int, direction: str) -> Gradients:
+        return _unscaled(self.last.gradients(layer, direction), self.shift)
+
+    def needs_pass(self, direction: str) -> bool:
+        return self.last.needs_pass(direction)
 
 
 def _unscaled(found: Gradients, shift: int) -> Gradients:
@@ -274,10 +295,15 @@ class _LastCall:
         self._network, self._tapes, self._seen = network, tapes, seen
         self._found: Found | None = None
 
-    def __call__(self, index: int, place: int) -> Gradients:
+    def gradients(self, layer: int, direction: str) -> Gradients:
+        """Return those of one layer; steps that ran as calls have one direction."""
         if self._found is None:
             self._found = self._backward()
-        return self._found[index][place]
+        return self._found[layer][DIRECTIONS.index(direction)]
+
+    def needs_pass(self, direction: str) -> bool:
+        """Return whether they are still to be computed."""
+        return self._found is None
 
     def _backward(self) -> Found:
         n, _, B = self._tapes[0][0].x.shape

@@ -1,4 +1,4 @@
-"""Backpropagation through time: forward → Tape, backward → Gradients. The loop knows no statistic."""
+"""Backpropagation through time: forward → Tape, backward → Gradients. The loop computes no statistic."""
 
 from gradlab.bptt.backward import (
     Arriving,
@@ -10,7 +10,7 @@ from gradlab.bptt.backward import (
     sequence_norms,
 )
 from gradlab.bptt.forward import Tape, follow, forward
-from gradlab.bptt.last_loss import Last
+from gradlab.bptt.last_loss import Last, LastLoss
 from gradlab.bptt.layers import Run, output_of, run_backward, run_forward, turned
 from gradlab.bptt.segments import Segment, SegmentedRun, continued, readout_gradients
 
@@ -19,6 +19,7 @@ __all__ = [
     "Columns",
     "Gradients",
     "Last",
+    "LastLoss",
     "Run",
     "Segment",
     "SegmentedRun",

@@ -29,7 +29,7 @@ class Activation(NamedTuple):
 
 def logistic(a: Array, out: Array | None = None) -> Array:
     """Return σ(a) = 1/(1 + e^{−a}), right in relative terms; complex arguments continue it analytically."""
-    y = np.negative(a, out=out)
+    y = np.subtract(0.0, a, out=out)  # np.negative is wrong where both are strided: tests/cells/test_one_unit.py
     np.exp(y, out=y)
     y += 1.0
     return np.asarray(np.divide(1.0, y, out=y))

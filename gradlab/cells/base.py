@@ -1,24 +1,25 @@
-"""What a recurrence must say, and nothing else.
+"""The contract of a recurrence: everything that gradlab asks of a cell stands in :class:`Cell`.
 
-A cell works on *columns*: arrays ``(…, F, N)``, features × N sequences, any leading axes. So ``W @ h`` reads as
-in the paper, one sequence, a batch, all steps and K tangents at once run through the same lines, and the loop, the
-Jacobians and the self-check share them. A state is a tuple of such arrays, one a name of ``state_names``.
+A cell works on *columns*: arrays ``(…, F, N)``, features × N sequences, with any leading axes. ``W @ h`` then reads as
+in the paper. One sequence, a batch, all steps and K tangents run through the same lines, and the loop, the Jacobians
+and the self-check share them. A state is a tuple of such arrays, one per name in ``state_names``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from inspect import signature
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, float_array
 from gradlab.cells.initialisers import INIT_KEYS
+from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
 from gradlab.native.compiled import compiled
 from gradlab.options import Option
@@ -30,6 +31,10 @@ Record = dict[str, Array]
 Out = tuple[State, Record]
 #: Factors of one block of a parameter's gradient: Σ_{t,b} left ⊗ right; ``right`` None for a bias.
 Pair = tuple[Array, Array | None]
+#: A change that a suggestion can try: takes the cell and a value, returns the attributes that change.
+Intervention = Callable[[Any, Any], Mapping[str, Any]]
+#: What may saturate: the activation's name ("tanh", "logistic", "relu", "identity") and its values ``(T, H, B)``.
+Units = tuple[str, Array]
 
 #: BLAS libraries have kernels for products of up to 100³ multiplications. Beyond it they prepare for large ones, and
 #: wake threads, which a product a few times larger does not repay: in parts that are small it takes half the time.
@@ -39,31 +44,68 @@ FEW = 32
 
 
 class Cell(ABC):
-    """A recurrence: its states and gates, one step forward, and the step's two derivatives.
+    """A recurrence: what it declares about itself, one step forward, and the step's two derivatives.
+
+    A cell is a frozen dataclass. Its fields are its parameters (arrays) and its options. A cell in
+    :data:`gradlab.cells.CELLS` can be used by name in studies, files and the command line; any other subclass works in
+    :func:`gradlab.trace` and :func:`gradlab.selfcheck`.
+
+    **Required:** ``name``, ``block_names``, :meth:`step`, :meth:`linearise`, :meth:`jvp`, :meth:`vjp`; for a place in
+    ``CELLS`` also :meth:`init`. Everything else has a default, given below.
+
+    The pre-activations a_t are what the activations of a step are applied to. ``pre_grad`` is the *total* gradient
+    ∂L/∂a_t: it counts every effect of a_t, also the effect on another pre-activation of the same step. Every parameter
+    gradient and ∂L/∂x_t then follow from ``pre_grad`` alone.
 
     Attributes
     ----------
-    state_names : the states; the first is the cell's output sequence.
-    gate_names : the gates kept in ``record["gates"]``, in the order in which they are stacked.
-    block_names : the pre-activations, in the order of ``drive``, of ``record["a"]`` and of the ``pre_grad`` that
-        ``vjp`` returns: one block of H rows per name.
-    parameter_names : the attributes that hold parameters.
+    name : str
+        The name in ``CELLS``, studies and files.
+    block_names : tuple of str
+        The pre-activations, in the order of ``drive``, of ``record["a"]`` and of the ``pre_grad`` that ``vjp``
+        returns: one block of H rows per name.
+    state_names : tuple of str, default ("h",)
+        The states, H units each. The first is the cell's output sequence.
+    gate_names : tuple of str, default ()
+        The gates and candidates that ``step`` keeps in ``record["gates"]``, stacked in this order, H rows each.
+    candidate_names : tuple of str, default ()
+        Those of ``gate_names`` that are tanh units; the others are logistic.
+    parameter_names : tuple of str, default ("W_xh", "W_hh", "b_h")
+        The attributes that hold parameters. They are trained, stored, and have gradients (:meth:`parameter_pairs`).
+    additive_state : int, optional
+        The place in ``state_names`` of the state that is updated additively; None where there is none. A cell with
+        one defines :meth:`additive` and :attr:`keep_gate`.
+    vanilla : bool, default False
+        Whether the step is ``h_t = φ(drive + W_hh h_{t−1})`` with ``activation`` φ. Mean-field theory and Pascanu's
+        regulariser hold for such cells.
+    INIT_KEYS : mapping of str to Option
+        The keywords of :meth:`init` in addition to sizes, options, ``rng`` and ``dtype``: a study's ``init.<key>``.
+    OPTION_KEYS : mapping of str to Option, default {}
+        The fields that are options: a study's ``<name>.<key>``, stored in files, shown by ``repr``.
+    INTERVENTIONS : mapping of str to Intervention, default {}
+        The changes that a suggestion can try, by key. Each is a function ``(cell, value) -> {attribute: array}``;
+        :mod:`gradlab.cells.interventions` has the usual ones. Keys that suggestions use: "scale_by" (factor of W_hh),
+        "recurrent", "bias" (draws and clears W_hh and b_h), "chrono", and the keep gate's own key.
+    derivative_error : float, default 0
+        Relative error of the cell's own derivatives; 0 where they are formulas.
+    of_ufuncs : bool, default False
+        Whether ``step``, ``jvp`` and ``vjp``, given ``out``, only call ufuncs on views of their arguments, of the
+        parameters, and of each other's results, and :attr:`kind` and the shapes determine which. Their loops then run
+        in compiled code (:mod:`gradlab.native.loop`). The flag is not inherited.
     """
 
     name: ClassVar[str]
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     gate_names: ClassVar[tuple[str, ...]] = ()
+    candidate_names: ClassVar[tuple[str, ...]] = ()
     block_names: ClassVar[tuple[str, ...]] = ()
     parameter_names: ClassVar[tuple[str, ...]] = ("W_xh", "W_hh", "b_h")
-    #: The state, by its place in ``state_names``, that a gated cell updates additively; None where there is none.
     additive_state: ClassVar[int | None] = None
-    #: Relative error that the cell's own derivatives carry; 0 where they are formulas.
+    vanilla: ClassVar[bool] = False
     derivative_error: float = 0.0
     INIT_KEYS: ClassVar[Mapping[str, Option]] = INIT_KEYS
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {}
-    #: Whether ``step``, ``jvp`` and ``vjp``, given room, do nothing but call ufuncs on views of what they are given, of
-    #: the parameters, and of what these gave, and :attr:`kind` and shapes say which: then a loop of them runs in C
-    #: (:mod:`gradlab.native.loop`). Said by each class of itself.
+    INTERVENTIONS: ClassVar[Mapping[str, Intervention]] = {}
     of_ufuncs: ClassVar[bool] = False
     _in_place: ClassVar[set[str]]
 
@@ -71,19 +113,42 @@ class Cell(ABC):
     W_hh: Array
     b_h: Array
 
-    # --- what every recurrence says ---------------------------------------------------------------
+    if TYPE_CHECKING:
+
+        def __init__(self, *parameters: Any, **parameters_and_options: Any) -> None:
+            """Take parameters and options by name, as the dataclass of a cell does."""
+
+    # --- what every recurrence defines --------------------------------------------------------------
 
     @abstractmethod
     def step(self, drive: Array, state: State) -> tuple[State, Record]:
-        """Return the next state, and what the derivatives will need, for ``drive (…, kH, N)`` = W_xh x + b."""
+        """Return the next state, and a record of what the derivatives need.
+
+        Parameters
+        ----------
+        drive : array (…, kH, N)
+            What :meth:`input_drive` made of the inputs; W_xh x_t + b_h by default.
+        state : tuple of arrays (…, H, N)
+            s_{t−1}, one array per state.
+
+        Returns
+        -------
+        state : tuple of arrays (…, H, N)
+            s_t.
+        record : dict of arrays (…, F, N)
+            Anything that :meth:`linearise` needs. ``"gates"`` holds the gates of a cell with ``gate_names``.
+        """
 
     @abstractmethod
     def linearise(self, record: Record, before: State, after: State) -> Any:
-        """Return the step's derivative, factored: a NamedTuple of arrays ``(…, F, N)`` for ``jvp`` and ``vjp``."""
+        """Return the step's derivative in factored form: a NamedTuple of arrays ``(…, F, N)`` for ``jvp`` and ``vjp``.
+
+        ``before`` is s_{t−1}, ``after`` is s_t. The leading axes are those of many steps at once.
+        """
 
     @abstractmethod
     def jvp(self, local: Any, tangent: State) -> State:
-        """Return J v, ``J = ∂s_t/∂s_{t−1}`` of the joint state."""
+        """Return J v, where ``J = ∂s_t/∂s_{t−1}`` is the Jacobian of the joint state."""
 
     @abstractmethod
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
@@ -96,20 +161,69 @@ class Cell(ABC):
         :func:`gradlab.selfcheck` compares ``pre_grad`` with this derivative.
         """
 
-    # --- what most recurrences leave as it is ------------------------------------------------------
+    # --- what a cell with a name in CELLS defines ---------------------------------------------------
+
+    @classmethod
+    def init(cls, input_size: int, hidden_size: int, *args: Any, **keys: Any) -> Self:
+        """Draw the parameters and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        **keys
+            All are keyword-only and have defaults: every key of ``INIT_KEYS`` (by default recurrent, scale, input,
+            input_scale, bias), every key of ``OPTION_KEYS``, ``rng`` (a seed or a Generator) and ``dtype`` ("float64"
+            or "float32"). The same ``rng`` gives the same draws at every ``scale``.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused, and for a class that defines no ``init``.
+        """
+        raise InputError(f"{cls.__name__} defines no init; construct it from its parameters")
+
+    # --- what a cell with an additive path defines --------------------------------------------------
+
+    @property
+    def keep_gate(self) -> KeepGate | None:
+        """The gate that decides how much of the additive state is kept; None for a cell without one."""
+        return None
+
+    def additive(self, local: Any) -> Array:
+        """Return the factor with which the additive state enters its next value, elementwise ``(…, H, N)``."""
+        raise InputError(f"{self!r} has no additive state")
+
+    # --- what most recurrences leave as it is -------------------------------------------------------
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._in_place = {name for name in ("step", "jvp", "vjp") if "out" in signature(getattr(cls, name)).parameters}
 
     @property
+    def label(self) -> str:
+        """How a verdict names the cell."""
+        return type(self).__name__
+
+    def units(self, record: Record, after: State) -> dict[str, Units]:
+        """Return the activations that may saturate or fall silent, by name; the gates by default.
+
+        ``record`` and ``after`` are those of all steps, ``(T, F, B)``.
+        """
+        H = self.hidden_size
+        return {
+            name: ("tanh" if name in self.candidate_names else "logistic", block(record["gates"], k, H))
+            for k, name in enumerate(self.gate_names)
+        }
+
+    @property
     def constants(self) -> list[Array] | None:
-        """What steps read besides the arrays of theirs, of a cell whose steps are of ufuncs; None of another."""
+        """The arrays that steps read besides their arguments, for a cell that is ``of_ufuncs``; else None."""
         return list(self.parameters.values()) if vars(type(self)).get("of_ufuncs") else None
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What, besides shapes, says which ufuncs a step calls."""
+        """What determines, besides shapes, which ufuncs a step calls: the class and its options."""
         return (type(self), *(getattr(self, key) for key in self.OPTION_KEYS))
 
     @classmethod
@@ -166,15 +280,7 @@ class Cell(ABC):
 
     def input_drive(self, x: Array) -> Array:
         """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``."""
-        if self.input_size > FEW:
-            drive = np.matmul(self.W_xh, x)
-            drive += self.b_h[:, None]
-            return np.asarray(drive)
-        weights = np.empty((len(self.W_xh), self.input_size + 1), self.dtype)
-        weights[:, :-1], weights[:, -1] = self.W_xh, self.b_h
-        with_one = np.empty((*x.shape[:-2], self.input_size + 1, x.shape[-1]), x.dtype)
-        with_one[..., :-1, :], with_one[..., -1, :] = x, 1.0
-        return np.asarray(np.matmul(weights, with_one))
+        return affine(self.W_xh, self.b_h, x)
 
     def input_vjp(self, pre_grad: Array) -> Array:
         """Return dL/dx from the pre-activation gradients, ``(…, kH, N)`` → ``(…, D, N)``."""
@@ -194,10 +300,6 @@ class Cell(ABC):
     def total(self, local: Any, adjoint: State) -> State:
         """Return the total gradients dL/ds_t: the adjoint itself, but where one state of a step feeds another."""
         return adjoint
-
-    def additive(self, local: Any) -> Array:
-        """Return what the additive state keeps of itself, elementwise, ``(…, H, N)``, of a cell that has one."""
-        raise InputError(f"{self!r} has no additive state")
 
     def dense(self, local: Any) -> Array:
         """Return J as matrices ``(N, S, S)`` for factors ``(F, N)``; here J applied to the S unit vectors."""
@@ -235,14 +337,38 @@ class Cell(ABC):
         return tuple(joint[..., i * H : (i + 1) * H, :] for i in range(len(self.state_names)))
 
     def __repr__(self) -> str:
-        options = "".join(f", {key}={getattr(self, key)!r}" for key in self.OPTION_KEYS)
+        options = "".join(f", {key}={_shown(getattr(self, key))}" for key in self.OPTION_KEYS)
         sizes = f"input_size={self.input_size}, hidden_size={self.hidden_size}"
         return f"{type(self).__name__}({sizes}{options}, {self.dtype})"
+
+
+def _shown(option: Any) -> str:
+    """Return an option as ``repr`` shows it; of an array its range."""
+    return f"{option.min():.3g}…{option.max():.3g}" if isinstance(option, np.ndarray) else repr(option)
 
 
 def _write(targets: Iterable[Array], arrays: Iterable[Array]) -> None:
     for target, array in zip(targets, arrays, strict=True):
         target[...] = array
+
+
+def affine(W: Array, b: Array, x: Array) -> Array:
+    """Return ``W x_t + b`` for all steps at once, ``(T, D, B)`` → ``(T, F, B)``.
+
+    ``b (F,)`` may have more rows than W: the rows of W that are missing count as zeros.
+    """
+    D, N = x.shape[-2:]
+    if D > FEW:
+        drive = np.matmul(W, x)
+        if len(b) > len(W):
+            drive = np.concatenate([drive, np.zeros((*x.shape[:-2], len(b) - len(W), N), drive.dtype)], axis=-2)
+        drive += b[:, None]
+        return np.asarray(drive)
+    weights = np.zeros((len(b), D + 1), W.dtype)
+    weights[: len(W), :-1], weights[:, -1] = W, b
+    with_one = np.empty((*x.shape[:-2], D + 1, N), x.dtype)
+    with_one[..., :-1, :], with_one[..., -1, :] = x, 1.0
+    return np.asarray(np.matmul(weights, with_one))
 
 
 def product(W: Array, columns: Array, out: Array | None = None) -> Array:
@@ -284,6 +410,13 @@ def scaled_rows(factors: Array, matrices: Array, diagonal: Array, out: Array | N
         answer += by[..., k, :, :] * matrices[..., k, :, :]
     answer[..., unit, unit] += diagonal
     return np.asarray(answer)
+
+
+def rows_and_diagonal_squared(W: Array, by: Array, keep: Array) -> tuple[Array, Array]:
+    """Return ‖diag(keep) + diag(by) W‖_F² for factors ``(…, H, N)``, and the sum of the squares it is made of."""
+    parts = ((W**2).sum(axis=1)[:, None] * by**2 + keep**2).sum(axis=-2)
+    crossed = (2.0 * np.diagonal(W)[:, None] * by * keep).sum(axis=-2)
+    return parts + crossed, parts
 
 
 def by_matrix(*factors: Array) -> Array:

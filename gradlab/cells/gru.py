@@ -13,6 +13,7 @@ from gradlab.cells.activations import complement, logistic, tanh_derivative
 from gradlab.cells.base import (
     Array,
     Cell,
+    Intervention,
     Out,
     Pair,
     Record,
@@ -28,6 +29,8 @@ from gradlab.cells.base import (
     stacked,
 )
 from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
+from gradlab.cells.interventions import chrono_keep_bias, scale_weights, shift_keep_bias
+from gradlab.cells.keep_gate import BIASES, KeepGate
 from gradlab.errors import InputError
 from gradlab.native.compiled import compiled
 from gradlab.native.pool import empty
@@ -88,6 +91,7 @@ class GRU(Cell):
     name: ClassVar[str] = "gru"
     of_ufuncs: ClassVar[bool] = True
     gate_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    candidate_names: ClassVar[tuple[str, ...]] = ("n",)
     additive_state: ClassVar[int | None] = 0
     block_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
     INIT_KEYS: ClassVar[Mapping[str, Option]] = {
@@ -99,6 +103,12 @@ class GRU(Cell):
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {
         "reset": Option(str, "before", choices=("before", "after"), meaning="r before or after the product with W_n"),
         "update": Option(str, "replace", choices=("replace", "keep"), meaning="z is what is new, or what is kept"),
+    }
+
+    INTERVENTIONS: ClassVar[Mapping[str, Intervention]] = {
+        "scale_by": scale_weights,
+        "b_z": shift_keep_bias,
+        "chrono": chrono_keep_bias,
     }
 
     def __post_init__(self) -> None:
@@ -232,6 +242,13 @@ class GRU(Cell):
             before = product(self.W_hh.T, at_product, before)
         before += kept
         return (before,), pre_grad
+
+    @property
+    def keep_gate(self) -> KeepGate:
+        if self.update == "keep":
+            return KeepGate("z", "∏z", "b_z", block=1)
+        less = tuple(-bias for bias in BIASES)
+        return KeepGate("1 − z", "∏(1 − z)", "b_z", block=1, sign=-1.0, tries=less)
 
     def additive(self, local: Any) -> Array:
         return np.asarray(local.keep)

@@ -13,6 +13,7 @@ from gradlab.cells.activations import complement, logistic, tanh_derivative
 from gradlab.cells.base import (
     Array,
     Cell,
+    Intervention,
     Out,
     Record,
     State,
@@ -26,6 +27,8 @@ from gradlab.cells.base import (
     stacked,
 )
 from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
+from gradlab.cells.interventions import chrono_keep_bias, scale_weights, shift_keep_bias
+from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
 from gradlab.native.compiled import compiled
 from gradlab.native.pool import empty
@@ -41,6 +44,12 @@ class Local(NamedTuple):
     h_by_o: Array
     h_by_c: Array
     f: Array
+
+
+def _chrono_biases(cell: Cell, longest: Any) -> Mapping[str, Array]:
+    """Replace b_f by chrono's and b_i by its negative, as ``init`` adds them."""
+    bias, H = chrono_keep_bias(cell, longest)["b_h"], cell.hidden_size
+    return {"b_h": np.concatenate([-bias[H : 2 * H], bias[H:]])}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,6 +96,7 @@ class LSTM(Cell):
     of_ufuncs: ClassVar[bool] = True
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
     gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    candidate_names: ClassVar[tuple[str, ...]] = ("g",)
     additive_state: ClassVar[int | None] = 1
     block_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
     INIT_KEYS: ClassVar[Mapping[str, Option]] = {
@@ -95,6 +105,12 @@ class LSTM(Cell):
         "chrono": Option(
             float, None, minimum=2.0, optional=True, meaning="T_max: b_f = ln U(1, T_max − 1), b_i = −b_f (LSTM, GRU)"
         ),
+    }
+
+    INTERVENTIONS: ClassVar[Mapping[str, Intervention]] = {
+        "scale_by": scale_weights,
+        "forget_bias": shift_keep_bias,
+        "chrono": _chrono_biases,
     }
 
     def __post_init__(self) -> None:
@@ -190,6 +206,10 @@ class LSTM(Cell):
         (h_out, c_out), into = ((None, None), stacked(adjoint[1], 4)) if out is None else out
         pre_grad, dc = lstm_back(*adjoint, *local, out=(into, c_out))
         return (product(self.W_hh.T, pre_grad, h_out), dc), pre_grad
+
+    @property
+    def keep_gate(self) -> KeepGate:
+        return KeepGate("forget gate", "∏f", "forget_bias", block=1)
 
     def additive(self, local: Any) -> Array:
         return np.asarray(local.f)

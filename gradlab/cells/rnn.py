@@ -13,9 +13,11 @@ from gradlab.cells.activations import ACTIVATIONS
 from gradlab.cells.base import (
     Array,
     Cell,
+    Intervention,
     Out,
     Record,
     State,
+    Units,
     by_matrix,
     checked_dtype,
     checked_weights,
@@ -23,6 +25,7 @@ from gradlab.cells.base import (
     scaled_rows,
 )
 from gradlab.cells.initialisers import Seed, biases, input_weights, recurrent_weights, streams
+from gradlab.cells.interventions import clear_bias, redraw_weights, scale_weights
 from gradlab.native.compiled import compiled
 from gradlab.native.pool import empty
 from gradlab.options import Option
@@ -71,7 +74,13 @@ class RNN(Cell):
 
     name: ClassVar[str] = "rnn"
     of_ufuncs: ClassVar[bool] = True
+    vanilla: ClassVar[bool] = True
     block_names: ClassVar[tuple[str, ...]] = ("h",)
+    INTERVENTIONS: ClassVar[Mapping[str, Intervention]] = {
+        "scale_by": scale_weights,
+        "recurrent": redraw_weights,
+        "bias": clear_bias,
+    }
     OPTION_KEYS: ClassVar[Mapping[str, Option]] = {
         "activation": Option(str, "tanh", choices=tuple(ACTIVATIONS), meaning="φ"),
     }
@@ -104,6 +113,14 @@ class RNN(Cell):
         b_h = biases(bias, hidden_size, 1, for_bias).sum(axis=0).ravel()
         kind = checked_dtype(dtype)
         return cls(W_xh.astype(kind), W_hh.astype(kind), b_h.astype(kind), activation)
+
+    @property
+    def label(self) -> str:
+        return f"{self.activation} RNN"
+
+    def units(self, record: Record, after: State) -> dict[str, Units]:
+        """Return h, the one layer of units."""
+        return {"h": (self.activation, after[0])}
 
     def step(self, drive: Array, state: State, out: Out | None = None) -> tuple[State, Record]:
         (h,), into = ((None,), None) if out is None else (out[0], out[1]["a"])

@@ -33,6 +33,11 @@ def plain(value: float) -> str:
     return _signed(f"{value:g}")
 
 
+def significant(value: float, digits: int = 2) -> str:
+    """Return ``value`` with ``digits`` significant digits, however small it is; ``—`` for nan."""
+    return UNKNOWN if math.isnan(value) else plain(float(f"{value:.{digits}g}"))
+
+
 def probability(p: float) -> str:
     """Return a p value as it is printed: ``0.031``, ``< 0.001``; digits beyond these are never right."""
     return "< 0.001" if p < 0.001 else numeral(p, 3)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.scaled import Scaled
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ class Step:
     ``index`` is its place in ``trace``, counted as the cell ran; ``t`` is the true time step of the longest sequence.
     """
 
-    trace: LayerTrace
+    trace: LayerPass
     index: int
 
     @property
@@ -89,7 +89,7 @@ class Hook:
     """Measures a backward pass. Give one of :meth:`step` and :meth:`segment`; the rest is optional.
 
     ``begin(info)`` comes first, then ``segment(segment)`` for a whole stretch of a layer and direction at once (a
-    :class:`~gradlab.layer.LayerTrace`), or ``step(step)`` for t = T … 1 of it, top layer first. ``forward(segment)``
+    :class:`~gradlab.layer.LayerPass`), or ``step(step)`` for t = T … 1 of it, top layer first. ``forward(segment)``
     comes before them, bottom layer first, for what runs forward in time.
 
     A pass with ``segment_length`` comes as many segments of each layer and direction, one after the other. Each says
@@ -103,10 +103,10 @@ class Hook:
     def begin(self, info: Info) -> None:
         """Learn of the pass that is to come."""
 
-    def forward(self, segment: LayerTrace) -> None:
+    def forward(self, segment: LayerPass) -> None:
         """Measure a stretch forward in time."""
 
-    def segment(self, segment: LayerTrace) -> None:
+    def segment(self, segment: LayerPass) -> None:
         """Measure a whole stretch; unless overridden, call :meth:`step` for each of its steps, last first."""
         for index in range(segment.tape.steps, 0, -1):
             self.step(Step(segment, index))
@@ -184,18 +184,18 @@ class TableHook(Hook):
         self._frame = pd.DataFrame()
 
     @abstractmethod
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Array]]:
-        """Return columns of the hook's table (:meth:`LayerTrace.rows`), a dict a quantity, and what it has to keep.
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Array]]:
+        """Return columns of the hook's table (:meth:`LayerPass.rows`), a dict a quantity, and what it has to keep.
 
         What is kept, arrays with a row a step, is joined over all segments for :meth:`summarise`. Every segment gives
         the same names, and the same quantities or none.
         """
 
-    def summarise(self, segment: LayerTrace, kept: dict[str, Array]) -> dict[str, Any]:
+    def summarise(self, segment: LayerPass, kept: dict[str, Array]) -> dict[str, Any]:
         """Return columns of ``runs`` from what was kept of the whole pass; ``segment`` is the one that came last."""
         return {}
 
-    def segment(self, segment: LayerTrace) -> None:
+    def segment(self, segment: LayerPass) -> None:
         """Measure a stretch of one layer and direction."""
         found = self._found.setdefault((segment.layer, segment.direction), Found())
         found.add(segment.start, *self.measure(segment))

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from gradlab.hooks.base import TableHook
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 from gradlab.statistics.profiles import step_rows
 
 
 class ContributionsHook(TableHook):
     """Quantities contribution_<parameter> of ``steps``: ln of the norm of step t's part of the batch-mean gradient."""
 
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return one row a parameter and step, as the cell ran; of the batch, so that quantiles are the mean itself.
 
         The lag is that of the longest sequence.

@@ -1,20 +1,20 @@
-"""What hooks measure of a pass, as tables: of a whole trace, and of one layer as a figure of it needs them."""
+"""What hooks measure of a pass, as tables: of a whole trace, and as a figure needs them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradlab import schema
 from gradlab.errors import InputError, unknown
 from gradlab.hooks import Hook, Info, make_hooks
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def call(hooks: Iterable[Hook], passes: Sequence[LayerTrace]) -> None:
+def call(hooks: Iterable[Hook], passes: Sequence[LayerPass]) -> None:
     """Show a pass to hooks, each all of it: every layer and direction forward, bottom up, then backward, top down."""
     T, B = passes[0].tape.steps, passes[0].tape.x.shape[-1]
     for hook in hooks:
@@ -77,22 +77,46 @@ def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
     return runs
 
 
-def frames(one: LayerTrace, names: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """Return the tables of a study that has this one layer and direction as its only run, without a seed."""
+def frames(passes: Sequence[LayerPass], names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study whose only runs are these layers and directions of one pass, without a seed."""
+    hooks = make_hooks(names)
+    call(hooks, passes)
+    found = measured(hooks, [run_row(one.layer, one.direction, float("nan"), 0) for one in passes])
+    return {name: table_of(found, name, [cell_row(one) for one in passes]) for name in schema.TABLES}
+
+
+def cell_row(one: LayerPass) -> dict[str, Any]:
+    """Return the columns of ``runs`` that describe the cell of a pass and its input, as the keys of a study do."""
+    return {
+        "cell": one.cell.name,
+        "length": one.steps,
+        "hidden": one.cell.hidden_size,
+        "batch": one.tape.x.shape[-1],
+    }
+
+
+def table_of(found: Mapping[str, pd.DataFrame], name: str, cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a table of `measured` with every column of the schema.
+
+    Parameters
+    ----------
+    found : what the hooks measured, by table.
+    name : "runs", "steps" or "spectra".
+    cells : the columns of `cell_row`, one entry per row of ``runs``. The cell's name and the length stand before the
+        layer, where the keys of a study stand.
+
+    Raises
+    ------
+    InputError
+        If there is no such table.
+    """
     import pandas as pd
 
-    hooks = make_hooks(names)
-    call(hooks, [one])
-    run = {
-        "id": "",
-        "study": "",
-        "cell": one.cell.name,
-        "length": one.tape.steps,
-        "hidden": one.cell.hidden_size,
-        "layer": one.layer,
-        "direction": one.direction,
-        "status": "done",
-    }
-    empty = {"steps": pd.DataFrame(columns=list(schema.STEPS)), "spectra": pd.DataFrame(columns=list(schema.SPECTRA))}
-    found = measured(hooks, [run])
-    return empty | {name: table.assign(id="") for name, table in found.items() if len(table)}
+    from gradlab.tables.complete import completed
+
+    if name not in schema.TABLES:
+        raise InputError(unknown("table", name, schema.TABLES))
+    if name != "runs":
+        return completed(found[name], name)
+    keys = pd.DataFrame(list(cells), index=found[name].index)
+    return completed(found[name].assign(**keys), name, own=("cell", "length"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradlab.hooks.base import TableHook
 from gradlab.jacobians.gates import kept_share
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 from gradlab.statistics.saturation import saturated
 
 #: Name under which the keep gate's mean is stored, next to the gates' own names.
@@ -22,14 +22,15 @@ class GatesHook(TableHook):
     measures its output h in place of the gates; saturation is then that of |h|, which is meaningful for tanh.
     """
 
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return activity and saturation of every gate; keep the saturated shares and the keep gate's mean per step."""
         units = segment.gates or {"h": segment.states["h"][1:]}
         within = segment.lag[1:] >= 0
         indices = np.arange(1, segment.tape.steps + 1)
+        tanh = (*segment.cell.candidate_names, "h")
         rows, shares = [], {}
         for name, values in units.items():
-            share = saturated(name, values).mean(axis=-1)
+            share = saturated(values, tanh=name in tanh).mean(axis=-1)
             shares[name] = np.where(within, share, np.nan)
             with np.errstate(all="ignore"):
                 activity, shared = np.log(np.abs(values).mean(axis=-1)), np.log(share)
@@ -38,7 +39,7 @@ class GatesHook(TableHook):
         gate = kept_share(segment.tape)
         return rows, shares if gate is None else {**shares, KEPT: np.where(within, gate, np.nan)}
 
-    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
         """Return the share of saturated units, over all gates, and the mean of the keep gate."""
         shares = [_mean(share) for name, share in kept.items() if name != KEPT]
         return {"saturation": float(np.mean(shares)), "keep_gate_mean": _mean(kept[KEPT]) if KEPT in kept else np.nan}

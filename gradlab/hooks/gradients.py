@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gradlab.hooks.base import TableHook
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 from gradlab.statistics.survival import FRACTIONS
 from gradlab.verdicts.decay import Decay, by_lag
 from gradlab.verdicts.labels import word_of
@@ -14,13 +14,13 @@ from gradlab.verdicts.labels import word_of
 class GradientsHook(TableHook):
     """Quantities adjoint, last_adjoint, dL/dh, dL/dc, direct, dL/dx, dL/da_<gate>; the rate's columns of ``runs``."""
 
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return the norms of every quantity; kept are those of the last loss step's gradient."""
         logs = {name: segment.log_norm(name)[-len(segment.own) :] for name in segment.quantities}
         rows = [segment.rows(name, found, segment.own[-len(found) :]) for name, found in logs.items()]
         return rows, {"last": logs["last_adjoint"]}
 
-    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
         """Return the rate, with all that follows from it."""
         found = Decay(by_lag(kept["last"], segment.ends), segment.ends, segment.overflow_step, segment.above)
         rate, horizons = found.rate(), {name: found.horizon(fraction) for name, fraction in FRACTIONS.items()}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gradlab.arrays.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import TableHook
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 
 #: Steps that are looked at in a run unless all are asked for: enough for a median, cheap at any length.
 SAMPLED = 32
@@ -29,7 +29,7 @@ class JacobiansHook(TableHook):
             raise InputError(f'jacobians:{steps}: expected "all" or a number of steps of at least 1, got "{steps}"')
         self.steps = steps
 
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return norms and condition numbers of the sampled steps; kept are those of which medians are taken."""
         T, start = segment.steps, segment.start
         count = T if self.steps == "all" else min(int(self.steps), T)
@@ -48,7 +48,7 @@ class JacobiansHook(TableHook):
         kept = {name: measured[name] for name in ("jac_norm2", "jac_cond")}
         return [segment.rows(name, logs, chosen) for name, logs in measured.items()], kept
 
-    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
         """Return the medians of the largest singular value and of the condition number."""
         return {f"{name}_median": _median_exp(logs) for name, logs in kept.items()}
 

@@ -11,7 +11,7 @@ from gradlab.arrays.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import Info, TableHook
 from gradlab.jacobians.lyapunov import Spectrum, TangentWalk
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 
 Array = NDArray[Any]
 #: Share of the steps at the start that align the tangents and are not counted.
@@ -39,7 +39,7 @@ class LyapunovHook(TableHook):
         self._walks: dict[tuple[int, str], TangentWalk] = {}
         self._dets: dict[tuple[int, str], list[Array]] = {}
 
-    def forward(self, segment: LayerTrace) -> None:
+    def forward(self, segment: LayerPass) -> None:
         """Carry the tangents along."""
         place, cell, T = (segment.layer, segment.direction), segment.cell, segment.steps
         if place not in self._walks:
@@ -50,7 +50,7 @@ class LyapunovHook(TableHook):
         if walk.k < cell.state_size:
             self._dets.setdefault(place, []).append(segment.jacobians.log_abs_det(dense=False))
 
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return exponents with standard errors; of a state smaller than k, all of them."""
         if segment.start:
             return [], {}
@@ -58,7 +58,7 @@ class LyapunovHook(TableHook):
         where, k = {"layer": segment.layer, "direction": segment.direction}, len(found.exponents)
         return [where | {"index": np.arange(1, k + 1), "exponent": found.exponents, "stderr": found.stderr}], {}
 
-    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
         """Return the exponents, and what follows from them."""
         place = segment.layer, segment.direction
         walk = self._walks.pop(place)

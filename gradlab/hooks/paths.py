@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.hooks.base import Info, TableHook
-from gradlab.jacobians.temporal import PathWalk
-from gradlab.layer import LayerTrace
+from gradlab.jacobians.paths import PathWalk
+from gradlab.layer import LayerPass
 
 
 class PathsHook(TableHook):
@@ -20,7 +20,7 @@ class PathsHook(TableHook):
         gated = [place for place in info.layers if place[2].additive_state is not None]
         self._walks = {(layer, direction): PathWalk(cell, info.batch) for layer, direction, cell in gated}
 
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return the norms on each path; kept is the additive share."""
         walk = self._walks.get((segment.layer, segment.direction))
         if walk is None:
@@ -31,6 +31,6 @@ class PathsHook(TableHook):
         rows = [segment.rows(name, np.where(beyond, np.nan, logs), segment.own) for name, logs in parts.items()]
         return rows, {"share": found.share[:1]}
 
-    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
         """Return the mean additive share at the initial state."""
         return {"path_share": float(kept["share"][0].mean())}

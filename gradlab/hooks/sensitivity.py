@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gradlab.errors import InputError
 from gradlab.hooks.base import Info, TableHook
 from gradlab.hooks.lyapunov import WARMUP_SHARE
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 
 
 class SensitivityHook(TableHook):
@@ -31,7 +31,7 @@ class SensitivityHook(TableHook):
             raise InputError(f'hook "sensitivity" sees all steps at once; give gl.trace segment_length={info.steps}')
         super().begin(info)
 
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return no rows; kept are mean squares of the state, over units, and of its derivative by a weight."""
         h = np.asarray(segment.states[segment.cell.state_names[0]][1:], np.float64)
         with np.errstate(all="ignore"):
@@ -39,7 +39,7 @@ class SensitivityHook(TableHook):
         power = np.where(segment.lag[1:] >= 0, squares, np.nan)
         return [], {"power": power[int(WARMUP_SHARE * len(power)) :], "weight": _by_weight(segment)}
 
-    def summarise(self, segment: LayerTrace, kept: dict[str, Any]) -> dict[str, Any]:
+    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
         """Return both, means over sequences; of the state over the steps after the first tenth too."""
         names = {"power": "state_power", "weight": "weight_sensitivity"}
         known = {name: kept[key][~np.isnan(kept[key])] for key, name in names.items()}
@@ -47,7 +47,7 @@ class SensitivityHook(TableHook):
             return {name: float(values.mean()) if values.size else float("nan") for name, values in known.items()}
 
 
-def _by_weight(segment: LayerTrace) -> NDArray[np.float64]:
+def _by_weight(segment: LayerPass) -> NDArray[np.float64]:
     """Return ‖∂ℓ/∂W_hh‖² / (H ‖∂ℓ/∂s‖²) of each sequence, ``(1, B)``; nan where the loss reads no step of it."""
     if "W_hh" not in segment.cell.parameters:
         return np.full((1, 1), np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 from gradlab.arrays.checks import COUNT
 from gradlab.errors import InputError
 from gradlab.hooks.base import Info, TableHook
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 from gradlab.statistics.profiles import step_rows
 
 #: Loss steps that are kept unless all are asked for: enough for a map, few rows at any length.
@@ -33,7 +33,7 @@ class TemporalHook(TableHook):
             raise InputError(f'hook "temporal" sees all steps at once; give gl.trace segment_length={info.steps}')
         super().begin(info)
 
-    def measure(self, segment: LayerTrace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return a row a kept loss step and state; loss steps at which nothing is read are not kept."""
         logs, T = segment.temporal(), segment.tape.steps
         place = np.arange(T)

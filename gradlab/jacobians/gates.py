@@ -1,4 +1,4 @@
-"""What a tape says of its cell, in the numbers of a verdict: what gates keep, what saturates, what is silent."""
+"""Facts about the cell of a tape, for a verdict: what the keep gate keeps, what saturates, what is silent."""
 
 from __future__ import annotations
 
@@ -10,53 +10,52 @@ from numpy.typing import NDArray
 
 from gradlab.arrays.scaled import log_norm
 from gradlab.bptt import Tape
-from gradlab.cells import RNN, Cell
-from gradlab.cells.base import block
-from gradlab.models.interventions import kept_bias
+from gradlab.cells import Cell
 from gradlab.statistics.saturation import saturated
 from gradlab.verdicts.evidence import Kept
 
 Array = NDArray[Any]
-#: What the gate of the additive path, and its product, are called.
-GATES = {("forget_bias", 1): ("forget gate", "∏f"), ("b_z", -1): ("1 − z", "∏(1 − z)"), ("b_z", 1): ("z", "∏z")}
 
 
 def facts(tape: Tape) -> dict[str, Any]:
     """Return the fields of `gradlab.verdicts.evidence.Evidence` that are about the cell."""
-    within = np.arange(tape.steps)[:, None] < tape.ends
-    cell = tape.cell
-    if isinstance(cell, RNN):
-        return {"cell": f"{cell.activation} RNN", **_vanilla(cell, tape.output, within)}
-    named: dict[str, Any] = {"cell": type(cell).__name__, "kept": kept(tape)}
+    cell, within = tape.cell, _within(tape)
+    found: dict[str, Any] = {"cell": cell.label, "kept": kept(tape), "interventions": tuple(cell.INTERVENTIONS)}
     if cell.gate_names:
-        named["saturated"] = _saturated(cell, tape.record["gates"], within)
-    return named
+        found["saturates"] = "gates"
+    elif "scale_by" in cell.INTERVENTIONS:
+        found |= _weights(cell, tape.output)
+    return found | _units(tape, within)
 
 
-def _vanilla(cell: RNN, h: Array, within: NDArray[np.bool_]) -> dict[str, Any]:
+def _within(tape: Tape) -> NDArray[np.bool_]:
+    """Return the steps that lie before each sequence's own end, ``(T, B)``."""
+    return np.asarray(np.arange(tape.steps)[:, None] < tape.ends)
+
+
+def _weights(cell: Cell, h: Array) -> dict[str, float]:
+    """Return the scale of W_hh, and its largest singular value if a state overflowed."""
     weights = cell.W_hh.astype(np.float64)
     with np.errstate(over="ignore"):
-        frobenius = float(np.exp(log_norm(weights.reshape(-1, 1), 0)[0]))  # which squares no huge weight
-    found: dict[str, Any] = {"scale": frobenius / np.sqrt(cell.hidden_size)}
-    if cell.activation in ("tanh", "logistic"):
-        share = saturated("h" if cell.activation == "tanh" else "logistic", h).mean(axis=1)
-        found["saturated"] = float(share[within].mean())
-    if cell.activation == "relu":
-        found["silent"] = float(((h == 0) | ~within[:, None]).all(axis=(0, 2)).mean())
-    if not np.isfinite(h).all():
-        found["norm"] = float(np.linalg.norm(weights, 2))
-    return found
+        frobenius = float(np.exp(log_norm(weights.reshape(-1, 1), 0)[0]))  # squares no huge weight
+    found = {"scale": frobenius / np.sqrt(cell.hidden_size)}
+    return found if np.isfinite(h).all() else found | {"norm": float(np.linalg.norm(weights, 2))}
 
 
-def _saturated(cell: Cell, gates: Array, within: NDArray[np.bool_]) -> float:
-    size = gates.shape[-2] // len(cell.gate_names)
-    parts = [saturated(name, block(gates, k, size)).mean(axis=1) for k, name in enumerate(cell.gate_names)]
-    return float(np.mean([share[within].mean() for share in parts]))
+def _units(tape: Tape, within: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the share of saturated units, the mean over the cell's tanh and logistic layers, and of silent ones."""
+    units = tape.cell.units(tape.record, tape.cell.split(tape.states[1:])).values()
+    bounded = [saturated(values, tanh=kind == "tanh") for kind, values in units if kind in ("tanh", "logistic")]
+    found: dict[str, float] = {}
+    if bounded:
+        found["saturated"] = float(np.mean([one.mean(axis=1)[within].mean() for one in bounded]))
+    silent = [((values == 0) | ~within[:, None]).all(axis=(0, 2)).mean() for kind, values in units if kind == "relu"]
+    return found | ({"silent": float(np.mean(silent))} if silent else {})
 
 
 def kept_share(tape: Tape) -> Array | None:
-    """Return the mean over the units of what the gate of the additive path keeps, ``(T, B)``; None without one."""
-    if kept_bias(tape.cell) is None:
+    """Return the mean over the units of what the keep gate keeps, ``(T, B)``; None without one."""
+    if tape.cell.keep_gate is None:
         return None
     return np.concatenate([part.mean(axis=1) for part in _additive(tape)])
 
@@ -70,13 +69,11 @@ def _additive(tape: Tape) -> Iterator[Array]:
 
 
 def kept(tape: Tape) -> Kept | None:
-    """Return what the gate of the additive path keeps; None of a cell without one."""
-    bias, within = kept_bias(tape.cell), np.arange(tape.steps)[:, None] < tape.ends
-    if bias is None:
+    """Return what the keep gate keeps; None for a cell without one."""
+    gate, within = tape.cell.keep_gate, _within(tape)
+    if gate is None:
         return None
-    key, mean, sign = bias
-    gate, product = GATES[key, int(sign)]
     with np.errstate(all="ignore"):
         each = [(part.mean(axis=1), np.log(part, dtype=np.float64).mean(axis=1)) for part in _additive(tape)]
     means, logs = (np.concatenate(arrays) for arrays in zip(*each, strict=True))
-    return Kept(gate, product, float(means[within].mean()), float(logs[within].mean()), mean, key, sign)
+    return Kept(gate, float(means[within].mean()), float(logs[within].mean()), gate.setting(tape.cell))

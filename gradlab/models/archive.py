@@ -64,7 +64,9 @@ def described(model: Cell | Network) -> dict[str, Any]:
 def _described(cell: Cell) -> dict[str, Any]:
     if CELLS.get(getattr(cell, "name", "")) is not type(cell):
         raise InputError(f"a file cannot hold the equations of {cell!r}, only {', '.join(CELLS)}")
-    return {"cell": cell.name, "options": {key: getattr(cell, key) for key in cell.OPTION_KEYS}}
+    options = {key: getattr(cell, key) for key in cell.OPTION_KEYS}
+    plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in options.items()}
+    return {"cell": cell.name, "options": plain}
 
 
 def rebuilt(told: Mapping[str, Any], parameters: Mapping[str, Array]) -> Cell | Network:

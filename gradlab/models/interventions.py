@@ -1,35 +1,35 @@
-"""A network with one thing changed: the same weights but for what a change names, so that two passes differ in that."""
+"""A network with one thing changed, so that two passes differ in that alone. Cells declare what can be changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradlab.cells import GRU, LSTM, RNN, Cell
-from gradlab.cells.initialisers import chrono_bias, recurrent_weights
+from gradlab.cells import CELLS, Cell
 from gradlab.errors import InputError, unknown
 from gradlab.models.network import Bidirectional, Network
 
-Array = NDArray[Any]
-#: What is drawn for a change is drawn from this seed: the same change gives the same network.
-SEED = 0
-
 
 def changed(network: Network, layer: int, direction: str, change: Mapping[str, float | str]) -> Network | None:
-    """Return ``network`` with the cell of one layer and direction changed; None where that cell has no such thing.
+    """Return ``network`` with the cell of one layer and direction changed; None if the cell has no such intervention.
 
     Parameters
     ----------
-    change : of `CHANGES` any, in their order: ``{"forget_bias": 5.0}``.
+    network : Network
+    layer : int
+        Counted from the input, from 0.
+    direction : str
+        "forward" or "reverse".
+    change : mapping
+        Values by intervention, applied in their order: ``{"forget_bias": 5.0}``.
 
     Raises
     ------
     InputError
-        for a change that there is not, or a value that is refused.
+        for an unknown intervention, or a value that is refused.
     """
     layers = list(network.layers)
     found = layers[layer]
@@ -43,75 +43,25 @@ def changed(network: Network, layer: int, direction: str, change: Mapping[str, f
 
 
 def changed_cell(cell: Cell, change: Mapping[str, float | str]) -> Cell | None:
-    """Return ``cell`` changed, or None where it has no such thing to change."""
+    """Return ``cell`` changed, or None if its class declares no such intervention.
+
+    Raises
+    ------
+    InputError
+        for an intervention that no cell declares, or a value that is refused.
+    """
     for key, value in change.items():
-        if key not in CHANGES:
-            raise InputError(unknown("change", key, CHANGES))
-        kinds, make = CHANGES[key]
-        if not isinstance(cell, kinds):
+        if key not in cell.INTERVENTIONS:
+            known = known_interventions()
+            if key not in known:
+                raise InputError(unknown("change", key, known))
             return None
-        arrays = {name: array.astype(cell.dtype) for name, array in make(cell, value).items()}
-        cell = replace(cast(Any, cell), **arrays)
+        found = cell.INTERVENTIONS[key](cell, value)
+        own = {name: np.asarray(new, cell.dtype) if name in cell.parameters else new for name, new in found.items()}
+        cell = replace(cast(Any, cell), **own)
     return cell
 
 
-def kept_bias(cell: Cell) -> tuple[str, float, float] | None:
-    """Return what the bias of the additive path's gate is called, its mean, and 1 if more of it keeps more, else −1."""
-    if isinstance(cell, LSTM):
-        return "forget_bias", float(_rows(cell, 1).mean()), 1.0
-    if isinstance(cell, GRU):
-        return "b_z", float(_rows(cell, 1).mean()), _sign(cell)
-    return None
-
-
-def _rows(cell: Cell, block: int) -> Array:
-    """Return block ``block`` of the bias, a view."""
-    H = cell.hidden_size
-    return cell.b_h[block * H : (block + 1) * H]
-
-
-def _sign(cell: Cell) -> float:
-    return -1.0 if isinstance(cell, GRU) and cell.update == "replace" else 1.0
-
-
-def _scaled(cell: Cell, factor: Any) -> dict[str, Array]:
-    return {"W_hh": factor * cell.W_hh}
-
-
-def _redrawn(cell: Cell, name: Any) -> dict[str, Array]:
-    return {"W_hh": recurrent_weights(name, cell.hidden_size, 1, 1.0, np.random.default_rng(SEED))}
-
-
-def _unbiased(cell: Cell, name: Any) -> dict[str, Array]:
-    if name != "zero":
-        raise InputError(f'bias: expected "zero", got "{name}"')
-    return {"b_h": np.zeros_like(cell.b_h)}
-
-
-def _shifted(cell: Cell, mean: Any) -> dict[str, Array]:
-    """Return b_h whose block 1, the gate of the additive path, has the mean ``mean``; its units differ as before."""
-    bias = cell.b_h.copy()
-    gate = bias[cell.hidden_size : 2 * cell.hidden_size]
-    gate += mean - gate.mean()
-    return {"b_h": bias}
-
-
-def _chrono(cell: Cell, longest: Any) -> dict[str, Array]:
-    """Return b_h with the memories of ``init``'s chrono in place of the gates' own biases."""
-    memory = chrono_bias(cell.hidden_size, longest, np.random.default_rng(SEED))
-    bias, H = cell.b_h.copy(), cell.hidden_size
-    bias[H : 2 * H] = _sign(cell) * memory
-    if isinstance(cell, LSTM):
-        bias[:H] = -memory
-    return {"b_h": bias}
-
-
-#: By name: the cells that have it, and what makes the arrays that change.
-CHANGES: dict[str, tuple[tuple[type[Cell], ...], Callable[[Cell, Any], dict[str, Array]]]] = {
-    "scale_by": ((RNN, LSTM, GRU), _scaled),
-    "recurrent": ((RNN,), _redrawn),
-    "bias": ((RNN,), _unbiased),
-    "forget_bias": ((LSTM,), _shifted),
-    "b_z": ((GRU,), _shifted),
-    "chrono": ((LSTM, GRU), _chrono),
-}
+def known_interventions() -> tuple[str, ...]:
+    """Return the names of all interventions that the cells in ``CELLS`` declare."""
+    return tuple(dict.fromkeys(key for cell in CELLS.values() for key in cell.INTERVENTIONS))

@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 LOGISTIC_LOW, LOGISTIC_HIGH = 0.1, 0.9
 #: The same for tanh, which is 2σ(2a) − 1: |tanh| above 2·0.9 − 1.
 TANH_HIGH = 0.8
-#: The candidates, which are tanh units; every other gate is logistic.
-CANDIDATES = ("g", "n", "h")
 
 
-def saturated(name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where the units of gate ``name`` are saturated; ``h`` are the tanh units of a cell without gates."""
-    if name in CANDIDATES:
+def saturated(values: NDArray[Any], *, tanh: bool) -> NDArray[np.bool_]:
+    """Return where units are saturated.
+
+    Parameters
+    ----------
+    values : array
+        Activations.
+    tanh : bool
+        Whether they are tanh units; else they are logistic.
+    """
+    if tanh:
         return np.asarray(np.abs(values) > TANH_HIGH)
     return np.asarray((values < LOGISTIC_LOW) | (values > LOGISTIC_HIGH))

@@ -176,7 +176,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
             values["task.content"] = task.checksum()
     except InputError as error:
         raise SpecError(f"task: {error}") from None
-    _refuse_init(values["cell"], tuple((key, v) for key, v in values.items() if key.startswith("init.")))
+    own = ("init.", f"{values['cell']}.")
+    _refuse_init(values["cell"], tuple((key, v) for key, v in values.items() if key.startswith(own)))
     values.setdefault("length", task.fixed_length)
     if isinstance(values["at"], tuple) and values["at"][-1] > values["length"]:
         raise SpecError(f"at: step {values['at'][-1]} is beyond the last, {values['length']} (length)")

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any
 
-from gradlab.cells import CELLS, RNN
+from gradlab.cells import CELLS
 from gradlab.errors import InputError, SpecError
 from gradlab.models.network import Network, Readout
 from gradlab.options import Option
@@ -15,8 +15,7 @@ from gradlab.tables.factors import NONE
 from gradlab.tasks import TASKS, Task
 from gradlab.training import Schedule, Training, Until
 from gradlab.training.optimisers import OPTIMISERS
-from gradlab.training.schedule import KINDS, USED
-from gradlab.training.until import OF
+from gradlab.training.schedule import KINDS, OF, USED
 
 #: What every configuration that is trained has.
 TRAIN: dict[str, Option] = {
@@ -74,7 +73,7 @@ BRINGS: dict[tuple[str, Any], dict[str, Option]] = {
     **{
         ("cell", name): {"omega": Option(float, 0.0, minimum=0, meaning="weight of Pascanu's regulariser")}
         for name, cell in CELLS.items()
-        if issubclass(cell, RNN)
+        if cell.vanilla
     },
 }
 #: The keys that choose.

@@ -29,7 +29,7 @@ from gradlab.study.train import training
 from gradlab.tasks import TASKS, DataTask, Task
 from gradlab.tasks.registry import adopt
 from gradlab.training import Training
-from gradlab.training.standing import DIVERGED, SOLVED
+from gradlab.training.checkpoint import DIVERGED, SOLVED
 
 Array = np.ndarray[Any, Any]
 #: Purposes for which a seed is spawned; the numbers are part of the numerics.

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from gradlab.arrays.checks import choice, positive
 from gradlab.models.losses import At, Loss, mse
 from gradlab.options import Option
-from gradlab.tasks.base import Task
-from gradlab.tasks.places import at_least, places
+from gradlab.tasks.base import Task, at_least, places
 
 #: The shortest sequence of each variant: each marker has a place, and in the original the ten first ones are there.
 SHORTEST = {"halves": 2, "original": 22, "mean": 10}

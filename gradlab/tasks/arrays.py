@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from gradlab.arrays.checks import as_array, finite, positive
 from gradlab.errors import InputError, unknown
 from gradlab.models.losses import At, Loss
-from gradlab.tasks.answers import TRAINED, checksum, constant_cost, is_label, loss_of
-from gradlab.tasks.base import DataTask
-from gradlab.tasks.places import places
+from gradlab.tasks.base import DataTask, places
+from gradlab.tasks.targets import TRAINED, checksum, constant_cost, is_label, loss_of
 
 Array = NDArray[Any]
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from gradlab.arrays.checks import choice, positive
 from gradlab.models.losses import At, Loss, LossFunction, cross_entropy
 from gradlab.options import Option
-from gradlab.tasks.base import Task
-from gradlab.tasks.places import at_least, one_hot, places
+from gradlab.tasks.base import Task, at_least, one_hot, places
 
 WAITS = ("fixed", "variable")
 #: How many symbols are to be copied, out of how many; the blank and the marker are the two after these.

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from gradlab.arrays.checks import positive
 from gradlab.models.losses import At, Loss, mse
 from gradlab.options import Option
-from gradlab.tasks.base import Task
-from gradlab.tasks.places import at_least
+from gradlab.tasks.base import Task, at_least
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from gradlab.arrays.checks import choice, positive
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, cross_entropy
 from gradlab.options import Option
-from gradlab.tasks.answers import constant_cost
 from gradlab.tasks.base import SplitTask
 from gradlab.tasks.baselines import Baseline
+from gradlab.tasks.targets import constant_cost
 
 ORDERS = ("rows", "pixels", "permuted")
 #: Seed of the one permutation of the 64 pixels.

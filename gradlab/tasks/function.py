@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from gradlab.arrays.checks import float_array, positive
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss
-from gradlab.tasks.answers import checksum, loss_of
 from gradlab.tasks.base import DataTask
+from gradlab.tasks.targets import checksum, loss_of
 
 Array = NDArray[Any]
 #: Length and batch of what is drawn to tell one function's data from another's.

@@ -13,8 +13,7 @@ from gradlab.arrays.checks import positive
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, cross_entropy
 from gradlab.options import Option
-from gradlab.tasks.base import Task
-from gradlab.tasks.places import at_least, one_hot, places
+from gradlab.tasks.base import Task, at_least, one_hot, places
 
 #: Symbols of which one says something at each of the places, and symbols that say nothing.
 TELLING, DISTRACTORS = 2, 4

@@ -13,8 +13,7 @@ from gradlab.arrays.checks import number, positive
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, mse
 from gradlab.options import Option
-from gradlab.tasks.base import Task
-from gradlab.tasks.places import at_least
+from gradlab.tasks.base import Task, at_least
 
 #: Variance of the steps that say nothing.
 NOISE = 0.2

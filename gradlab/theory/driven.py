@@ -19,7 +19,6 @@ from scipy.interpolate import CubicSpline
 
 from gradlab.arrays.checks import choice
 from gradlab.bptt import Tape
-from gradlab.cells.rnn import RNN
 from gradlab.errors import InputError
 from gradlab.statistics.rates import BURN_IN_MOST, BURN_IN_SHARE
 from gradlab.theory.meanfield import MOMENTS, Array
@@ -81,7 +80,7 @@ def rate_of(tape: Tape) -> float:
         raise InputError(
             f"no line of theory: {cell.name.upper()} has gates, and a one-step χ does not predict tied weights"
         )
-    if not isinstance(cell, RNN):
+    if not cell.vanilla:
         raise InputError(f"no line of theory: it is of an RNN, not of {type(cell).__name__}")
     W, H = cell.W_hh.astype(np.float64), cell.hidden_size
     g = float(np.sqrt(np.square(W).mean() * H))
@@ -89,4 +88,5 @@ def rate_of(tape: Tape) -> float:
         raise InputError("no line of theory: W_hh is not as if drawn at random with mean 0")
     beyond = np.arange(tape.steps)[:, None] >= tape.ends
     drive = np.where(beyond, np.nan, np.square(cell.input_drive(tape.x)).mean(axis=1))
-    return float(driven_rates(cell.activation, scales=[g], input_vars=drive)[0])
+    activation: str = cell.activation  # type: ignore[attr-defined]  # every vanilla cell has one
+    return float(driven_rates(activation, scales=[g], input_vars=drive)[0])

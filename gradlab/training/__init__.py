@@ -2,8 +2,7 @@
 
 from gradlab.training.loading import load_training
 from gradlab.training.optimisers import SGD, Adam, Momentum, Optimiser, RMSprop
-from gradlab.training.schedule import Schedule
+from gradlab.training.schedule import Schedule, Until
 from gradlab.training.training import Training
-from gradlab.training.until import Until
 
 __all__ = ["SGD", "Adam", "Momentum", "Optimiser", "RMSprop", "Schedule", "Training", "Until", "load_training"]

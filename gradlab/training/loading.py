@@ -16,10 +16,8 @@ from gradlab.tasks import Task
 from gradlab.training import checkpoint
 from gradlab.training.batches import Batch
 from gradlab.training.optimisers import OPTIMISERS
-from gradlab.training.schedule import Schedule
-from gradlab.training.standing import STATUSES
+from gradlab.training.schedule import Schedule, Until
 from gradlab.training.training import HISTORY, Training
-from gradlab.training.until import Until
 
 Array = NDArray[Any]
 
@@ -67,13 +65,13 @@ def _loaded(page: Mapping[str, Any], arrays: Mapping[str, Array], task: Any) -> 
         omega=page["omega"],
         until=None if until is None else Until(**until),
     )
-    step, old = positive("step", standing["step"] + 1) - 1, made.standing
+    step, old = positive("step", standing["step"] + 1) - 1, made.training_state
     slots = tuple(_like(old.vector, arrays[f"slots/{name}"]) for name in made.optimiser.slots)
     made.first = None if page["first"] is None else [float(number) for number in page["first"]]
     made.history = _like(np.empty((len(HISTORY), step)), arrays["history"])
     scores = tuple((int(at), float(score)) for at, score in standing["scores"])
-    status, reason = choice("status", standing["status"], STATUSES), str(standing["reason"])
-    made.standing = replace(old, slots=slots, step=step, status=status, reason=reason, scores=scores)
+    status, reason = choice("status", standing["status"], checkpoint.STATUSES), str(standing["reason"])
+    made.training_state = replace(old, slots=slots, step=step, status=status, reason=reason, scores=scores)
     return made
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab._trace.trace import Trace
-from gradlab.cells import RNN, Cell
+from gradlab.cells import Cell
 from gradlab.errors import InputError
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 from gradlab.models.network import Network, cells_of
 
 Array = NDArray[Any]
@@ -23,7 +23,7 @@ class Omega(NamedTuple):
     by_W_hh: Array
 
 
-def omega(layer: LayerTrace) -> Omega:
+def omega(layer: LayerPass) -> Omega:
     r"""Return Ω and ``∂⁺Ω/∂W_hh`` of an RNN's pass, all but W_hh held fixed.
 
     With the state as in the paper, the pre-activation ``a_t = W_hh φ(a_{t−1}) + …``, and ``p_t = dL/da_t`` (total)::
@@ -69,5 +69,5 @@ def check_regularised(model: Cell | Network) -> None:
     """Refuse a model of which not every cell is an RNN: Ω is said of W_hh diag(φ')."""
     layers = model.layers if isinstance(model, Network) else [model]
     for cell in (cell for layer in layers for cell in cells_of(layer)):
-        if not isinstance(cell, RNN):
+        if not cell.vanilla:
             raise InputError(f"omega is Pascanu's regulariser of a vanilla RNN, got {cell!r}; give omega=0")

@@ -16,19 +16,18 @@ from gradlab.arrays.checks import number, positive
 from gradlab.arrays.scaled import ldexp
 from gradlab.cells import Cell
 from gradlab.errors import InputError
+from gradlab.formatting import markup
 from gradlab.models.losses import At
 from gradlab.models.network import Network
+from gradlab.progress import ProgressReporter
 from gradlab.tasks import Task
 from gradlab.training import checkpoint
 from gradlab.training.batches import Batch, Stream, summed
+from gradlab.training.checkpoint import RUNNING, SOLVED, TrainingState, diverged
 from gradlab.training.clipping import Clip, Clipped
-from gradlab.training.optimisers import OPTIMISERS, Adam, Optimiser
-from gradlab.training.progress import ProgressReporter
+from gradlab.training.optimisers import OPTIMISERS, Adam, Layout, Optimiser
 from gradlab.training.regulariser import check_regularised, omega_gradients
-from gradlab.training.schedule import Schedule
-from gradlab.training.standing import RUNNING, SOLVED, Standing, diverged
-from gradlab.training.until import Until
-from gradlab.training.vector import Layout
+from gradlab.training.schedule import Schedule, Until
 
 Array = NDArray[Any]
 Kind = TypeVar("Kind")
@@ -116,7 +115,7 @@ class Training:
         self.layout = Layout.of(model)
         vector = self.layout.pack(model.parameters)
         slots = tuple(np.zeros_like(vector) for _ in self.optimiser.slots)
-        self.standing = Standing(model.with_parameters(self.layout.unpack(vector)), vector, slots)
+        self.training_state = TrainingState(model.with_parameters(self.layout.unpack(vector)), vector, slots)
         self.observers: list[Observer] = []
         self.history = np.empty((len(HISTORY), 0))
         self.first: list[float] | None = None  # what tells the task from others, once it has been drawn from
@@ -126,22 +125,22 @@ class Training:
     @property
     def model(self) -> Cell | Network:
         """The model as it stands."""
-        return self.standing.model
+        return self.training_state.model
 
     @property
     def step(self) -> int:
         """Steps done."""
-        return self.standing.step
+        return self.training_state.step
 
     @property
     def status(self) -> str:
         """Which of "running", "solved" and "diverged" it is."""
-        return self.standing.status
+        return self.training_state.status
 
     @property
     def reason(self) -> str:
         """How it diverged, and in which step, or what was reached; empty while it runs."""
-        return self.standing.reason
+        return self.training_state.reason
 
     @property
     def losses(self) -> NDArray[np.float64]:
@@ -161,7 +160,7 @@ class Training:
     @property
     def scores(self) -> NDArray[np.float64]:
         """The steps after which the model was scored on a fresh batch, and the scores, ``(n, 2)``."""
-        return np.array(self.standing.scores, np.float64).reshape(-1, 2)
+        return np.array(self.training_state.scores, np.float64).reshape(-1, 2)
 
     def _of_steps(self, name: str) -> NDArray[np.float64]:
         return self.history[HISTORY.index(name), : self.step].copy()
@@ -182,7 +181,7 @@ class Training:
 
         Parameters
         ----------
-        progress : a bar with the time that is left; without a terminal a line a minute.
+        progress : a bar with the time left; without a terminal one line per minute.
         checkpoint : where :meth:`save` writes at the end, and after every ``checkpoint_every`` steps if given.
 
         Raises
@@ -197,21 +196,26 @@ class Training:
             raise InputError("checkpoint_every needs checkpoint=, the path to write to")
         if isinstance(total, bool) or not isinstance(total, int | np.integer) or total < self.step:
             raise InputError(f"run goes on to a total step, a whole number from {self.step} on, got {total!r}")
-        with ProgressReporter(self.step, total, quiet=not progress) as talk:
+        left = total - self.step
+        reporter = ProgressReporter("training", unit="step", quiet=not progress)
+        with reporter.begin({"done": self.step, "planned": left}, left):
             while self.status == RUNNING and self.step < total:
+                before = self.step
                 self._advance()
-                talk.advance(self.step, float(self.history[0, self.step - 1]) if self.step else float("nan"))
+                loss = float(self.history[0, self.step - 1]) if self.step else float("nan")
+                new = self.step - before
+                reporter.advance(["done"] * new, new, f"loss {loss:.4g}")
                 if every and checkpoint is not None and self.step % every == 0:
                     self.save(checkpoint)
         if progress:
-            talk.end(f"{self.status}, step {self.step}" + (f": {self.reason}" if self.reason else ""))
+            reporter.say(f"{self.status}, step {self.step}" + (f": {self.reason}" if self.reason else ""))
         if checkpoint is not None:
             self.save(checkpoint)
         return self
 
     def _advance(self) -> None:
         """Take one step, and let it count by one assignment; observers see it after that."""
-        before = self.standing
+        before = self.training_state
         x, loss = self.stream(before.step)
         seen = whole_trace(before.model, x, loss)
         if before.step == 0:
@@ -220,7 +224,7 @@ class Training:
         reason = _not_finite(seen, mean, grad)
         self._note(before.step, (mean, grad.norm, grad.kept))
         after = diverged(before, reason) if reason else self._updated(before, grad.grad)
-        self.standing = self._judged(after)
+        self.training_state = self._judged(after)
         for observer in tuple(self.observers):
             observer(seen, before.step, {"loss": mean, "kept": grad.kept})
 
@@ -232,7 +236,7 @@ class Training:
             vector = vector + ldexp(self.omega * more, np.asarray(-exponent))
         return self.clip(vector, exponent)
 
-    def _updated(self, before: Standing, grad: Array) -> Standing:
+    def _updated(self, before: TrainingState, grad: Array) -> TrainingState:
         """Return where the training stands after a step along ``grad``, if all of it is finite."""
         lr = self.optimiser.lr * float(self.schedule(before.step))
         with np.errstate(all="ignore"):
@@ -243,7 +247,7 @@ class Training:
         model = before.model.with_parameters(self.layout.unpack(vector))
         return replace(before, model=model, vector=vector, slots=slots, step=before.step + 1)
 
-    def _judged(self, after: Standing) -> Standing:
+    def _judged(self, after: TrainingState) -> TrainingState:
         """Return it as solved where the criterion is met."""
         if self.until is None or after.status != RUNNING:
             return after
@@ -273,7 +277,7 @@ class Training:
         InputError
             for a model of custom cells, whose equations no file can hold.
         """
-        at, stream = self.standing, self.stream
+        at, stream = self.training_state, self.stream
         page = {
             "gradlab": __version__,
             "model": checkpoint.described(at.model),
@@ -295,6 +299,17 @@ class Training:
         loss = f", loss {self.losses[-1]:.3g}" if self.step else ""
         reason = f" ({self.reason})" if self.reason else ""
         return f"Training: {self.status}{reason}, step {self.step}{loss}, {self.optimiser}"
+
+    def _repr_html_(self) -> str:
+        """Return the status, the step, the last loss, norm and score, and the optimiser; nothing is computed."""
+        rows: list[tuple[str, object]] = [("status", f"{self.status}: {self.reason}" if self.reason else self.status)]
+        rows += [("step", self.step)]
+        if self.step:
+            names = {"loss": self.losses, "gradient norm": self.norms, "kept of it": self.kept}
+            rows += [(name, f"{values[-1]:.4g}") for name, values in names.items()]
+        if len(self.scores):
+            rows.append(("score", f"{self.scores[-1, 1]:.4g} after step {self.scores[-1, 0]:.0f}"))
+        return markup.html("Training", [*rows, ("optimiser", self.optimiser), ("model", self.model)])
 
 
 def _mean_loss(seen: Trace) -> float:

@@ -1,4 +1,4 @@
-"""How a gradient fades on its way back: ln‖δ‖ by lag, and what follows from it alone."""
+"""The decay of a gradient back in time: ln‖δ‖ by lag, and the statistics that follow from it alone."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Decay:
     Attributes
     ----------
     by_lag : ``(T+1, B)`` ln‖δ‖ in nats by lag, each sequence from its own end; nan beyond its first state.
-    ends : each sequence's last step, ``(B,)``.
-    overflow_step : the first index at which a state is not finite, ``(B,)``, 0 where there is none.
-    above : how many layers lie above.
+    ends : last step of each sequence, ``(B,)``.
+    overflow_step : first index at which a state is not finite, ``(B,)``; 0 if all are finite.
+    above : number of layers above this one.
     """
 
     by_lag: Array
@@ -35,7 +35,7 @@ class Decay:
 
     @cached_property
     def from_loss(self) -> Array:
-        """ln‖δ‖ by steps back from the step where the loss is read last, ``(T+1, B)``; nan beyond the first state."""
+        """ln‖δ‖ in nats by steps back from the last step read by the loss, ``(T+1, B)``; nan beyond t = 0."""
         logs = self.by_lag
         rows = np.arange(len(logs))[:, None] + self.unread
         found = np.where(rows < len(logs), np.take_along_axis(logs, np.minimum(rows, len(logs) - 1), axis=0), np.nan)
@@ -44,7 +44,7 @@ class Decay:
 
     @cached_property
     def unread(self) -> NDArray[np.int64]:
-        """Each sequence's lags before the one at which its loss is read last, ``(B,)``; 0 where none is read."""
+        """Number of lags of each sequence before the first that the loss reads, ``(B,)``; 0 if it reads none."""
         live = np.isfinite(self.by_lag)
         return np.where(live.any(axis=0), live.argmax(axis=0), 0)
 
@@ -60,15 +60,15 @@ class Decay:
 
     @cached_property
     def shape(self) -> Shape:
-        """How it changes with the lag."""
+        """Shape of the decay: exponential, power law, flat or non-monotone."""
         return shape(self.from_loss)
 
     def horizon(self, fraction: float = 0.01) -> Horizon:
-        """Return after how many steps less than a fraction of that at lag 1 is left."""
+        """Return the number of steps after which less than ``fraction`` of the norm at lag 1 is left."""
         return horizon(self.from_loss, fraction)
 
     def evidence(self, lag: int | None = None) -> Evidence:
-        """Return the numbers of a verdict that are about the gradient, over ``lag`` steps."""
+        """Return the gradient's numbers for a verdict over ``lag`` steps; by default back to the first input."""
         logs, ran = self.from_loss, self.ends - self.unread
         span = max(int(ran.max()) - 1, 1) if lag is None else lag
         broken = self.overflow_step[self.overflow_step > 0]
@@ -87,6 +87,6 @@ class Decay:
 
 
 def by_lag(logs: Array, ends: NDArray[np.int64]) -> Array:
-    """Return ``(T+1, B)``, which a layer has by index, by lag 0 … T, each sequence from its own end; nan beyond."""
+    """Reorder ``(T+1, B)`` from index to lag 0 … T, counted from each sequence's own end; nan beyond t = 0."""
     order = ends - np.arange(len(logs))[:, None]
     return np.where(order < 0, np.nan, np.take_along_axis(logs, np.maximum(order, 0), axis=0))

@@ -1,4 +1,4 @@
-"""What a verdict rests on: numbers, and the one line that tells them."""
+"""The evidence of a verdict: numbers, and one line that reports them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
 from gradlab.formatting.numbers import compact, estimate, factor, plain
 from gradlab.statistics.decay_shapes import NON_MONOTONE, POWER_LAW, Shape
@@ -20,36 +21,29 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 @dataclass(frozen=True)
 class Kept:
-    """What the gate of a cell's additive path keeps, over units, steps and sequences.
+    """Statistics of a cell's keep gate over units, steps and sequences.
 
     Attributes
     ----------
-    gate, product : str
-        What is kept in words, and its product over time: "forget gate", "∏f"; "1 − z", "∏(1 − z)".
+    gate : KeepGate
+        The cell's declaration: names, setting, and settings to try.
     mean : float
-        Mean of what is kept a step, 0 … 1.
+        Mean share that is kept per step, 0 … 1.
     log_mean : float
-        Mean of its logarithm, nats/step: what the product alone loses.
-    bias : float
-        Mean of the gate's bias.
-    key : str
-        What that bias is called where it can be changed: "forget_bias", "b_z".
-    sign : float
-        1 where a larger bias keeps more, −1 where it keeps less.
+        Mean of its logarithm, nats/step: the rate of the product alone.
+    setting : float
+        Mean over the units of the gate's setting, for instance of its bias.
     """
 
-    gate: str
-    product: str
+    gate: KeepGate
     mean: float
     log_mean: float
-    bias: float
-    key: str
-    sign: float = 1.0
+    setting: float
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one layer and direction; nan, None or empty where something is not.
+    """The known facts about one layer and direction; nan, None or empty where a fact is not known.
 
     Attributes
     ----------
@@ -60,7 +54,7 @@ class Evidence:
     horizon_1pct : float
         Steps beyond lag 1 after which 1 % of it was left, median over the sequences.
     left : tuple of float
-        ln of what was left of each sequence's gradient ``span`` steps beyond lag 1; of those that are so long.
+        ln of the share left of each sequence's gradient ``span`` steps beyond lag 1, for sequences that are so long.
     shape : Shape, optional
         How the norm changes with the lag (`gradlab.statistics.decay_shapes`); exponential where it is not known.
     dead_at : int, optional
@@ -74,15 +68,19 @@ class Evidence:
     exponents, errors : tuple of float
         The leading Lyapunov exponents and their standard errors, nats/step.
     size : int
-        S, the width of the state, that is how many exponents there are.
+        S, the width of the state, which is the number of exponents.
     cell : str
-        The cell in words; "" where no network is known.
+        The cell's label; "" where no network is known.
     kept : Kept, optional
-        Of a cell with an additive path.
+        For a cell that declares a keep gate.
+    interventions : tuple of str
+        The changes that the cell declares (``Cell.INTERVENTIONS``); empty where nothing can be changed.
     scale, norm : float
-        ``‖W_hh‖_F/√H`` and ``‖W_hh‖₂`` of a cell without gates.
+        ``‖W_hh‖_F/√H`` and, after an overflow, ``‖W_hh‖₂``; for a cell without gates whose W_hh can be scaled.
     saturated, silent : float
-        Shares of the gates (tanh or logistic units) that are saturated, of the ReLU units that never fire.
+        Share of the gates, or tanh and logistic units, that are saturated; share of ReLU units that never fire.
+    saturates : str
+        The noun for the units that ``saturated`` counts: "gates" or "units".
     above : int
         Layers above this one.
     """
@@ -101,10 +99,12 @@ class Evidence:
     size: int = 0
     cell: str = ""
     kept: Kept | None = None
+    interventions: tuple[str, ...] = ()
     scale: float = math.nan
     norm: float = math.nan
     saturated: float = math.nan
     silent: float = 0.0
+    saturates: str = "units"
     above: int = 0
 
     def __post_init__(self) -> None:
@@ -129,7 +129,7 @@ class Evidence:
         yield self._cell() if self.cell else self._window()
         yield self._exponents()
         if not math.isnan(self.saturated):
-            yield f"{share(self.saturated)} of {'gates' if self.kept else 'units'} saturated"
+            yield f"{share(self.saturated)} of {self.saturates} saturated"
         if self.silent:
             yield f"{share(self.silent)} of units never fire"
         if self.rate.zeros:
@@ -140,13 +140,12 @@ class Evidence:
             yield "what the layer above hands down at every step counts in"
 
     def _cell(self) -> str:
-        if self.kept is not None:
-            k = self.kept
-            told = f"{self.cell}, {k.gate} {compact(k.mean)} on average ({k.key} {plain(round(k.bias, 2))})"
-            return f"{told}: {k.product} alone gives {compact(k.log_mean)}"
-        if math.isnan(self.scale):
-            return self.cell
-        return f"{self.cell}, W_hh of scale {_two(self.scale)} (‖W_hh‖_F/√H)"
+        weights = "" if math.isnan(self.scale) else f", W_hh of scale {_two(self.scale)} (‖W_hh‖_F/√H)"
+        if self.kept is None:
+            return f"{self.cell}{weights}"
+        gate, setting = self.kept.gate, plain(round(self.kept.setting, self.kept.gate.decimals))
+        shares = f"{gate.name} {compact(self.kept.mean)} on average ({gate.key} {setting})"
+        return f"{self.cell}, {shares}: {gate.product} alone gives {compact(self.kept.log_mean)}{weights}"
 
     def _exponents(self) -> str:
         if not self.exponents or math.isnan(self.exponents[0]):

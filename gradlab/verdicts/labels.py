@@ -1,4 +1,4 @@
-"""Which word a finding gets, and at which numbers one word ends and the next begins."""
+"""The words of a verdict, and the thresholds between them."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from gradlab.verdicts.evidence import Evidence
 
 VANISHING, EXPLODING, STABLE, MIXED = "VANISHING", "EXPLODING", "STABLE", "MIXED"
 DEAD, DIVERGED, UNDERFLOWS, UNCERTAIN = "DEAD", "DIVERGED", "UNDERFLOWS IN float32", "UNCERTAIN"
-#: Every word, the gravest first: what no change of weights repairs, what breaks training, what slows it, what is well.
+#: Every word, from the most to the least severe: beyond repair by weights, breaks training, slows it, harmless.
 WORDS = (DIVERGED, DEAD, EXPLODING, UNDERFLOWS, VANISHING, MIXED, UNCERTAIN, STABLE)
 
-#: Of a gradient that has less than 1 % left, a step size tuned to the recent steps sees nothing; a
-#: hundredfold gradient breaks such a step size as surely. Between the two, learning is slowed, not stopped.
+#: A step size tuned to the recent steps cannot use a gradient of which less than 1 % is left, and breaks at a
+#: hundredfold gradient. Between the two, learning is slowed, not stopped.
 GONE = 0.01
-#: The same in nats: within ±4.6 over the span a gradient is stable.
+#: The same threshold in nats: a gradient that stays within ±4.6 over the span is stable.
 BAND = -math.log(GONE)
-#: ``−ln`` of float32's smallest normal number, 1.2e-38: below it digits are lost, and soon everything.
+#: ``−ln`` of float32's smallest normal number, 1.2e-38. Smaller numbers lose digits and soon become zero.
 FLOAT32_NATS = -math.log(float(np.finfo(np.float32).tiny))
 #: ``ln`` of float32's largest number, 3.4e38.
 FLOAT32_MOST = math.log(float(np.finfo(np.float32).max))
-#: What three quarters of the sequences do is what the batch does; a quarter that does the opposite is no exception.
-#: The same quarter, of the directions of the state, makes a spectrum one of both kinds: in a chaotic RNN 8 to 15 % of
-#: the exponents are positive (TRUTHS P1), and its gradients all explode.
+#: Share of the sequences that must agree on a word, and share that makes the verdict MIXED if it does the opposite.
+#: A spectrum counts as mixed at the same share of the state's directions: in a chaotic RNN 8 to 15 % of the exponents
+#: are positive (Clark 2026), and all of its gradients explode.
 AGREE, OPPOSED = 0.75, 0.25
-#: Three quarters of fewer than four sequences are all of them.
+#: Fewest sequences for a word by measurement: three quarters of fewer than four are all of them.
 FEWEST = 4
-#: What a word rests on where it is not the rate's interval.
+#: The basis of a word that does not follow from the rate's interval.
 MEASURED, BY_EXPONENT = "measured", "λ₁"
-#: An exponent is known to twice its standard error.
+#: Standard errors on either side of an exponent that count as its interval.
 ERRORS = 2.0
 
 
 def word_of(e: Evidence) -> str:
     """Return the word for one layer and direction.
 
-    In this order:
+    The first rule that applies decides:
 
     * DIVERGED: a state, or a gradient, is not finite.
     * DEAD: more than half of the sequences' gradients are exactly zero before the span ends.
-    * UNCERTAIN where the rate has no interval.
-    * MIXED: directions of both kinds, `mixed`.
-    * Of a gradient without a constant rate (a power law, or one that turns) what was `measured` over the span.
-    * The word of `by_rate`, where the gradients that were measured over the whole span do not deny it (`denied`).
-    * Where the rate's interval is too wide for a word: that of `by_exponent`, then of `by_measure`.
+    * UNCERTAIN: the rate has no interval.
+    * MIXED: some directions vanish and others explode (`mixed`).
+    * The word of `measured`, if the gradient has no constant rate (a power law, or a gradient that turns).
+    * The word of `by_rate`, unless the gradients measured over the whole span contradict it (`denied`).
+    * The word of `by_exponent`, then of `by_measure`, if the rate's interval is too wide for a word.
     """
     if e.diverged_at or e.overflowed:
         return DIVERGED
@@ -64,7 +64,7 @@ def word_of(e: Evidence) -> str:
 
 
 def basis(word: str, e: Evidence) -> str:
-    """Return what ``word`` rests on where the rate's interval does not say it: "measured" or "λ₁"; else ""."""
+    """Return the basis of a ``word`` that the rate's interval does not support: "measured" or "λ₁"; else ""."""
     if word not in (VANISHING, EXPLODING, STABLE, UNDERFLOWS):
         return ""
     if e.bends:
@@ -75,15 +75,15 @@ def basis(word: str, e: Evidence) -> str:
 
 
 def by_rate(e: Evidence) -> str:
-    """Return the word that the rate's *whole* interval, times the span, stands for: `by_interval`."""
+    """Return the word of the rate's whole interval times the span (`by_interval`)."""
     return by_interval(e.rate.low * e.span, e.rate.high * e.span)
 
 
 def by_interval(low: float, high: float) -> str:
-    """Return the word for an interval of ln of what is left after the span, in nats.
+    """Return the word for an interval of the gradient's log change over the span, in nats.
 
     Less than 1 % left: VANISHING; less than float32's smallest normal number: UNDERFLOWS IN float32; more than a
-    hundredfold: EXPLODING; between the two: STABLE; an interval across one of the first three lines' ends: UNCERTAIN.
+    hundredfold: EXPLODING; between 1 % and a hundredfold: STABLE; an interval across a threshold: UNCERTAIN.
     """
     if high < -FLOAT32_NATS:
         return UNDERFLOWS
@@ -95,10 +95,10 @@ def by_interval(low: float, high: float) -> str:
 
 
 def by_exponent(e: Evidence) -> str:
-    """Return the word that the largest exponent stands for, beyond twice its error, where the gradients agree.
+    """Return the word of the largest exponent's interval, two standard errors wide, if the gradients agree with it.
 
-    A gradient first turns into the leading direction; that turn is in its rate and makes the interval wide, and is
-    not in the exponent, whose tangents were aligned before. In a network that stands still all else is constant.
+    A gradient first turns into the leading direction. The turn is part of its rate and widens the interval. It is not
+    part of the exponent, whose tangents were aligned before.
     """
     if not e.left or not e.exponents:
         return UNCERTAIN
@@ -110,31 +110,31 @@ def by_exponent(e: Evidence) -> str:
 
 
 def measured(e: Evidence) -> str:
-    """Return the word of what three quarters of the sequences had left after the span; beyond it nothing is known."""
+    """Return the word on which three quarters of the sequences agree after the span; UNCERTAIN if they do not."""
     words = [by_interval(left, left) for left in e.left]
     return next((word for word in set(words) if words.count(word) >= AGREE * len(words)), UNCERTAIN)
 
 
 def by_measure(e: Evidence) -> str:
-    """Return the word of the gradients that were measured over the whole span, where there can be no doubt.
+    """Return the word of the gradients measured over the whole span, if they are well beyond the thresholds.
 
-    Of at least `FEWEST` sequences three quarters must end below 1 % *squared*, above its inverse, or between a tenth
-    and a tenfold: twice as far as the word's border, or half as far.
+    Three quarters of at least `FEWEST` sequences must end below 1 % squared, above its inverse, or between a tenth and
+    a tenfold: twice as far as the threshold, or half as far.
     """
     if len(e.left) < FEWEST:
         return UNCERTAIN
     left = np.asarray(e.left)
-    for word, said in ((VANISHING, left < -2 * BAND), (EXPLODING, left > 2 * BAND), (STABLE, abs(left) < BAND / 2)):
-        if said.mean() >= AGREE:
+    for word, agrees in ((VANISHING, left < -2 * BAND), (EXPLODING, left > 2 * BAND), (STABLE, abs(left) < BAND / 2)):
+        if agrees.mean() >= AGREE:
             return word
     return UNCERTAIN
 
 
 def denied(word: str, e: Evidence) -> bool:
-    """Return whether fewer than three quarters of the sequences ended, when measured, where ``word`` says.
+    """Return whether fewer than three quarters of the measured sequences ended where ``word`` predicts.
 
-    A rate is the slope of a walk without the sequence's start. Where the walk bends, or the sequences part, it does
-    not say what is left.
+    A rate is a mean slope that leaves out the start of the sequence. If the slope changes, or the sequences differ, it
+    does not predict how much is left.
     """
     if not e.left or word == UNCERTAIN:
         return False
@@ -144,12 +144,11 @@ def denied(word: str, e: Evidence) -> bool:
 
 
 def mixed(e: Evidence) -> bool:
-    """Return whether there are directions of both kinds over the span.
+    """Return whether some directions vanish and others explode over the span.
 
-    One of three: a quarter of the sequences' gradients vanish and a quarter explode; the gradient vanishes while
-    the largest exponent explodes (this loss misses a direction that another would not); a quarter of the state's
-    exponents are known to explode and a quarter to vanish. Known is an exponent beyond twice its standard error. The
-    exponents count where they were computed.
+    One of three conditions suffices. A quarter of the sequences' gradients vanish and a quarter explode. The gradient
+    vanishes while the largest exponent explodes: another loss would read that direction. A quarter of the state's
+    exponents explode and a quarter vanish, each beyond twice its standard error.
     """
     if e.left:
         gone, _, grown = shares(e)
@@ -162,16 +161,16 @@ def mixed(e: Evidence) -> bool:
 
 
 def shares(e: Evidence) -> tuple[float, float, float]:
-    """Return the shares of the sequences whose gradient vanished, stayed and exploded over the span."""
+    """Return the shares of sequences whose gradient vanished, stayed stable and exploded over the span."""
     left = np.asarray(e.left)
     gone, grown = float((left < -BAND).mean()), float((left > BAND).mean())
     return gone, 1 - gone - grown, grown
 
 
 def _directions(e: Evidence) -> tuple[int, int]:
-    """Return how many directions of the state are known to explode, and to vanish, over the span.
+    """Return how many directions of the state explode, and how many vanish, beyond twice their standard error.
 
-    Exponents come in descending order: where the last one known vanishes, so do all below it.
+    Exponents are in descending order: if the last one computed vanishes, all smaller ones vanish too.
     """
     if not e.exponents:
         return 0, 0
@@ -182,7 +181,7 @@ def _directions(e: Evidence) -> tuple[int, int]:
 
 
 def gravest(words: list[str]) -> str:
-    """Return one word for several: MIXED where some explode and others vanish, else the first of `WORDS` among them."""
+    """Return one word for several: MIXED if some explode and others vanish, else the most severe of them."""
     found = set(words)
     if EXPLODING in found and found & {VANISHING, UNDERFLOWS} and not found & {DIVERGED, DEAD}:
         return MIXED

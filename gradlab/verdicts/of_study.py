@@ -1,4 +1,4 @@
-"""The verdict on a study: each of its settings over the seeds, by cell."""
+"""The verdict on a study: one word per setting over its seeds, grouped by cell."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gradlab.verdicts.verdict import Verdict
 
 
 class Setting(NamedTuple):
-    """One combination of what varies, over its seeds."""
+    """One combination of the varied keys, over its seeds."""
 
     cell: str
     keys: dict[str, Any]
@@ -42,27 +42,27 @@ class Setting(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Its rate with the interval over seeds."""
+        """The mean rate with its interval over seeds, as text; the word if there is no rate."""
         rate = self.evidence.rate
         return self.word if math.isnan(rate.rate) else estimate(rate.rate, rate.low, rate.high)
 
     @property
     def mean(self) -> str:
-        """Its rate alone."""
+        """The mean rate alone, as text; the word if there is no rate."""
         rate = self.evidence.rate
         return self.word if math.isnan(rate.rate) else compact(rate.rate)
 
     @property
     def distance(self) -> tuple[float, float]:
-        """How far from STABLE it is, `gradlab.verdicts.suggestions.Try`."""
+        """Distance from STABLE, as `gradlab.verdicts.suggestions.Try` defines it."""
         return Try({}, self.evidence, self.word).distance
 
 
 def study_verdict(runs: pd.DataFrame) -> Verdict:
-    """Return a study's verdict: the word of every setting by cell, why, and which setting of the study is STABLE.
+    """Return a study's verdict: the word of every setting by cell, the evidence, and the settings that are STABLE.
 
-    A setting's word is that of its mean rate's 95 % t-interval over the seeds (of one seed: the run's own interval),
-    over the span of its sequence, at the longest length; DIVERGED or DEAD where more than half of its runs are.
+    The word of a setting follows from its mean rate's 95 % t-interval over the seeds, at the longest length; with one
+    seed, from the run's own interval. It is DIVERGED or DEAD if more than half of the setting's runs are.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def study_verdict(runs: pd.DataFrame) -> Verdict:
     Returns
     -------
     Verdict
-        Three lines. ``.word`` is the word of all settings, or MIXED where they differ.
+        Three lines. ``.word`` is the word of all settings, or MIXED if they differ.
     """
     if not has_rates(runs):
         return _nothing('no rates were recorded; hooks = ["gradients"] records them', runs)
@@ -85,14 +85,14 @@ def study_verdict(runs: pd.DataFrame) -> Verdict:
     words = {setting.word for setting in found}
     by_cell = {cell: list(ones) for cell, ones in groupby(found, key=lambda one: one.cell)}
     of = {name: name.split()[0] for name in by_cell}  # a layer's settings are its cell's
-    told = [f"{name}: {_along(ones, numeric_control(kept), left.get(of[name], ''))}" for name, ones in by_cell.items()]
-    told += [f"{cell}: {NOT_RUN}" for cell in left if cell not in of.values()]
+    texts = [f"{name}: {_along(ones, numeric_control(kept), left.get(of[name], ''))}" for name, ones in by_cell.items()]
+    texts += [f"{cell}: {NOT_RUN}" for cell in left if cell not in of.values()]
     word = words.pop() if len(words) == 1 else MIXED
-    return Verdict(word, "; ".join(told), _because(kept, found), _tried_here(by_cell, finished=not left))
+    return Verdict(word, "; ".join(texts), _because(kept, found), _tried_here(by_cell, finished=not left))
 
 
 def settings(runs: pd.DataFrame) -> list[Setting]:
-    """Return the settings of ``runs`` that have run, by cell, in the order of the control."""
+    """Return the settings of ``runs`` that have run, grouped by cell, in the order of the controlled key."""
     names = [name for name in varying(runs) if name != "cell"]
     read = runs["at"] if "at" in runs else ["last"] * len(runs)
     placed = arranged(runs).assign(_span=[_span(*pair) for pair in zip(read, runs["length"], strict=True)])
@@ -107,7 +107,7 @@ def settings(runs: pd.DataFrame) -> list[Setting]:
 
 
 def _not_run(runs: pd.DataFrame) -> dict[str, str]:
-    """Return of each cell how many of its settings have not run, if any: ``3 of 4 settings not run yet``."""
+    """Return how many settings of each cell have not run, if any: ``3 of 4 settings not run yet``."""
     every = arranged(runs)
     names = [name for name in combinations(runs) if name not in PLACES]
     groups = every.assign(_ran=every["status"] != "planned").groupby(names, dropna=False, observed=True, sort=False)
@@ -133,7 +133,7 @@ def _setting(keys: dict[str, Any], part: pd.DataFrame, row: Mapping[Any, Any]) -
 
 
 def _seeds_rate(part: pd.DataFrame, row: Mapping[Any, Any]) -> Rate:
-    """Return the mean rate of `across_seeds` with its interval over the seeds, of one seed the run's own."""
+    """Return the mean rate of `across_seeds` with its interval over the seeds, or the one run's own interval."""
     low, high = row["rate_low"], row["rate_high"]
     if row["seeds"] == 1:
         own = part[part["rate"].notna() & (part["status"] == "done")].iloc[0]
@@ -154,12 +154,12 @@ def _span(at: Any, length: Any) -> float:
 
 
 def _along(ones: Sequence[Setting], along: str | None, left: str) -> str:
-    """Return one cell's words along the control, and what is ``left`` to run."""
+    """Return one cell's words along the controlled key, and the note ``left`` on settings that have not run."""
     return _words_along(ones, along, finished=not left) + (f", {left}" if left else "")
 
 
 def _words_along(ones: Sequence[Setting], along: str | None, *, finished: bool) -> str:
-    """Return one cell's words along the control; where more than that varies, how many settings have which."""
+    """Return one cell's words along the controlled key; if more keys vary, the number of settings per word."""
     if len(ones) == 1:
         where = f" at {_keys(ones[0].keys)}" if ones[0].keys else ""
         return f"{ones[0].word}, {ones[0].text} nats/step{where}"
@@ -195,53 +195,53 @@ def _because(runs: pd.DataFrame, found: Sequence[Setting]) -> str:
     averaged = sorted({count for count in seeds if count > 1})
     over = " to ".join(f"{count}" for count in averaged[:: max(len(averaged) - 1, 1)])
     interval = f"means over {over} seeds with 95 % t-intervals" if averaged else "one seed, the run's own 95 % interval"
-    told = [f"{interval}, judged over {span} steps"]
-    told += [f"{count} of {len(ran(runs))} gradients {says}" for says, count in _bent(runs)]
+    texts = [f"{interval}, judged over {span} steps"]
+    texts += [f"{count} of {len(ran(runs))} gradients {kind}" for kind, count in _bent(runs)]
     measured = measures(runs).groupby("cell", sort=False, observed=True)
-    told += [f"{cell}{_of_means(part, seeds)}: {says}" for cell, part in measured if (says := _measured(part))]
-    lost = runs["status"].replace("planned", NOT_RUN).value_counts()
+    texts += [f"{cell}{_of_means(part, seeds)}: {text}" for cell, part in measured if (text := _measured(part))]
+    counts = runs["status"].replace("planned", NOT_RUN).value_counts()
     words = ("diverged", "failed", NOT_RUN)
-    told += [f"{lost[status]} of {len(runs)} runs {status}" for status in words if status in lost]
-    return "; ".join(told)
+    texts += [f"{counts[status]} of {len(runs)} runs {status}" for status in words if status in counts]
+    return "; ".join(texts)
 
 
 def _bent(runs: pd.DataFrame) -> list[tuple[str, int]]:
-    """Return how many runs have no constant rate, by what they have in its place."""
+    """Count the runs without a constant rate, by the shape of their decay."""
     shapes = runs["shape"] if "shape" in runs else pd.Series(dtype="object")
     kinds = {POWER_LAW: "fall by a power law", NON_MONOTONE: "turn on their way"}
-    return [(told, int((shapes == word).sum())) for word, told in kinds.items() if (shapes == word).any()]
+    return [(text, int((shapes == word).sum())) for word, text in kinds.items() if (shapes == word).any()]
 
 
 def _of_means(part: pd.DataFrame, seeds: Sequence[int]) -> str:
-    """Return what the range over a cell's settings is of, where there are several."""
+    """Return the qualifier of a range over a cell's settings; "" if there is one setting."""
     return (", each setting's mean over its seeds" if max(seeds) > 1 else ", each setting") if len(part) > 1 else ""
 
 
 def _measured(part: pd.DataFrame) -> str:
-    """Return the range over a cell's settings of what hooks recorded, as `gradlab.tables.tables.measures` has it."""
-    told = []
+    """Return the range over a cell's settings of each column of `gradlab.tables.tables.measures`."""
+    texts = []
     for column, shown in (("lyapunov_1", "λ₁"), ("saturation", "saturated"), ("path_share", "additive path alone")):
         known = part[column].dropna() if column in part else pd.Series(dtype="float64")
         if len(known):
-            tell = compact if column == "lyapunov_1" else share
-            low, high = tell(float(known.min())), tell(float(known.max()))
-            told.append(f"{shown} {low}" if low == high else f"{shown} {low} … {high}")
-    return ", ".join(told)
+            form = compact if column == "lyapunov_1" else share
+            low, high = form(float(known.min())), form(float(known.max()))
+            texts.append(f"{shown} {low}" if low == high else f"{shown} {low} … {high}")
+    return ", ".join(texts)
 
 
 def _tried_here(by_cell: dict[str, list[Setting]], *, finished: bool) -> Suggestion | None:
-    """Return which setting of the study itself is STABLE, of each cell that is not so everywhere."""
-    told, chosen = [], None
+    """Suggest the STABLE setting of the study for each cell that is not STABLE everywhere."""
+    texts, chosen = [], None
     for cell, ones in by_cell.items():
         if len(ones) == 1 or all(one.word == STABLE for one in ones):
             continue
         best = min(ones, key=lambda one: one.distance)
         if chosen is None or (best.word == STABLE and chosen.word != STABLE):
             chosen = best
-        told.append(_best(cell, best))
+        texts.append(_best(cell, best))
     if chosen is None:
         return None
-    text = f"in this study {'' if finished else 'so far '}" + "; ".join(told)
+    text = f"in this study {'' if finished else 'so far '}" + "; ".join(texts)
     return Suggestion(chosen.keys, "it was measured", text, chosen.evidence.rate, chosen.word)
 
 

@@ -13,11 +13,11 @@ from gradlab.verdicts.evidence import share
 from gradlab.verdicts.labels import DEAD, DIVERGED, EXPLODING, MIXED, STABLE, UNCERTAIN, UNDERFLOWS, VANISHING
 from gradlab.verdicts.verdict import Verdict, together
 
-#: Columns whose change goes with a change of the word, as an evidence line names them.
+#: Columns that the evidence line reports when the word changes, with their names in it.
 COMPANIONS = {"rate": "the rate", "lyapunov_1": "λ₁", "saturation": "the share saturated", "jac_norm2_median": "‖J‖₂"}
 
 
-#: How a stretch of training begins that has a word.
+#: Phrase for the start of a stretch of training, by its word.
 BEGINS = {
     VANISHING: "starts to vanish",
     EXPLODING: "starts to explode",
@@ -31,7 +31,7 @@ BEGINS = {
 
 
 def training_verdict(runs: pd.DataFrame) -> Verdict:
-    """Return what becomes of the gradient over training: "starts to vanish at step 300".
+    """Return how the gradient changes over training: "starts to vanish at step 300".
 
     Parameters
     ----------
@@ -42,20 +42,20 @@ def training_verdict(runs: pd.DataFrame) -> Verdict:
     Returns
     -------
     Verdict
-        ``.word`` is that of the last step. A word in between that is UNCERTAIN ends no stretch: it says nothing.
-        Of several layers each is a part.
+        ``.word`` is the word at the last step. An UNCERTAIN step between two others does not end a stretch. With
+        several layers, each layer is a part.
 
     Raises
     ------
     InputError
-        if a column is missing, there is no row, or a layer has two rows at one step.
+        If a column is missing, there is no row, or a layer has two rows at one step.
     """
     needed = ["step", "layer", "direction", "rate", "rate_low", "rate_high", "verdict"]
     missing = [name for name in needed if name not in runs]
     if missing or runs.empty:
         raise InputError(f"runs: expected rows with the columns {needed}, missing {missing or 'every row'}")
     if runs.duplicated(["step", "layer", "direction"]).any():
-        raise InputError("runs: expected one row a layer, direction and step; some have two")
+        raise InputError("runs: expected one row per layer, direction and step; some have two")
     parts = [(_layer(key), _over_steps(part)) for key, part in runs.sort_values("step").groupby(["layer", "direction"])]
     return parts[0][1] if len(parts) == 1 else together(parts)
 
@@ -84,20 +84,20 @@ def _over_steps(part: pd.DataFrame) -> Verdict:
 
 
 def _stretches(part: pd.DataFrame) -> list[tuple[str, list[int]]]:
-    """Return the words in turn, each with its steps; where anything is certain, UNCERTAIN steps belong to none."""
+    """Return the words in order, each with its steps; UNCERTAIN steps are left out if any other step has a word."""
     pairs = [(str(word), int(step)) for word, step in zip(part["verdict"], part["step"], strict=True)]
     certain = [pair for pair in pairs if pair[0] != UNCERTAIN] or pairs
     return [(word, [step for _, step in group]) for word, group in groupby(certain, key=lambda pair: pair[0])]
 
 
 def _changes(one: pd.Series, two: pd.Series) -> str:
-    """Return what else was measured at two steps."""
+    """Describe how the other measured columns changed between two steps."""
     names = [name for name in COMPANIONS if name in one and not (pd.isna(one[name]) or pd.isna(two[name]))]
-    told = [f"{COMPANIONS[name]} {_went(name, one[name], two[name])}" for name in names]
+    texts = [f"{COMPANIONS[name]} {_went(name, one[name], two[name])}" for name in names]
     where = f"from step {one['step']} to {two['step']}" if one["step"] != two["step"] else f"at step {one['step']}"
-    return f"{where} " + (", ".join(told) or "no rate is known")
+    return f"{where} " + (", ".join(texts) or "no rate is known")
 
 
 def _went(name: str, one: float, two: float) -> str:
-    tell = share if name == "saturation" else compact
-    return f"{tell(one)} → {tell(two)}" if one != two else tell(one)
+    form = share if name == "saturation" else compact
+    return f"{form(one)} → {form(two)}" if one != two else form(one)

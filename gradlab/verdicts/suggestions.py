@@ -35,9 +35,6 @@ Change = Mapping[str, float | str]
 #: Makes a change and returns the evidence of the same layer on the same inputs; None where it cannot be made.
 Rerun = Callable[[Change], Evidence | None]
 
-#: Biases towards keeping that are tried: 1 (Jozefowicz, Zaremba & Sutskever 2015), and for longer memories 2 and 5,
-#: the bias of Gers, Schmidhuber & Cummins 2000: σ(5) = 0.993 keeps 1/e over 150 steps.
-BIASES = (1.0, 2.0, 5.0)
 #: The search for a scale makes so many passes, within factors of e^±LN_SCALE, and supposes that the rate answers ln of
 #: the factor with a slope of at least LEAST_SLOPE: 1 in a linear network, about ½ at the edge of a driven tanh RNN.
 SEARCHES, LN_SCALE, LEAST_SLOPE = 6, 5.0, 0.2
@@ -120,18 +117,16 @@ def suggest(e: Evidence, word: str, rerun: Rerun | None = None) -> Suggestion | 
 
 
 def proposed(e: Evidence, word: str) -> list[Proposal]:
-    """Return what to try, in order, for a cell of gradlab's own; nothing for others."""
-    if e.kept is None and math.isnan(e.scale):
-        return []
+    """Return what to try, in order, as far as the cell declares it; nothing for a cell that declares nothing."""
     if word == DEAD:
         return _revive(e)
+    scale = [Proposal((), _why_scale(e, word))] if "scale_by" in e.interventions else []
     if word in (VANISHING, UNDERFLOWS) and e.kept is not None:
-        return _keep_more(e.kept, e.span)
-    scale = Proposal((), _why_scale(e, word))
-    if e.kept is not None:
-        return [scale]
+        return [*_keep_more(e, e.kept), *([] if math.isnan(e.scale) else scale)]
+    if e.kept is not None or "recurrent" not in e.interventions:
+        return scale
     alike = Proposal(({"recurrent": "orthogonal"},), "of an orthogonal W_hh all directions have one factor")
-    return [alike, scale] if word == MIXED else [scale, alike]
+    return [alike, *scale] if word == MIXED else [*scale, alike]
 
 
 def _why_scale(e: Evidence, word: str) -> str:
@@ -140,18 +135,20 @@ def _why_scale(e: Evidence, word: str) -> str:
     return f"the rate is {compact(e.rate.rate)} with W_hh as it is"
 
 
-def _keep_more(kept: Kept, span: int) -> list[Proposal]:
-    why = f"{kept.gate} keeps {compact(kept.mean)} a step: {kept.product} alone gives {compact(kept.log_mean)}"
-    larger = [bias for bias in BIASES if bias > kept.sign * kept.bias]
-    found = [Proposal(tuple({kept.key: kept.sign * bias} for bias in larger), why)] if larger else []
-    if span >= 2:
+def _keep_more(e: Evidence, kept: Kept) -> list[Proposal]:
+    """Return settings of the keep gate that keep more, and chrono's memories; as far as the cell declares them."""
+    gate, span = kept.gate, e.span
+    why = f"{gate.name} keeps {compact(kept.mean)} a step: {gate.product} alone gives {compact(kept.log_mean)}"
+    more = gate.keeps_more(kept.setting) if gate.key in e.interventions else ()
+    found = [Proposal(tuple({gate.key: setting} for setting in more), why)] if more else []
+    if "chrono" in e.interventions and span >= 2:
         found.append(Proposal(({"chrono": span + 1.0},), f"{why}; chrono spreads the memories over 1 … {span + 1}"))
     return found
 
 
 def _revive(e: Evidence) -> list[Proposal]:
-    """Return other draws of W_hh, and a bias of zero; nothing where nothing arrived in the first place."""
-    if e.kept is not None or e.dead_at == 0:
+    """Return other draws of W_hh, and a zero bias; nothing where no gradient arrived in the first place."""
+    if "recurrent" not in e.interventions or e.dead_at == 0:
         return []
     why = f"{share(e.silent)} of units never fire" if e.silent else "W_hh passes nothing on"
     drawn: tuple[Change, ...] = tuple({"recurrent": name} for name in ("he", "identity", "orthogonal"))

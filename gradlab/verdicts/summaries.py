@@ -1,4 +1,4 @@
-"""What a study found, in sentences; each figure's own sentence stands in its file."""
+"""The findings of a study in sentences. The sentence of each figure is in the figure's own file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gradlab.formatting.numbers import estimate
 from gradlab.tables.factors import at, longest, named, numeric_control, others, placed, ran
 from gradlab.tables.tables import crossings, rates
 
-#: What is said of a setting that is only planned.
+#: Description of a setting that is only planned.
 NOT_RUN = "not run yet"
 
 
 def study_findings(runs: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return for each cell its name and what its rates at the longest length say of what has run of it."""
+    """Return each cell's name and a sentence on its rates at the longest length, from the runs that have finished."""
     kept = longest(runs)
     along = numeric_control(kept)
     table, rows = rates(kept), others(kept, "cell", along)
@@ -23,13 +23,13 @@ def study_findings(runs: pd.DataFrame) -> list[tuple[str, str]]:
     found = []
     for cell, planned in kept.groupby("cell", observed=True, sort=False):
         left, part = len(planned) - len(ran(planned)), table[table["cell"] == cell]
-        told = "; ".join(_cell_finding(part, along, rows, where, finished=not left)) or NOT_RUN
-        found.append((str(cell), told + (f" ({left} of {len(planned)} runs {NOT_RUN})" if left and len(part) else "")))
+        text = "; ".join(_cell_finding(part, along, rows, where, finished=not left)) or NOT_RUN
+        found.append((str(cell), text + (f" ({left} of {len(planned)} runs {NOT_RUN})" if left and len(part) else "")))
     return found
 
 
 def signs(table: pd.DataFrame, value: str, noun: str) -> str:
-    """Return how many of ``noun``, the column ``value``, are negative or positive beyond their intervals."""
+    """Count the rows whose ``value`` is negative, or positive, with its whole interval; ``noun`` names the rows."""
     below, above = int((table[f"{value}_high"] < 0).sum()), int((table[f"{value}_low"] > 0).sum())
     known = int(table[f"{value}_low"].notna().sum())
     return (
@@ -78,8 +78,8 @@ def _sign(known: pd.DataFrame, along: str, turn: pd.Series, *, finished: bool) -
     if (known["rate"] > 0).all():
         return f"the gradient grows at {every}"
     if turn["crossed"] == turn["seeds"]:
-        told = estimate(turn["crossing"], turn["crossing_low"], turn["crossing_high"])
-        return f"the rate turns positive at {along} {told}"
+        crossing = estimate(turn["crossing"], turn["crossing_low"], turn["crossing_high"])
+        return f"the rate turns positive at {along} {crossing}"
     if not turn["crossed"]:
         return f"the rate never turns positive as {along} grows" + ("" if finished else ", as far as it has run")
     return f"the rate turns positive in {turn['crossed']} of {turn['seeds']} seeds"
@@ -95,5 +95,5 @@ def _rated(row: pd.Series) -> str:
 
 def _left_out(diverged: float, failed: float) -> str:
     counts = ((diverged, "diverged"), (failed, "failed"))
-    told = [f"{count:g} {'run' if count == 1 else 'runs'} {word}" for count, word in counts if count]
-    return f" ({', '.join(told)})" if told else ""
+    parts = [f"{count:g} {'run' if count == 1 else 'runs'} {word}" for count, word in counts if count]
+    return f" ({', '.join(parts)})" if parts else ""

@@ -1,4 +1,4 @@
-"""What a rate means for a task: one word, the finding in one line, the evidence in another, what to try in a third."""
+"""The verdict on one layer: a word, a line with the finding, a line with the evidence, a line with a suggestion."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Verdict:
     ----------
     word : str
         VANISHING, EXPLODING, STABLE, MIXED, DEAD, DIVERGED, UNDERFLOWS IN float32 or UNCERTAIN
-        (`gradlab.verdicts.labels` says which is which).
+        (`gradlab.verdicts.labels` defines each).
     finding : str
-        What happens to the gradient over the span, in one line.
+        One line: how the gradient changes over the span.
     evidence : str
-        What that rests on, in one line.
+        One line: the measurements behind the finding.
     suggestion : Suggestion, optional
-        What to try, and what came of it; None where nothing need change.
+        A change to try, and its measured effect; None if no change is needed.
     facts : Evidence, optional
-        The numbers behind the lines; None for several layers or runs.
+        The numbers behind the lines; None if the verdict covers several layers or runs.
     parts : tuple of (str, Verdict)
-        Of several layers, or of a study's cells, each with its name.
+        The verdicts on each layer, or on each of a study's cells, with their names.
     """
 
     word: str
@@ -67,7 +67,7 @@ class Verdict:
         return markup.html("Verdict", markup.rows_of(str(self)))
 
     def __str__(self) -> str:
-        """Return the lines, their texts below each other; below them those of each part, indented."""
+        """Return the lines with aligned texts, then the lines of each part, indented."""
         width = max(len(self.word), 9) + 3
         lines = [f"{self.word:<{width}}{self.finding}", f"{'because':<{width}}{self.evidence}"]
         if self.suggestion is not None:
@@ -83,34 +83,34 @@ def judge(evidence: Evidence, rerun: Rerun | None = None) -> Verdict:
     Parameters
     ----------
     evidence : Evidence
-        What is known.
+        The numbers to judge.
     rerun : callable, optional
-        Makes a change, ``{"forget_bias": 5.0}``, and returns the evidence on the same inputs; the suggestion is
-        then one that was tried.
+        Applies a change such as ``{"forget_bias": 5.0}`` and returns the evidence on the same inputs. If given, the
+        suggestion has been tried.
     """
     word = word_of(evidence)
-    because = "; ".join(told for told in (_doubt(word, evidence), evidence.line) if told)
+    because = "; ".join(text for text in (_doubt(word, evidence), evidence.line) if text)
     return Verdict(word, finding(word, evidence), because, suggest(evidence, word, rerun), evidence)
 
 
 def together(parts: Sequence[tuple[str, Verdict]]) -> Verdict:
-    """Return one verdict for several layers: the gravest word of those that the loss reads, and all of them below."""
-    telling = [part for part in parts if not _unread(part[1])] or parts
-    word = gravest([part.word for _, part in telling])
-    worst = next((part for _, part in telling if part.word == word), None)
+    """Return one verdict for several layers: the most severe word of those that the loss reads; each is a part."""
+    read = [part for part in parts if not _unread(part[1])] or parts
+    word = gravest([part.word for _, part in read])
+    worst = next((part for _, part in read if part.word == word), None)
     names = ", ".join(f"{name} {part.word}" for name, part in parts)
     rule = "some vanish, others explode" if worst is None else "the gravest word of the layers"
     return Verdict(word, names, rule, None, None, tuple(parts))
 
 
 def _unread(part: Verdict) -> bool:
-    """Return whether the loss reads a direction after so few steps that there is no rate."""
+    """Return whether the loss reads this direction after too few steps for a rate."""
     facts = part.facts
     return part.word == UNCERTAIN and facts is not None and facts.read is not None and math.isnan(facts.rate.rate)
 
 
 def finding(word: str, e: Evidence) -> str:
-    """Return the first line's text."""
+    """Return the text of the first line."""
     needed = f"the {_steps(e.span)} that the task needs"
     if word == DIVERGED:
         return _diverged(e)
@@ -121,23 +121,23 @@ def finding(word: str, e: Evidence) -> str:
     if e.bends:
         return f"no constant rate, {e.bends}{_bent(word, e, needed)}"
     rated = f"{plus_minus(e.rate.rate, e.rate.low, e.rate.high)} nats/step"
-    if said := basis(word, e):
-        rated = f"{rated}; {'measured' if said == MEASURED else f'by {said}'}"
-    tell = {VANISHING: _vanishing, UNDERFLOWS: _underflows, EXPLODING: _exploding, STABLE: _stable, MIXED: _mixed}
-    return f"{rated}{tell.get(word, _uncertain)(e, needed)}"
+    if source := basis(word, e):
+        rated = f"{rated}; {'measured' if source == MEASURED else f'by {source}'}"
+    describe = {VANISHING: _vanishing, UNDERFLOWS: _underflows, EXPLODING: _exploding, STABLE: _stable, MIXED: _mixed}
+    return f"{rated}{describe.get(word, _uncertain)(e, needed)}"
 
 
 def _doubt(word: str, e: Evidence) -> str:
-    """Return what a word rests on that the rate's interval is too wide for; "" of every other one."""
+    """Return the evidence for a word that the rate's interval is too wide to support; "" for any other word."""
     if e.bends or not basis(word, e):
         return ""
     gone, stable, grown = shares(e)
-    part, said = {STABLE: (stable, "between 1 % and a hundredfold"), EXPLODING: (grown, "more than a hundredfold")}.get(
+    part, left = {STABLE: (stable, "between 1 % and a hundredfold"), EXPLODING: (grown, "more than a hundredfold")}.get(
         word, (gone, "less than 1 %")
     )
     count, number = round(part * len(e.left)), len(e.left)
     where = f"all {number}" if count == number else f"{count} of {number}"
-    return f"the interval of the rate is too wide to say it; in {where} sequences {said} is left after {_steps(e.span)}"
+    return f"the interval of the rate is too wide to say it; in {where} sequences {left} is left after {_steps(e.span)}"
 
 
 def _diverged(e: Evidence) -> str:
@@ -183,7 +183,7 @@ def _times(low: float, high: float) -> str:
 
 
 def _bent(word: str, e: Evidence, needed: str) -> str:
-    """Return what was measured of a gradient that has no constant rate."""
+    """Describe what was measured of a gradient without a constant rate."""
     if not e.left:
         return f": beyond what was measured, of {needed}, nothing is known"
     if word in (VANISHING, UNDERFLOWS) and not math.isnan(e.horizon_1pct):
@@ -204,13 +204,13 @@ def _mixed(e: Evidence, needed: str) -> str:
 def _uncertain(e: Evidence, needed: str) -> str:
     if math.isnan(e.rate.low):
         return ", from too few steps for an interval"
-    said = by_rate(e)
-    if said == UNCERTAIN:
+    word = by_rate(e)
+    if word == UNCERTAIN:
         low, high = factor(e.rate.low * e.span), factor(e.rate.high * e.span)
         return f": anything from {low} to {high} times the gradient may be left after {needed}"
     gone, stable, grown = (round(part * len(e.left)) for part in shares(e))
     counts = f"{gone} fell below 1 %, {stable} stayed, {grown} grew a hundredfold"
-    return f" stands for {said} over {needed}, but of {len(e.left)} sequences {counts}"
+    return f" stands for {word} over {needed}, but of {len(e.left)} sequences {counts}"
 
 
 def _steps(count: int) -> str:

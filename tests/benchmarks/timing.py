@@ -25,6 +25,10 @@ from numpy.typing import NDArray
 
 from gradlab.files import write_whole
 
+#: Where the tables stand that were recorded, with the processor in the header of the page beside each.
+RECORDED = Path(__file__).parents[2] / "results/benchmarks"
+#: A time is slower than recorded where it is more than so many times as long.
+SLACK = 1.25
 #: Calls of which one time is the shortest: the first finds the caches full of another rival's arrays.
 CALLS = 3
 #: What a table says the versions of.
@@ -123,11 +127,18 @@ def ratio(slow: NDArray[np.float64], fast: NDArray[np.float64]) -> float:
 
 
 def processor() -> str:
-    """Return the processor's name and its cores, as a table may say them: no host's name."""
+    """Return the processor's model, with its family and number, and the count of cores; no host name."""
     listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    return _described(listed.read_text(encoding="utf-8") if listed.exists() else "")
+
+
+def _described(cpuinfo: str) -> str:
+    """Return what the first core of ``/proc/cpuinfo`` is, and the count of cores of this machine."""
+    pairs = [line.partition(":")[::2] for line in cpuinfo.partition("\n\n")[0].splitlines()]
+    first = {key.strip(): value.strip() for key, value in pairs}
+    numbers = ", ".join(f"{key} {first[key]}" for key in ("cpu family", "model", "stepping") if key in first)
+    model = first.get("model name") or platform.processor() or platform.machine()
+    return f"{model}{f' ({numbers})' if numbers else ''}, {os.cpu_count()} cores"
 
 
 def versions(*packages: str) -> str:
@@ -169,6 +180,7 @@ def table(
     parser.add_argument("--cores", type=int, default=0, help="of every rival; all where 0")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     say, found = parser.parse_args(), []
+    before = recorded(name)
     with rivals(builds, say.cores) as made:
         for which in product(*(getattr(say, axis) for axis in axes)):
             row = measured(made, *which, say.rounds)
@@ -176,6 +188,39 @@ def table(
             found.append(row)
             rows = pd.DataFrame(found)
             write(say.out, name, rows, f"{page(rows, say.cores)}\n\n{cells(rows)}")
+    print(compared(rows, before))
+
+
+def recorded(name: str, folder: Path = RECORDED) -> pd.DataFrame | str:
+    """Return the table recorded on this model of processor, or the reason why there is nothing to compare with."""
+    numbers, page = folder / f"{name}.csv", folder / f"{name}.md"
+    if not (numbers.exists() and page.exists()):
+        return f"{name}: nothing was recorded, so nothing can be compared"
+    if processor() not in page.read_text(encoding="utf-8"):
+        return f"{name}: recorded on another processor than this ({processor()}), so nothing can be compared"
+    return pd.read_csv(numbers)
+
+
+def compared(found: pd.DataFrame, before: pd.DataFrame | str) -> str:
+    """Report the rows that have become slower than recorded, one per line, or the reason why that is unknown.
+
+    Times are the columns ``ms`` and ``μs …``. Rows are matched by every column that names a case: text and integers
+    that both tables have. A table of ratios alone has no times, and nothing to compare.
+    """
+    if isinstance(before, str):
+        return before
+    times = [column for column in found if column == "ms" or column.startswith("μs")]
+    cases = [key for key in before if key in found and key not in (*times, "missed") and before[key].dtype.kind in "iO"]
+    both = found.merge(before, on=cases, suffixes=("", " before"))
+    if not times or both.empty:
+        return "no time of the same case was recorded, so nothing can be compared"
+    lines = [
+        f"slower: {' '.join(str(row[key]) for key in cases)}: {row[one]:.3g} {one}, recorded {row[f'{one} before']:.3g}"
+        for one in times
+        for _, row in both.iterrows()
+        if row[one] > SLACK * row[f"{one} before"]
+    ]
+    return "\n".join(lines or [f"none of {len(both)} cases is slower than recorded by more than {SLACK} times"])
 
 
 def _one_of(values: Sequence[Any]) -> Callable[[str], Any]:

@@ -19,7 +19,7 @@ from oracles.family import TWINNED, make, spread
 import gradlab as gl
 from gradlab.bptt import Arriving, backward, forward, run_backward, run_forward
 from gradlab.bptt.backward import Columns
-from gradlab.layer import LayerTrace
+from gradlab.layer import LayerPass
 from gradlab.models.network import cells_of
 
 pytestmark = pytest.mark.torch_oracle
@@ -41,7 +41,7 @@ def weights(network: gl.Network, joint: bool) -> list[list[Array]]:
     return [[draw.standard_normal((B, c.state_size if joint else c.hidden_size)) for c in pair] for pair in cells]
 
 
-def passes(network: gl.Network, lengths: Array | None, grad: Array, final: list[list[Array]]) -> list[list[LayerTrace]]:
+def passes(network: gl.Network, lengths: Array | None, grad: Array, final: list[list[Array]]) -> list[list[LayerPass]]:
     x = np.random.default_rng(3).standard_normal((T, B, D))
     columns = np.ascontiguousarray(np.swapaxes(x, 1, 2))
     starts = [[np.zeros((cell.state_size, B)) for cell in cells_of(layer)] for layer in network.layers]
@@ -50,12 +50,12 @@ def passes(network: gl.Network, lengths: Array | None, grad: Array, final: list[
     found, _ = run_backward(run, np.ascontiguousarray(np.swapaxes(grad, 1, 2)), ends)
     words = ("forward", "reverse")
     return [
-        [LayerTrace(i, words[k], tape, None, g) for k, (tape, g) in enumerate(zip(tapes, gradients, strict=True))]
+        [LayerPass(i, words[k], tape, None, g) for k, (tape, g) in enumerate(zip(tapes, gradients, strict=True))]
         for i, (tapes, gradients) in enumerate(zip(run.tapes, found, strict=True))
     ]
 
 
-def assert_matches(found: list[list[LayerTrace]], answer: Any, numbers: Any) -> None:
+def assert_matches(found: list[list[LayerPass]], answer: Any, numbers: Any) -> None:
     for pair, wanted in zip(found, answer.layers, strict=True):
         for one, expected in zip(pair, wanted, strict=True):
             within = one.lag >= 0
@@ -110,5 +110,5 @@ def test_temporal_counts_what_arrives_at_every_state(name: str) -> None:
     tape = forward(cell, draw.standard_normal((T, D, 1)), np.zeros((cell.state_size, 1)))
     direct = Columns.of(draw.standard_normal((T + 1, cell.state_size, 1)) * (np.arange(T + 1) == 4)[:, None, None])
     found = backward(tape, Arriving.everywhere(direct))
-    one = LayerTrace(0, "forward", tape, None, found)
+    one = LayerPass(0, "forward", tape, None, found)
     np.testing.assert_allclose(one.temporal()[3, 0], one.log_norm("adjoint")[0], rtol=1e-12)

@@ -31,6 +31,12 @@ def test_what_runs_is_compiled_where_it_must_be() -> None:
     assert compiled.available() or "GRADLAB_REQUIRE_ORACLES" not in os.environ
 
 
+@built
+def test_each_formula_has_a_twin_of_its_name() -> None:
+    found = {name for name, one in vars(compiled._steps).items() if isinstance(one, np.ufunc)}
+    assert found <= set(compiled.PLAIN)
+
+
 def _one_of_each(cell: Any, N: int) -> list[np.ndarray]:
     """Return all that step, linearise, jvp and vjp give, of T steps at once; and a step of every second column."""
     rng = np.random.default_rng(2)

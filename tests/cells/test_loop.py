@@ -169,6 +169,36 @@ def test_what_is_known_may_be_read() -> None:
     assert made.plan is not None
 
 
+def _cumulates(one: Any, room: Any) -> None:
+    np.add(one, room[:-1], out=room[1:])
+
+
+def _multiplies(one: Any, room: Any) -> None:
+    np.matmul(np.multiply(one, 0.5), room, out=room)
+
+
+def _doubles(one: Any, room: Any) -> None:
+    np.add(one, room, out=room)
+
+
+@built
+@pytest.mark.parametrize("act", [_cumulates, _multiplies, _doubles], ids=lambda act: act.__name__)
+def test_a_call_that_writes_over_what_it_reads_has_no_plan(act: Any, by_step: Any) -> None:
+    """NumPy copies an input that an output overlaps; the loop in C does not, so it takes exact overlap only."""
+    shape = (2, 2) if act is _multiplies else (3,) if act is _doubles else (1,)
+    steps = np.random.default_rng(0).normal(size=(5, *shape))
+    found = []
+    for _ in range(2):
+        rooms = np.arange(1.0, 4.0) if act is not _multiplies else np.eye(2)
+        standing = np.lib.stride_tricks.as_strided(rooms, (5, *rooms.shape), (0, *rooms.strides))
+        made = Loop(act, [], act.__name__)
+        made.take(steps, standing)
+        found.append((rooms, made.plan))
+        by_step()
+    assert (found[0][1] is not None) == (act is _doubles)
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Halved(gl.RNN):
     """A cell that somebody derived from one of ours, whose step is more than ufuncs."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from oracles.products import product_of, rotations
 
 import gradlab as gl
+from gradlab.jacobians import steps
 from gradlab.jacobians.lanczos import (
     _start,
     _top_of_tridiagonal,
@@ -18,7 +19,7 @@ from gradlab.jacobians.lanczos import (
     largest_singular_value,
     largest_singular_values,
 )
-from gradlab.jacobians.steps import METHODS, Jacobians, steps
+from gradlab.jacobians.steps import METHODS, Jacobians
 from gradlab.native.compiled import PLAIN
 
 S = 24

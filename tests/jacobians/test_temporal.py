@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from oracles.products import product_of
 
 import gradlab as gl
 from gradlab.errors import InputError
-from gradlab.jacobians import temporal as temporal_module
-from gradlab.jacobians.temporal import sensitivity
+from gradlab.jacobians.sensitivity import sensitivity
 
 Array = NDArray[Any]
+sensitivity_module = import_module(sensitivity.__module__)
 T, B, D, H = 10, 3, 2, 4
 ENDS = np.array([10, 6, 1])
 cases = pytest.mark.parametrize("name", FAMILY)
@@ -143,13 +144,13 @@ def test_sensitivity_is_exact_where_it_fits_and_from_probes_where_not(monkeypatc
     exact, one_probe = trace.sensitivity(), (T + 1) * 2 * H * B
     assert exact.probes == 0
     for room, probes in ((2 * H * one_probe, 0), (2 * H * one_probe - 1, 32), (one_probe, 32)):
-        monkeypatch.setattr(temporal_module, "ROOM", room)
+        monkeypatch.setattr(sensitivity_module, "ROOM", room)
         found = trace.sensitivity()
         assert found.probes == probes
         assert found.stderr.any() == (probes > 0)
         np.testing.assert_array_equal(trace.sensitivity(0).log_norm, exact.log_norm)
-    monkeypatch.setattr(temporal_module, "FEWEST_PROBES", 2)
-    monkeypatch.setattr(temporal_module, "ROOM", 6 * one_probe)
+    monkeypatch.setattr(sensitivity_module, "FEWEST_PROBES", 2)
+    monkeypatch.setattr(sensitivity_module, "ROOM", 6 * one_probe)
     assert trace.sensitivity().probes == 6
 
 

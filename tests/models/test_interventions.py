@@ -10,8 +10,9 @@ import pytest
 from oracles.family import FAMILY, TWINNED, make, recurrent_names
 
 import gradlab as gl
+from gradlab.cells import CELLS
 from gradlab.errors import InputError
-from gradlab.models.interventions import CHANGES, changed, changed_cell, kept_bias
+from gradlab.models.interventions import changed, changed_cell, known_interventions
 
 H = 5
 
@@ -60,19 +61,42 @@ def test_of_biases_that_differ_the_mean_is_set_and_the_differences_stay() -> Non
     np.testing.assert_allclose(gate.mean(), 2.0, rtol=1e-14)
     np.testing.assert_allclose(np.diff(gate), np.diff(cell.b_h[H : 2 * H]), atol=1e-14)
     assert_differs_only_in(cell, found, "b_h")
-    assert kept_bias(found)[1] == pytest.approx(2.0)
+    assert found.keep_gate.setting(found) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize(("name", "sign"), [("lstm", 1), ("gru-before-replace", -1), ("gru-after-keep", 1)])
-def test_more_of_the_bias_keeps_more(name: str, sign: int) -> None:
-    cell = make(name)
-    key, _, told = kept_bias(cell)
-    assert told == sign
+#: A cell with each keep gate that is declared, with the sign of its setting.
+KEEPING = {
+    "lstm": (gl.LSTM, {}, 1),
+    "gru": (gl.GRU, {}, -1),
+    "gru-keep": (gl.GRU, {"update": "keep", "reset": "after"}, 1),
+    "minimal_rnn": (gl.MinimalRNN, {}, 1),
+    "leaky": (gl.LeakyRNN, {}, -1),
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_settings_to_try_keep_more_and_more(name: str) -> None:
+    kind, options, sign = KEEPING[name]
+    cell = kind.init(3, H, rng=0, **options)
+    gate = cell.keep_gate
+    assert gate.sign == sign
+    assert gate.key in cell.INTERVENTIONS
     kept = []
-    for bias in (-3.0, 3.0):
-        tape = gl.trace(changed_cell(cell, {key: bias}), np.zeros((4, 1, 3))).layers[0].tape
+    for setting in gate.tries:
+        found = changed_cell(cell, {gate.key: setting})
+        assert gate.setting(found) == pytest.approx(setting)
+        tape = gl.trace(found, np.zeros((4, 1, 3))).layers[0].tape
         kept.append(tape.cell.additive(tape.linearise(slice(0, 4))).mean())
-    assert np.sign(kept[1] - kept[0]) == sign
+    assert (np.diff(kept) > 0).all()
+    assert gate.keeps_more(gate.tries[0]) == gate.tries[1:]
+
+
+def test_every_cell_with_an_additive_state_declares_its_keep_gate() -> None:
+    for kind in CELLS.values():
+        assert (kind.init(1, 2, rng=0).keep_gate is None) == (kind.additive_state is None), kind
+    assert {name.partition("-")[0] for name in KEEPING} == {
+        name for name, kind in CELLS.items() if kind.additive_state is not None
+    }
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru-before-replace", "gru-before-keep"])
@@ -80,7 +104,7 @@ def test_chrono_keeps_memories_from_1_to_its_length(name: str) -> None:
     """Tallec & Ollivier 2018: what is kept has the bias ln U(1, T − 1), what is new its negative."""
     cell = make(name, hidden=400)
     found = changed_cell(cell, {"chrono": 100.0})
-    kept = kept_bias(cell)[2] * found.b_h[400:800]
+    kept = cell.keep_gate.sign * found.b_h[400:800]
     memory = np.exp(kept)
     assert memory.min() >= 1
     assert memory.max() <= 99
@@ -122,7 +146,7 @@ def test_a_cell_without_such_a_thing_is_not_changed() -> None:
     assert changed_cell(custom, {"scale_by": 2.0}) is None
     assert changed_cell(make("gru-before-keep"), {"forget_bias": 2.0}) is None
     assert changed(gl.Network([make("rnn-tanh")]), 0, "forward", {"chrono": 9.0}) is None
-    assert kept_bias(make("rnn-tanh")) is None
+    assert make("rnn-tanh").keep_gate is None
 
 
 def test_unknown_changes_are_named() -> None:
@@ -130,7 +154,8 @@ def test_unknown_changes_are_named() -> None:
         changed_cell(make("lstm"), {"forget_bais": 1.0})
     with pytest.raises(InputError, match='bias: expected "zero", got "uniform"'):
         changed_cell(make("rnn-tanh"), {"bias": "uniform"})
-    assert set(CHANGES) == {"scale_by", "recurrent", "bias", "forget_bias", "b_z", "chrono"}
+    old = {"scale_by", "recurrent", "bias", "forget_bias", "b_z", "chrono"}
+    assert set(known_interventions()) == old | {"update_bias", "alpha"}
 
 
 def test_a_subclass_of_a_cell_is_changed_as_its_parent() -> None:

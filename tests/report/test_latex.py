@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradlab.report import latex
-from gradlab.report.latex import ROWS, text
+from gradlab.report.latex import CHARACTERS, MATH, ROWS, text
 
 WORDS = pd.DataFrame(
     {
@@ -24,15 +24,16 @@ WORDS = pd.DataFrame(
 )
 GOLDEN = r"""\begin{table}
 \centering
-\caption{$50$ \% less \& more.}\label{tab:init-scale-rates}
+\caption{$50$ \% less \& more.}
 \smallskip
+\label{tab:init-scale-rates}
 \begin{tabular}{lrr}
 \toprule
-cell & init scale g & rate of ln$\|\delta \|$ \\
+cell & init scale g & rate of ln\ensuremath{\Vert}\ensuremath{\delta}\ensuremath{\Vert} \\
  &  & (nats/step), $95$ \% interval \\
 \midrule
 rnn & $0.5$ & $-0.412$ [$-0.431$, $-0.393$] \\
-{}[new] a\_bcd & $1$ & --- \\
+{}[new] a\_bcd & $1$ & {\textemdash} \\
 \bottomrule
 \end{tabular}
 \end{table}
@@ -85,18 +86,36 @@ def test_a_small_table() -> None:
     ("words", "expected"),
     [
         ("−0.412 [−0.431, −0.393]", "$-0.412$ [$-0.431$, $-0.393$]"),
-        ("−0.41 ± 0.02", r"$-0.41$ $\pm$ $0.02$"),
-        ("λ₁ ½ ln χ", r"$\lambda _{1}$ $\frac{1}{2}$ ln $\chi$"),
-        ("ln‖δₖ‖ − ln‖δ₁‖", r"ln$\|\delta _{k}\|$ $-$ ln$\|\delta _{1}\|$"),
-        ("ln‖∂Lₜ/∂sₛ‖", r"ln$\|\partial L_{t}$/$\partial s_{s}\|$"),
-        ("median ‖J_t‖₂, D_KY, b_f", r"median $\|J_{t}\|_{2}$, $D_{\mathrm{KY}}$, $b_{f}$"),
+        ("−0.41 ± 0.02", r"$-0.41$ \ensuremath{\pm} $0.02$"),
+        ("λ₁ ½ ln χ", r"\ensuremath{\lambda}\ensuremath{_1} \ensuremath{\frac{1}{2}} ln \ensuremath{\chi}"),
+        (
+            "ln‖δₖ‖ − ln‖δ₁‖",
+            (
+                r"ln\ensuremath{\Vert}\ensuremath{\delta}\ensuremath{_k}\ensuremath{\Vert} \ensuremath{-} "
+                r"ln\ensuremath{\Vert}\ensuremath{\delta}\ensuremath{_1}\ensuremath{\Vert}"
+            ),
+        ),
+        (
+            "ln‖∂Lₜ/∂sₛ‖",
+            (
+                r"ln\ensuremath{\Vert}\ensuremath{\partial}$L$\ensuremath{_t}/"
+                r"\ensuremath{\partial}$s$\ensuremath{_s}\ensuremath{\Vert}"
+            ),
+        ),
+        (
+            "median ‖J_t‖₂, D_KY, b_f",
+            r"median \ensuremath{\Vert}$J_{t}$\ensuremath{\Vert}\ensuremath{_2}, $D_{\mathrm{KY}}$, $b_{f}$",
+        ),
         ("init.forget_bias float64", r"init.forget\_bias float64"),
         ("10^−18, 1e−05, 1e+300", r"$10^{-18}$, $1\times 10^{-5}$, $1\times 10^{300}$"),
-        ("< 0.001", "$<$ $0.001$"),
-        ("a|b & 5 % #_{}~^\\", r"a$|$b \& $5$ \% \#\_\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}"),
+        ("< 0.001", r"\ensuremath{<} $0.001$"),
+        (
+            "a|b & 5 % #_{}~^\\",
+            r"a\ensuremath{|}b \& $5$ \% \#\_\{\}{\textasciitilde}{\textasciicircum}{\textbackslash}",
+        ),
         ("$−1$", r"\$$-1$\$"),
-        ("Müller–Čech\n☃", r"M\"{u}ller--\v{C}ech [U+2603]"),
-        ("b_f₁₂", r"$b_{f}{}_{12}$"),
+        ("Müller–Čech\n☃", r"M\"uller{\textendash}\v{C}ech \ensuremath{\langle}\texttt{U+2603}\ensuremath{\rangle}"),
+        ("b_f₁₂", r"$b_{f}$\ensuremath{_1}\ensuremath{_2}"),
     ],
 )
 def test_text(words: str, expected: str) -> None:
@@ -145,3 +164,7 @@ def test_whatever_a_study_holds_compiles(tmp_path: Path) -> None:
     document = GOLDEN + latex.table(table, keys=1, caption=NASTY, label=NASTY)
     assert_well_made(document)
     assert_compiles(document, tmp_path)
+
+
+def test_every_character_in_the_tables_compiles(tmp_path: Path) -> None:
+    assert_compiles("\n\n".join(f"x{text(one)}y" for one in (*CHARACTERS, *MATH, "„")), tmp_path)

@@ -28,5 +28,5 @@ def assert_same(one: gl.Training, two: gl.Training) -> None:
     for name, array in one.model.parameters.items():
         assert array.dtype == two.model.parameters[name].dtype
         np.testing.assert_array_equal(array, two.model.parameters[name])
-    for slot, other in zip(one.standing.slots, two.standing.slots, strict=True):
+    for slot, other in zip(one.training_state.slots, two.training_state.slots, strict=True):
         np.testing.assert_array_equal(slot, other)

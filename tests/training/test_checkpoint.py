@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 def test_what_no_file_can_hold() -> None:
     cell = gl.custom_cell(lambda h, x: np.tanh(h + x), state_size=1, input_size=1)
     t = training()
-    object.__setattr__(t.standing, "model", cell)
+    object.__setattr__(t.training_state, "model", cell)
     with pytest.raises(gl.InputError, match="a file cannot hold the equations of"):
         t.save("never")
 

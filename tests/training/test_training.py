@@ -55,7 +55,7 @@ def test_a_bare_cell_and_every_optimiser_in_float32(optimiser: gl.training.Optim
     batch = rng.standard_normal((5, 3, 1)), gl.mse(rng.standard_normal((3, 4)))
     t = gl.Training(cell, lambda step: batch, optimiser=optimiser, clip_norm=np.float64(0.1)).run(4)
     assert isinstance(t.model, gl.GRU)
-    assert {array.dtype.name for array in (*t.model.parameters.values(), *t.standing.slots)} == {"float32"}
+    assert {array.dtype.name for array in (*t.model.parameters.values(), *t.training_state.slots)} == {"float32"}
     assert t.losses[-1] < t.losses[0]
 
 
@@ -214,7 +214,7 @@ def test_ctrl_c_while_someone_looks_on() -> None:
 
 
 def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradlab.training.progress.EVERY", -1.0)
+    monkeypatch.setattr("gradlab.progress.EVERY", -1.0)
     training(until=gl.Until("loss", below=100.0, window=2)).run(2, progress=True)
     out, said = capsys.readouterr()
     lines = said.splitlines()
@@ -230,7 +230,7 @@ def test_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     training().run(3, progress=True)
-    assert "3/3" in capsys.readouterr().err
+    assert "step 3 of 3, loss " in capsys.readouterr().err
 
 
 def test_data_of_a_fixed_length_set_it() -> None:

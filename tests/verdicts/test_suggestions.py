@@ -83,7 +83,7 @@ def test_the_numbers_of_the_evidence_are_those_of_the_gates() -> None:
     kept = trace.verdict(rerun=False).facts.kept
     f = trace.gates["f"]
     np.testing.assert_allclose([kept.mean, kept.log_mean], [f.mean(), np.log(f).mean()], rtol=1e-12)
-    assert kept.bias == pytest.approx(0.5)
+    assert kept.setting == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("options", "bias"), [({}, -5.0), ({"update": "keep", "reset": "after"}, 5.0)])

@@ -83,20 +83,20 @@ def test_a_cell_without_the_key() -> None:
 
 def test_decay_names_the_extremes() -> None:
     runs, steps = make_frames(SCALES, seeds=2)
-    text = figures.decay.says(*figures.decay.tabulate(frames(runs, steps)))
+    text = figures.decay.finding(*figures.decay.tabulate(frames(runs, steps)))
     assert "(lstm, scale 1)" in text.split(" and ")[0]
     assert "(rnn, scale 2)" in text.split(" and ")[1]
 
 
 def test_phase_says_where_and_where_not() -> None:
-    text = figures.phase.says(*figures.phase.tabulate(frames(*make_frames(SCALES, seeds=2))))
+    text = figures.phase.finding(*figures.phase.tabulate(frames(*make_frames(SCALES, seeds=2))))
     assert text.startswith("The rate turns positive (mean of the seeds' crossings): rnn at scale 1.3")
     assert text.endswith("; lstm not from scale 1 to 2.")
 
 
 def test_phase_counts_columns_that_do_not_cross() -> None:
     runs, steps = make_frames({"cell": ["rnn"], "length": [10, 40], "scale": [1.0, 2.0]}, seeds=1)
-    text = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=[-1.0, 1.0, -2.0, -1.0]), steps)))
+    text = figures.phase.finding(*figures.phase.tabulate(frames(runs.assign(rate=[-1.0, 1.0, -2.0, -1.0]), steps)))
     assert text == (
         "The rate turns positive (mean of the seeds' crossings): rnn at scale 1.500, at 1 of 2 values of length."
     )
@@ -117,11 +117,11 @@ def test_what_has_not_run_is_not_spoken_of() -> None:
     assert found["rnn"].endswith(" nats/step at scale 0.5 (9 of 12 runs not run yet)")
     assert found["lstm"] == "not run yet"
     half = unfinished(runs, (runs["cell"] == "lstm") | (runs["scale"] > 1.0))
-    text = figures.phase.says(*figures.phase.tabulate(frames(half, steps)))
+    text = figures.phase.finding(*figures.phase.tabulate(frames(half, steps)))
     assert text == "The rate turns positive (mean of the seeds' crossings): rnn not from scale 0.5 to 1."
-    text = figures.phase.says(*figures.phase.tabulate(frames(begun, steps)))
+    text = figures.phase.finding(*figures.phase.tabulate(frames(begun, steps)))
     assert text.endswith("rnn not at scale 0.5, the only one run.")
-    assert figures.rates.says(*figures.rates.tabulate(frames(half, steps))).startswith(
+    assert figures.rates.finding(*figures.rates.tabulate(frames(half, steps))).startswith(
         "Rates whose whole 95 % interval is negative: 2 of 2;"
     )
     with pytest.raises(InputError, match="nothing has run yet"):
@@ -131,13 +131,13 @@ def test_what_has_not_run_is_not_spoken_of() -> None:
 def test_phase_says_where_the_mean_is_zero_if_only_some_seeds_cross() -> None:
     runs, steps = make_frames({"cell": ["rnn"], "length": [10, 40], "scale": [1.0, 2.0]}, seeds=3)
     low, high = [-1.0] * 3, [5.0, -0.5, -0.5]
-    some = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=[*low, *high] * 2), steps)))
+    some = figures.phase.finding(*figures.phase.tabulate(frames(runs.assign(rate=[*low, *high] * 2), steps)))
     start = "The rate turns positive (mean of the seeds' crossings): rnn "
     assert some == f"{start}in 1 of 3 seeds only, the mean's zero lies at scale 1.429."
-    never = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=[*low, 0.5, -1, -1] * 2), steps)))
+    never = figures.phase.finding(*figures.phase.tabulate(frames(runs.assign(rate=[*low, 0.5, -1, -1] * 2), steps)))
     assert never == f"{start}in 1 of 3 seeds only, not in the mean over all seeds."
     rates = [*low, *high, *low, 1.0, 1.0, 1.0]
-    both = figures.phase.says(*figures.phase.tabulate(frames(runs.assign(rate=rates), steps)))
+    both = figures.phase.finding(*figures.phase.tabulate(frames(runs.assign(rate=rates), steps)))
     assert both == (
         f"{start}at scale 1.500, at 1 of 2 values of length and in 1 of 3 seeds only, at 1 of 2 values of length, "
         "the mean's zero lies at scale 1.429."
@@ -148,6 +148,6 @@ def test_signs_are_counted_with_their_intervals() -> None:
     lost = {("rnn", 40, 2.0): "diverged"}
     runs, steps = make_frames(SCALES, seeds=2, lost=lost)
     runs.loc[(runs["cell"] == "lstm") & (runs["scale"] == 2.0), "rate"] = [-1.0, 1.0] * 2
-    assert figures.rates.says(*figures.rates.tabulate(frames(runs, steps))) == (
+    assert figures.rates.finding(*figures.rates.tabulate(frames(runs, steps))) == (
         "Rates whose whole 95 % interval is negative: 1 of 4; positive: 0; around zero: 2; without an interval: 1."
     )

@@ -1,0 +1,124 @@
+"""Which way a gradient travels: along the additive path of a gated cell, or through its gates."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.arrays.scaled import finite_mean, log_norm, normalise
+from gradlab.bptt import Columns, Tape
+from gradlab.cells.base import Cell
+from gradlab.errors import InputError
+from gradlab.formatting import markup
+from gradlab.formatting.numbers import compact, significant
+
+Array = NDArray[Any]
+
+
+class Paths(NamedTuple):
+    """What travels back to s_t on the additive path alone, and on every path, ``(T+1, B)`` each, in nats.
+
+    additive : ln‖a_t‖, where a_T is the total gradient of the additive state at the last loss step, dL/dc_T of an LSTM,
+        dL/dh_T of a GRU, and a_{t−1} = D_t ⊙ a_t with D_t = f_t (LSTM) or 1 − w_t, what is kept (GRU).
+    everything : ln‖dL/dc_t‖ or ln‖dL/dh_t‖, the total gradient, under the same loss.
+    gates : ln of the norm of their difference, what travelled through a gate at least once.
+    """
+
+    additive: NDArray[np.float64]
+    everything: NDArray[np.float64]
+    gates: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        T, B = len(self.additive) - 1, self.additive.shape[1]
+        rows: list[tuple[str, object]] = [
+            ("all paths", f"{compact(finite_mean(self.everything[0]), 3)} nats at t = 0, mean over the sequences"),
+            ("additive path alone", f"{compact(finite_mean(self.additive[0]), 3)} nats"),
+            ("through a gate", f"{compact(finite_mean(self.gates[0]), 3)} nats"),
+            ("additive share", f"{significant(float(self.share[0].mean()))} at t = 0"),
+        ]
+        return f"Paths: ln‖gradient‖ by path, T {T}, B {B}", rows
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """‖a‖/(‖a‖ + ‖rest‖), ``(T+1, B)``: 1 where all travels additively, 0 where all goes through gates."""
+        with np.errstate(all="ignore"):
+            return np.asarray(1.0 / (1.0 + np.exp(self.gates - self.additive)))
+
+
+def paths(tape: Tape, adjoint: Columns) -> Paths:
+    """Return how much of the adjoint of an LSTM's c or of a GRU's h travels on the additive path alone.
+
+    ``∏f`` is not an LSTM's gradient and ``∏(1 − w)`` not a GRU's: they are one path among all. The path starts with
+    the total gradient at each sequence's last loss step, dL/dc_T or dL/dh_T. At the extremes of g and b_f the share is
+    1 (no recurrent weights) or next to nothing (large weights, which amplify what goes through the gates).
+
+    Parameters
+    ----------
+    adjoint : δ of the last loss step's loss alone, ``(T+1, S, B)``, the one from which the rate is taken.
+
+    Raises
+    ------
+    InputError
+        for a cell without an additive path.
+    """
+    return PathWalk(tape.cell, tape.x.shape[-1]).take(tape, adjoint, whole=True)
+
+
+class PathWalk:
+    """What travels on the additive path, on its way back; the tape may come in pieces, the last one first."""
+
+    def __init__(self, cell: Cell, batch: int) -> None:
+        if cell.additive_state is None:
+            raise InputError(f"paths are those of a gated cell with an additive state, got {cell!r}")
+        self.cell, self.state = cell, cell.additive_state
+        self._column, self._exponent = np.zeros((cell.hidden_size, batch), cell.dtype), np.zeros(batch, np.int64)
+        self._begun = np.zeros(batch, bool)
+
+    def take(self, tape: Tape, adjoint: Columns, *, whole: bool) -> Paths:
+        """Return the norms at the states 1 … n of ``tape``, and at its state 0 too where it is the ``whole`` rest."""
+        additive: list[Array] = []
+        everything: list[Array] = []
+        gates: list[Array] = []
+        cell, column, exponent = self.cell, self._column, self._exponent
+        live = np.asarray(adjoint.mantissa.any(axis=1))
+        begins = ~self._begun & live.any(axis=0)
+        start = np.where(begins, tape.steps - live[::-1].argmax(axis=0), -1)
+        with np.errstate(all="ignore"):
+            for stretch in reversed(tape.stretches()):
+                local = tape.linearise(stretch)
+                for t in range(stretch.stop, stretch.start, -1):
+                    step = type(local)(*(array[t - 1 - stretch.start] for array in local))
+                    total = cell.total(step, cell.split(adjoint.mantissa[t]))[self.state]
+                    column = np.where(start == t, total, column)
+                    exponent = np.where(start == t, adjoint.exponent[t], exponent)
+                    _note(total, adjoint.exponent[t], column, exponent, additive, everything, gates)
+                    column = cell.additive(step) * column
+                    normalise(column, exponent)
+            if whole:
+                last = cell.split(adjoint.mantissa[0])[self.state]
+                _note(last, adjoint.exponent[0], column, exponent, additive, everything, gates)
+        self._column, self._exponent, self._begun = column, exponent, self._begun | begins
+        return Paths(*(np.stack(logs[::-1]) for logs in (additive, everything, gates)))
+
+
+def _note(
+    whole: Array,
+    whole_exponent: NDArray[np.int64],
+    part: Array,
+    part_exponent: NDArray[np.int64],
+    additive: list[Any],
+    everything: list[Any],
+    gates: list[Any],
+) -> None:
+    rest = Columns(whole, whole_exponent).plus(Columns(-part, part_exponent))
+    additive.append(log_norm(part, part_exponent))
+    everything.append(log_norm(whole, whole_exponent))
+    gates.append(rest.log_norm())

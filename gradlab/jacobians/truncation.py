@@ -1,0 +1,103 @@
+"""What truncated backpropagation throws away: BPTT(k) against the full gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.arrays.scaled import common_exponent, ldexp
+from gradlab.bptt import Columns, Tape, parameter_gradients
+from gradlab.cells.base import Pair
+from gradlab.errors import InputError
+from gradlab.formatting import markup
+from gradlab.formatting.numbers import numeral, significant
+from gradlab.jacobians.temporal import sources_back
+
+Array = NDArray[Any]
+#: Rows of k that a repr shows.
+SHOWN = 8
+
+
+class Truncation(NamedTuple):
+    """BPTT(k) against the full gradient of the batch-mean loss, one entry a lag ``k (n,)``.
+
+    error : ‖g_k − g‖/‖g‖ over all recurrent parameters together.
+    cosine : of the angle between g_k and g. Both are nan where g is exactly 0, the cosine where g_k is.
+    """
+
+    k: NDArray[np.int64]
+    error: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return markup.plain(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return markup.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[tuple[str, object]]]:
+        """Return a title and a row for each k, of more than `SHOWN` evenly many."""
+        rows: list[tuple[str, object]] = []
+        for i in np.unique(np.linspace(0, len(self.k) - 1, SHOWN).round().astype(int)).tolist():
+            rows.append((f"k {self.k[i]}", f"error {significant(self.error[i])}, cosine {numeral(self.cosine[i], 3)}"))
+        return "Truncation: the gradient of BPTT(k) against the full one", rows
+
+
+def truncation(tape: Tape, direct: Columns, lags: Sequence[int] | None = None) -> Truncation:
+    """Return how far the gradient of truncated BPTT is from the full one.
+
+    BPTT(k) keeps, of each loss step t, the path through the last k steps, t − k + 1 … t: its part of a parameter's
+    gradient at steps further back is dropped. k = T is the full gradient. No difference of large numbers is taken: the
+    sources travel back one by one, and each k sums those that are still within it.
+
+    Parameters
+    ----------
+    lags : the k wanted; 1, 2, 4, … and T unless given.
+    """
+    T = tape.steps
+    wanted = np.unique([*(2 ** np.arange(int(np.log2(T)) + 1)), T]) if lags is None else np.asarray(lags)
+    if wanted.ndim != 1 or wanted.size == 0 or wanted.min() < 1 or wanted.max() > T:
+        raise InputError(f"lags must be steps 1 … T = {T}, got {np.asarray(lags).tolist()!r}")
+    with np.errstate(all="ignore"):
+        mantissas, exponents = _truncated_gradients(tape, direct, wanted)
+        gradients = ldexp(mantissas, (exponents - exponents.max())[:, None])
+        error = np.linalg.norm(gradients[:-1] - gradients[-1], axis=-1) / np.linalg.norm(gradients[-1])
+        unit = mantissas / np.linalg.norm(mantissas, axis=-1, keepdims=True)
+        cosine = unit[:-1] @ unit[-1]
+    return Truncation(wanted.astype(np.int64), error, np.clip(cosine, -1.0, 1.0))
+
+
+def _truncated_gradients(tape: Tape, direct: Columns, lags: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    """Return the flat parameter gradients of each lag and, last, of no truncation: ``(n + 1, P)``, exponents."""
+    cuts = [*lags.tolist(), tape.steps]
+    pre_grads: list[Array] = [np.empty(0)] * len(cuts)
+    exponents = np.zeros((tape.steps, tape.x.shape[-1]), np.int64)
+    for s, sources, exponent, step in sources_back(tape, direct):
+        if step is None:
+            break
+        level, peak = common_exponent(sources, exponent, (0,))
+        exponents[s - 1] = peak[0]
+        newest_first = level[::-1]
+        for place, k in enumerate(cuts):
+            adjoint = newest_first[:k].sum(axis=0)
+            _, at_step = tape.cell.vjp(step, tape.cell.split(adjoint))
+            if not pre_grads[place].size:
+                pre_grads[place] = np.zeros((tape.steps, *at_step.shape), at_step.dtype)
+            pre_grads[place][s - 1] = at_step
+    vectors, levels = zip(*(_flat(_parameter_gradients(tape, grads, exponents)) for grads in pre_grads), strict=True)
+    return np.stack(vectors), np.array(levels)
+
+
+def _parameter_gradients(tape: Tape, pre_grad: Array, exponent: NDArray[np.int64]) -> list[tuple[Array, int]]:
+    before = tape.cell.split(tape.states[:-1])
+    pairs: dict[str, list[Pair]] = tape.cell.parameter_pairs(tape.record, before, pre_grad, tape.x)
+    return list(parameter_gradients(pairs, exponent).values())
+
+
+def _flat(gradients: list[tuple[Array, int]]) -> tuple[Array, int]:
+    """Return all parameters' gradients in one vector, with its exponent."""
+    highest = max(exponent for _, exponent in gradients)
+    return np.concatenate([ldexp(m, np.asarray(e - highest)).ravel() for m, e in gradients]), highest
