@@ -91,6 +91,11 @@ def bias_names(name: str) -> set[str]:
     return _moved(name, {"bias": "uniform"})
 
 
+def drawn_names(name: str) -> set[str]:
+    """Return every parameter that ``init`` draws: weights and biases, and no constant such as a leak."""
+    return recurrent_names(name) | input_names(name) | bias_names(name)
+
+
 def _moved(name: str, change: dict[str, Any]) -> set[str]:
     kind, options = FAMILY[name]
     one, two = (kind.init(3, 5, rng=5, **options, **changed).parameters for changed in ({}, change))
