@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles.family import FAMILY, make
+from oracles.family import FAMILY, make, spread
 
 import gradlab as gl
 from gradlab.arrays import checks
@@ -195,22 +195,21 @@ def test_choices_name_the_nearest(attempt: Any, said: str) -> None:
     refuses(attempt, said)
 
 
-@pytest.mark.parametrize("name", FAMILY)
-@pytest.mark.parametrize(
-    ("sizes", "said"),
-    [
-        ((3, 0), "hidden_size must be at least 1, got 0"),
-        ((3, -2), "hidden_size must be at least 1, got -2"),
-        ((0, 3), "input_size must be at least 1, got 0"),
-        ((-1, 3), "input_size must be at least 1, got -1"),
-        ((3, 2.0), "hidden_size must be a whole number, got 2.0"),
-        ((3, True), "hidden_size must be a whole number, got True"),
-        (("3", 3), "input_size must be a whole number, got '3'"),
-    ],
-)
-def test_sizes_of_every_cell(name: str, sizes: Any, said: str) -> None:
+SIZES = {
+    (3, 0): "hidden_size must be at least 1, got 0",
+    (3, -2): "hidden_size must be at least 1, got -2",
+    (0, 3): "input_size must be at least 1, got 0",
+    (-1, 3): "input_size must be at least 1, got -1",
+    (3, 2.0): "hidden_size must be a whole number, got 2.0",
+    (3, True): "hidden_size must be a whole number, got True",
+    ("3", 3): "input_size must be a whole number, got '3'",
+}
+
+
+@pytest.mark.parametrize(("name", "sizes"), spread(SIZES))
+def test_sizes_of_every_cell(name: str, sizes: Any) -> None:
     kind, options = FAMILY[name]
-    refuses(lambda: kind.init(*sizes, **options), said)
+    refuses(lambda: kind.init(*sizes, **options), SIZES[sizes])
 
 
 @check(

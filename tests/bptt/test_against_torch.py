@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from oracles.compare import assert_normwise
-from oracles.family import NATIVE, TWINNED, TWINS, make, states
+from oracles.family import NATIVE, TWINNED, TWINS, make, spread, states
 
 import gradlab as gl
 
@@ -131,8 +131,7 @@ def test_the_twins_are_those_that_are_written(torch_loop: ModuleType) -> None:
     assert set(torch_loop.STEPS) == set(TWINS)
 
 
-@pytest.mark.parametrize("at", READINGS)
-@pytest.mark.parametrize("name", TWINNED)
+@pytest.mark.parametrize(("name", "at"), spread(READINGS, among=TWINNED))
 def test_every_cell_under_every_reading(name: str, at: str, torch_loop: ModuleType) -> None:
     cell, x, reading = make(name, D, H), inputs(), READINGS[at]
     loss, targets = draw_loss("mse", reading, H)
@@ -147,8 +146,7 @@ def test_every_cell_under_every_reading(name: str, at: str, torch_loop: ModuleTy
         np.testing.assert_allclose(trace.log_norm(f"dL/d{key}"), np.log(np.linalg.norm(array)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("at", READINGS)
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize(("name", "at"), spread(READINGS, among=NATIVE))
 def test_pytorchs_own_cells(name: str, at: str, torch_loop: ModuleType) -> None:
     cell, x, reading = make(name, D, H), inputs(), READINGS[at]
     loss, targets = draw_loss("mse", reading, H)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from oracles.compare import assert_normwise
-from oracles.family import TWINNED, make
+from oracles.family import TWINNED, make, spread
 
 import gradlab as gl
 from gradlab.bptt import Arriving, backward, forward, run_backward, run_forward
@@ -70,9 +70,7 @@ def assert_matches(found: list[list[LayerPass]], answer: Any, numbers: Any) -> N
                 assert_normwise(np.asarray(one.grad["c"])[within], numbers(expected.c)[within], 1e-10, "dL/dc")
 
 
-@pytest.mark.parametrize("joint", [False, True])
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["equal", "unequal"])
-@pytest.mark.parametrize("name", TWINNED)
+@pytest.mark.parametrize(("name", "lengths", "joint"), spread([None, LENGTHS], [False, True], among=TWINNED))
 def test_one_layer(name: str, lengths: Array | None, joint: bool, torch_loop: ModuleType) -> None:
     network = gl.Network([make(name, D, H)])
     final, v = weights(network, joint), np.zeros((T, B, H))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oracles.derivatives import exact_logistic, exact_tanh_derivative
-from oracles.family import FAMILY, make
+from oracles.family import FAMILY, make, spread
 from oracles.plain import run_plain
 
 from gradlab.cells.base import scaled_rows
@@ -52,9 +52,7 @@ def _one_of_each(cell: Any, N: int) -> list[np.ndarray]:
 
 
 @built
-@pytest.mark.parametrize("N", [1, 4, 33])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("name", "dtype", "N"), spread(["float64", "float32"], [1, 4, 33], among=CELLS))
 def test_compiled_is_plain_but_for_rounding(monkeypatch: Any, name: str, dtype: str, N: int) -> None:
     cell = make(name, D, H, scale=4.0, dtype=dtype)  # saturated units among them
     found = _one_of_each(cell, N)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles.family import FAMILY, columns, make
+from oracles.family import FAMILY, TWINNED, columns, make
 from oracles.plain import run_plain
 from watch.keep import Keep
 
@@ -95,7 +95,7 @@ def case(name: str, dtype: str) -> tuple[Any, Any, Any, Any]:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", TWINNED)
 def test_a_pass_is_that_of_a_loop_over_numbers(name: str, dtype: str, way: str) -> None:
     cell, x, start, weights = case(name, dtype)
     trace = gl.trace(cell, x, gl.projection(weights[:, None, None].astype(dtype)), state=start)
@@ -120,7 +120,7 @@ def test_a_pass_is_that_of_a_loop_over_numbers(name: str, dtype: str, way: str) 
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", TWINNED)
 def test_the_exponent_is_the_mean_of_the_steps_factors(name: str, dtype: str, way: str) -> None:
     """Both ways; an LSTM's J_t has two rows, and its two exponents add up to ln|det|."""
     cell, x, start, _ = case(name, dtype)

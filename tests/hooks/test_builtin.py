@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles.family import FAMILY, make
+from oracles.family import FAMILY, make, spread
 
 import gradlab as gl
 from gradlab import schema
@@ -32,10 +32,8 @@ def statistics(logs: Any) -> list[Any]:
 STATISTICS = ["mean_log", "q05", "q50", "q95", "zeros"]
 
 
-@pytest.mark.parametrize("hook", ["gradients", "jacobians", "gates"])
-@pytest.mark.parametrize("name", FAMILY)
-@pytest.mark.parametrize("lengths", [None, ENDS], ids=["equal", "lengths"])
-def test_columns_and_quantities_are_the_schemas(hook: str, name: str, lengths: Any) -> None:
+@pytest.mark.parametrize(("name", "hook", "lengths"), spread(["gradients", "jacobians", "gates"], [None, ENDS]))
+def test_columns_and_quantities_are_the_schemas(name: str, hook: str, lengths: Any) -> None:
     _, runs, steps = measured(hook, name, lengths)
     assert set(steps.columns) == set(schema.STEPS) - {"id"}
     assert set(runs.columns) <= set(schema.RUNS)

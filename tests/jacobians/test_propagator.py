@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from oracles.compare import assert_normwise
-from oracles.family import FAMILY, make, states
+from oracles.family import FAMILY, make, spread, states
 from oracles.products import exact_log_singular_values, prescribed, product_of, rotations
 
 import gradlab as gl
@@ -259,8 +259,7 @@ def test_each_sequence_from_its_own_end() -> None:
 # --- three numbers that are not one ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(5))
-@cases
+@pytest.mark.parametrize(("name", "seed"), spread(range(5)))
 def test_the_product_of_the_norms_is_a_bound(name: str, seed: int) -> None:
     """E09 (Pascanu 2013) in its sharp form; for vanilla cells it lies below k ln(γ σ_max(W))."""
     trace = a_trace(name, scale=1.5, rng=seed)

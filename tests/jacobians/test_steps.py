@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from oracles.compare import assert_normwise
 from oracles.derivatives import by_state, complex_step
-from oracles.family import FAMILY, make, states
+from oracles.family import FAMILY, make, spread, states
 from threadpoolctl import threadpool_limits
 
 import gradlab as gl
@@ -46,8 +46,7 @@ def test_dense_is_the_complex_step(name: str, scale: float) -> None:
         assert_normwise(trace.jacobians.dense(t + 1)[b], wanted, 1e-13, f"J_{t + 1}", axis=None)
 
 
-@pytest.mark.parametrize("columns", [None, 1, 4])
-@cases
+@pytest.mark.parametrize(("name", "columns"), spread([None, 1, 4]))
 def test_applied_and_transposed_are_the_dense_products(
     name: str, columns: int | None, rng: np.random.Generator
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from oracles import derivatives
 from oracles.compare import assert_normwise
-from oracles.family import ADDITIVE, FAMILY, bias_names, make, recurrent_names, states
+from oracles.family import ADDITIVE, FAMILY, drawn_names, make, spread, states
 from oracles.products import product_of
 
 import gradlab as gl
@@ -182,9 +182,7 @@ def cut_after(name: str, v: Array, k: int, *, scale: float, lengths: Any) -> Arr
     return np.asarray(total)
 
 
-@ends
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-@cases
+@pytest.mark.parametrize(("name", "scale", "lengths"), spread([1.0, 3.0], [None, ENDS]))
 def test_truncation_is_an_explicit_loop(name: str, scale: float, lengths: Any) -> None:
     v = inputs()[1]
     trace = a_trace(name, v, scale=scale, lengths=lengths)
@@ -241,7 +239,7 @@ additive = pytest.mark.parametrize("name", ADDITIVE)
 def kept(name: str, trace: gl.Trace) -> Array:
     """Return the factor by which each step keeps its additive state, pre-activations held, ``(T, B, H)``."""
     tape = trace.layers[0].tape
-    zeroed = recurrent_names(name) | bias_names(name)
+    zeroed = drawn_names(name)
     steps = [
         derivatives.kept(tape.cell, a, joint, zeroed)
         for a, joint in zip(tape.record["a"], tape.states[:-1], strict=True)

@@ -58,7 +58,7 @@ def kept(cell: Any, a: Array, joint: Array, zeroed: set[str]) -> Array:
     """Return the factor by which a step keeps its additive state, unit by unit, ``(H, N)``.
 
     The step is taken with the pre-activations ``a (kH, N)`` held fixed: they are its drive, and the parameters
-    ``zeroed``, recurrent weights and biases, are zero. Then the additive state reaches its successor directly only.
+    ``zeroed``, all weights and biases, are zero. Then the additive state reaches its successor directly only.
     """
     still = cell.with_parameters({key: 0.0 * cell.parameters[key] for key in zeroed})
     place = cell.additive_state

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import product
+from itertools import groupby, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,22 @@ NOTED = [name for name, (kind, _) in FAMILY.items() if vars(kind).get("of_ufuncs
 NATIVE = ("rnn-tanh", "rnn-relu", "lstm", "gru-after-keep")
 
 
+def spread(*axes: Iterable[Any], among: Iterable[str] = FAMILY) -> list[tuple[Any, ...]]:
+    """Return cases ``(member, value, …)``: every class meets every combination of the values, every member some.
+
+    The full product would repeat a combination for each option of a class. Here its members take turns.
+    """
+    combinations, found = list(product(*axes)), []
+    for _, group in groupby(among, key=lambda name: FAMILY[name].kind):
+        names = list(group)
+        fewer = min(len(names), len(combinations))
+        for k in range(max(len(names), len(combinations))):
+            turn = k + k // fewer  # the shorter list is entered one later each time, so that the two do not keep step
+            i, j = (turn, k) if fewer == len(names) else (k, turn)
+            found.append((names[i % len(names)], *combinations[j % len(combinations)]))
+    return found
+
+
 def make(
     name: str, inputs: int = 3, hidden: int = 5, *, scale: float = 1.0, rng: int = 0, dtype: str = "float64"
 ) -> Any:
@@ -72,6 +89,11 @@ def input_names(name: str) -> set[str]:
 def bias_names(name: str) -> set[str]:
     """Return the parameters that ``init`` draws by the law ``bias``."""
     return _moved(name, {"bias": "uniform"})
+
+
+def drawn_names(name: str) -> set[str]:
+    """Return every parameter that ``init`` draws: weights and biases, and no constant such as a leak."""
+    return recurrent_names(name) | input_names(name) | bias_names(name)
 
 
 def _moved(name: str, change: dict[str, Any]) -> set[str]:

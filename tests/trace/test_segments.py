@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from oracles.compare import assert_normwise
-from oracles.family import FAMILY, make, states
+from oracles.family import make, spread, states
 
 import gradlab as gl
 from gradlab._trace.segmented import SegmentedTrace, chosen_length, layer_numbers
@@ -72,8 +72,7 @@ def assert_same(model: Any, loss: Any, length: int, hooks: Any = HOOKS, **option
         pd.testing.assert_frame_equal(parts.measured()[name], table, rtol=1e-12, atol=1e-12, obj=name)
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize(("name", "length"), spread(LENGTHS))
 def test_one_cell(name: str, length: int) -> None:
     model = make(name, D, H)
     assert_same(model, losses(H)["every"], length, state=states(model, B))
