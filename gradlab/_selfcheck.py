@@ -182,10 +182,43 @@ def _checks(case: _Case) -> Iterator[Check]:
     yield Check("propagator = dense product", _error(whole_propagator.dense(), product), 1e-12, "another order")
     yield Check("ln σ of P and of Pᵀ", _transposed_error(case), 1e-8, "relative accuracy where cond J_t < 1e7")
     yield Check("Σ λ_i = mean ln|det J|", _sum_rule_error(case), 1e-9, "identity where cond J_t < 1e7")
+    yield _pre_activation_check(case, size)
     yield Check("adjoint of the whole loss", _adjoint_error(case), 1e-5, through)
     yield Check("input gradient", _input_error(case), 1e-5, through)
     yield Check("parameter gradients", _parameter_error(case), 1e-5, through)
     yield Check("batch = stack of singles", _batch_error(case, B), 1e-12, "another order of the same sums")
+
+
+def _pre_activation_check(case: _Case, size: float) -> Check:
+    """Compare ``pre_grad`` with dL/d(drive), and ∂a_k/∂(drive_k) with I, for a cell that names its pre-activations."""
+    name, cell, tape = "pre-activation gradients", case.cell, case.tape
+    if not cell.block_names:
+        return Check(name, float("nan"), 1e-12, "the cell names no pre-activation")
+    H, rows = cell.hidden_size, cell.hidden_size * len(cell.block_names)
+    drive, before = cell.input_drive(case.x), tape.states[:-1]
+    adjoint = case.rng.spawn(1)[0].standard_normal(tape.states[1:].shape)
+    pre_grad = cell.vjp(tape.linearise(slice(0, STEPS)), cell.split(adjoint))[1]
+    if {drive.shape[-2], pre_grad.shape[-2]} != {rows}:
+        came = f"drive has {drive.shape[-2]} and pre_grad {pre_grad.shape[-2]}"
+        return Check(name, float("inf"), 1e-12, f"blocks of {H} per name are {rows} rows, {came}")
+
+    def moved(shift: Array) -> Array:
+        after, record = cell.step(drive + shift, cell.split(before.astype(shift.dtype)))
+        a = record.get("a", drive + shift)
+        return np.swapaxes(np.concatenate([*after, a], axis=-2), -1, -2)
+
+    exact = _complex_slopes(moved, rows)
+    slopes = _difference_slopes(moved, rows) if exact is None else exact
+    by_state, by_drive = slopes[..., : cell.state_size, :], slopes[..., cell.state_size :, :]
+    expected = np.einsum("tsb,tbsk->tkb", adjoint, by_state)
+    errors = []
+    for k in range(len(cell.block_names)):
+        rows_of = slice(k * H, (k + 1) * H)
+        errors.append(_error(pre_grad[:, rows_of], expected[:, rows_of]))
+        own = by_drive[..., rows_of, rows_of]
+        errors.append(_error(own, np.broadcast_to(np.eye(H), own.shape)))
+    reason = "dL/d(drive): total derivative, s_{t−1} fixed"
+    return Check(name, max(errors), 1e-12 if exact is not None else 1e-8 * size, reason)
 
 
 def propagator(jacobians: list[Array]) -> Array:

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a bar on a terminal, a line a minute elsewhere, both on stderr."""
+"""Progress of a study or a training on stderr: a bar on a terminal, one line per minute elsewhere."""
 
 from __future__ import annotations
 
@@ -6,32 +6,38 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn
 
-#: Seconds between two lines where there is no terminal.
+#: Seconds between two lines without a terminal.
 EVERY = 60.0
 
 
 class ProgressReporter:
-    """Counts configurations by status, those of earlier runs too, and says how long the rest will take.
+    """Count finished configurations or steps by status, those of earlier runs too, and estimate the time left.
+
+    Use it as a context after :meth:`begin`.
 
     Parameters
     ----------
-    name : the study's name, which starts every line.
-    quiet : say nothing at all.
+    name : str
+        The start of every line, such as the study's name.
+    unit : str
+        The counted thing if it has no status, such as ``step``: ``step 3 of 20``. Without a unit the counts by status
+        are reported: ``3 of 20 done, 1 diverged, 0 failed``.
+    quiet : bool
+        Write nothing.
     """
 
-    def __init__(self, name: str, *, quiet: bool = False) -> None:
-        self.name, self.quiet = name, quiet
+    def __init__(self, name: str, *, unit: str = "", quiet: bool = False) -> None:
+        self.name, self.unit, self.quiet = name, unit, quiet
         self.counts: Counter[str] = Counter()
         self.earlier: Counter[str] = Counter()
-        self.total, self.work, self.worked = 0, 0.0, 0.0
+        self.total, self.work, self.worked, self.note = 0, 0.0, 0.0, ""
         self._pace: float | None = None
-        self._start = self._said = time.monotonic()
+        self._start = self._last_line = time.monotonic()
         self._bar: Progress | None = None
 
     def say(self, text: str) -> None:
@@ -40,46 +46,61 @@ class ProgressReporter:
             print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 
     def begin(self, known: Mapping[str, int], work: float, pace: float | None = None) -> Self:
-        """Set out; use as a context.
+        """Start the clock.
 
         Parameters
         ----------
-        known : configurations by status; those to be run now are ``planned``.
-        work : what they take, in estimated seconds.
-        pace : seconds that an estimated second took in earlier runs.
+        known : mapping
+            The number of configurations or steps by status; this run has to do those that are ``planned``.
+        work : float
+            The estimated work of this run, such as estimated seconds or a number of steps.
+        pace : float, optional
+            Seconds per unit of work in earlier runs.
         """
         self.earlier = Counter(known)
         self.total, self.work, self._pace = self.earlier.pop("planned", 0), work, pace
-        self._start = self._said = time.monotonic()
+        self._start = self._last_line = time.monotonic()
         return self
 
-    def advance(self, statuses: Sequence[str], work: float) -> None:
-        """Count finished configurations."""
+    def advance(self, statuses: Sequence[str], work: float, note: str = "") -> None:
+        """Count finished configurations or steps by status, and their work; report ``note`` with them."""
         self.counts.update(statuses)
         self.worked += work
+        self.note = note
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._finished, **self._fields())
-        elif time.monotonic() - self._said > EVERY:
-            self._said = time.monotonic()
-            self.say(f"{self.summary()}, {self.remaining} remaining, {self.left()}")
+            self._bar.update(self._bar.task_ids[0], completed=self.finished, text=self.describe())
+        elif time.monotonic() - self._last_line > EVERY:
+            self._last_line = time.monotonic()
+            self.say(self.describe())
+
+    @property
+    def finished(self) -> int:
+        """Finished configurations or steps, those of earlier runs too."""
+        return sum((self.counts + self.earlier).values())
+
+    @property
+    def whole(self) -> int:
+        """All configurations or steps, those of earlier runs too."""
+        return self.total + sum(self.earlier.values())
 
     @property
     def remaining(self) -> int:
-        """How many configurations are still to come."""
+        """Configurations or steps that this run has still to do."""
         return self.total - sum(self.counts.values())
 
-    @property
-    def _finished(self) -> int:
-        return sum((self.counts + self.earlier).values())
-
     def summary(self) -> str:
-        """Return ``12 of 20 done, 1 diverged, 0 failed``, earlier runs counted in."""
+        """Return ``12 of 20 done, 1 diverged, 0 failed``, or ``step 12 of 20``, earlier runs included."""
+        if self.unit:
+            return f"{self.unit} {self.finished} of {self.whole}"
         counts = self.counts + self.earlier
-        whole = self.total + sum(self.earlier.values())
-        return f"{self._finished} of {whole} done, {counts['diverged']} diverged, {counts['failed']} failed"
+        return f"{self.finished} of {self.whole} done, {counts['diverged']} diverged, {counts['failed']} failed"
+
+    def describe(self) -> str:
+        """Return the state in one line, for the bar, a line of output, and any other view of it."""
+        return ", ".join(filter(None, [self.summary(), self.note, self.left()]))
 
     def left(self) -> str:
-        """Return ``about 3 min 20 s left``, from this run's pace, before its first group from earlier runs'."""
+        """Return ``about 3 min 20 s left`` from this run's pace, or from ``pace`` before any work is done."""
         spent = time.monotonic() - self._start
         pace = spent / self.worked if self.worked else self._pace
         return "" if pace is None else f"about {duration(pace * (self.work - self.worked))} left"
@@ -87,11 +108,9 @@ class ProgressReporter:
     def __enter__(self) -> Self:
         console = Console(stderr=True)
         if not self.quiet and console.is_terminal:
-            text = "{task.fields[done]} done  {task.fields[failed]} failed  {task.fields[remaining]} remaining"
-            columns = (TextColumn(self.name), BarColumn(), TextColumn(text), TimeElapsedColumn(), _Left(self))
-            self._bar = Progress(*columns, console=console)
-            whole = self.total + sum(self.earlier.values())
-            self._bar.add_task("", total=whole, completed=self._finished, **self._fields())
+            bar = BarColumn(None)  # as wide as the line allows
+            self._bar = Progress(TextColumn(self.name), bar, TextColumn("{task.fields[text]}"), console=console)
+            self._bar.add_task("", total=self.whole, completed=self.finished, text=self.describe())
             self._bar.start()
         return self
 
@@ -99,21 +118,6 @@ class ProgressReporter:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-    def _fields(self) -> dict[str, Any]:
-        failed = (self.counts + self.earlier)["failed"]
-        return {"done": self._finished - failed, "failed": failed, "remaining": self.remaining}
-
-
-class _Left(ProgressColumn):
-    """The time that is left, as the talk knows it."""
-
-    def __init__(self, talk: ProgressReporter) -> None:
-        super().__init__()
-        self._talk = talk
-
-    def render(self, task: Task) -> Text:
-        return Text(self._talk.left())
 
 
 def counted(number: int, noun: str) -> str:

@@ -18,7 +18,7 @@ FLOORS = [
     ("tables",),
     ("verdicts",),
     ("figures", "jacobians"),
-    ("layer", "report"),
+    ("layer", "report", "protocol"),
     ("hooks",),
     ("_trace",),
     ("training", "_selfcheck"),

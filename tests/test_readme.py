@@ -82,7 +82,7 @@ def test_the_watched_training_runs_as_printed(watched):
 
 def test_the_first_sentence_is_true(watched):
     """What is left at t = 1 of the gradient at t = 60: to a hook on the output 10⁻¹³, in truth all of it."""
-    frame = watched["w"].frame()
+    frame = watched["w"].frame("steps")
     lower = frame[(frame["module"] == "lower") & (frame["t"] > 0)]
     logs = lower.pivot_table(index="t", columns=["quantity", "step"], values="mean_log")
     for step in (0, 50, 100):

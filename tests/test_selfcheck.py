@@ -5,6 +5,7 @@ from functools import reduce
 
 import numpy as np
 import pytest
+from oracles.family import FAMILY, make
 
 import gradlab as gl
 from gradlab.cells.rnn import Local as RNNLocal
@@ -12,13 +13,7 @@ from gradlab.errors import GradlabError, InputError
 from gradlab.jacobians.steps import Jacobians
 
 CELLS = {
-    **{f"rnn-{a}": gl.RNN.init(3, 5, activation=a, rng=1) for a in ("tanh", "relu", "logistic", "identity")},
-    "lstm": gl.LSTM.init(3, 5, forget_bias=1.0, rng=0),
-    **{
-        f"gru-{r}-{u}": gl.GRU.init(3, 5, reset=r, update=u, rng=0)
-        for r in ("before", "after")
-        for u in ("replace", "keep")
-    },
+    **{name: make(name, 3, 5) for name in FAMILY},
     "float32": gl.LSTM.init(3, 5, rng=0, dtype="float32"),
     "custom": gl.custom_cell(lambda h, x: 0.5 * np.tanh(h) + x, state_size=4, input_size=4),
     "custom-difference": gl.custom_cell(
@@ -31,7 +26,7 @@ CELLS = {
 def test_every_cell_passes(name):
     found = gl.selfcheck(CELLS[name])
     found.raise_if_failed()
-    assert len(found.checks) == 12
+    assert len(found.checks) == 13
     assert "passed" in repr(found)
 
 
@@ -75,6 +70,46 @@ class BiasForgotten(gl.GRU):
         return super().parameter_pairs(record, before, pre_grad, x) | {"W_hh": [(pre_grad, before[0])]}
 
 
+class GatesPathForgotten(gl.GRU):
+    """The partial derivative of the loss with respect to a_r, with a_n held: a_r reaches the loss through a_n only."""
+
+    def vjp(self, local, adjoint):
+        before, pre_grad = super().vjp(local, adjoint)
+        pre_grad[..., : self.hidden_size, :] = 0.0
+        return before, pre_grad
+
+
+class PreGradOfAnotherScale(gl.RNN):
+    """2 dL/da, halved wherever gradients are made of it: only ``pre_grad`` itself is wrong."""
+
+    def vjp(self, local, adjoint):
+        before, pre_grad = super().vjp(local, adjoint)
+        return before, 2.0 * pre_grad
+
+    def input_vjp(self, pre_grad):
+        return super().input_vjp(0.5 * pre_grad)
+
+    def parameter_pairs(self, record, before, pre_grad, x):
+        return super().parameter_pairs(record, before, 0.5 * pre_grad, x)
+
+
+class PreActivationOfAnotherScale(gl.RNN):
+    """A record that holds 2a under the name of a, and a ``linearise`` that takes half of it."""
+
+    def step(self, drive, state):
+        after, record = super().step(drive, state)
+        return after, {"a": 2.0 * record["a"]}
+
+    def linearise(self, record, before, after):
+        return super().linearise({"a": 0.5 * record["a"]}, before, after)
+
+
+class BlockWithoutADrive(gl.RNN):
+    """Two names of pre-activations, and a drive for one of them."""
+
+    block_names = ("h", "u")
+
+
 MISTAKES = {
     "complex step": (CellPathDropped, ActivationOfAnActivation, FactorsInTheWrongOrder),
     "central differences": (CellPathDropped, ActivationOfAnActivation, FactorsInTheWrongOrder),
@@ -85,6 +120,28 @@ MISTAKES = {
     "input gradient": (CellPathDropped, ActivationOfAnActivation, DirectForTotal),
     "parameter gradients": (CellPathDropped, BiasForgotten),
 }
+
+
+@pytest.mark.parametrize("mistake", [PreGradOfAnotherScale, PreActivationOfAnotherScale, BlockWithoutADrive])
+def test_a_pre_grad_that_is_not_that_of_the_drive_is_found_by_its_own_check_alone(mistake):
+    found = gl.selfcheck(mistake.init(3, 5, rng=0))
+    assert {one.name for one in found.checks if not one.passed} == {"pre-activation gradients"}
+    with pytest.raises(GradlabError, match=r"pre-activation gradients +(\S+) +≤ 1e-12 +FAILED"):
+        found.raise_if_failed()
+
+
+@pytest.mark.parametrize("reset", ["before", "after"])
+def test_a_partial_derivative_in_place_of_the_total_one_is_found(reset):
+    found = gl.selfcheck(GatesPathForgotten.init(3, 5, reset=reset, rng=0))
+    failed = {one.name for one in found.checks if not one.passed}
+    assert failed == {"pre-activation gradients", "input gradient", "parameter gradients"}
+    with pytest.raises(GradlabError, match=r"pre-activation gradients +1\.0e\+00 +≤ 1e-12 +FAILED +dL/d\(drive\)"):
+        found.raise_if_failed()
+
+
+def test_blocks_without_a_drive_are_counted():
+    reason = {one.name: one.reason for one in gl.selfcheck(BlockWithoutADrive.init(3, 5, rng=0)).checks}
+    assert reason["pre-activation gradients"] == "blocks of 5 per name are 10 rows, drive has 5 and pre_grad 5"
 
 
 @pytest.mark.parametrize(("check", "mistake"), [(c, m) for c, found in MISTAKES.items() for m in found])

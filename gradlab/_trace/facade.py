@@ -25,6 +25,7 @@ from gradlab.verdicts.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Exponents that a verdict computes: a quarter of the directions of a state of up to 32, enough to call it MIXED. For
 #: a wider state only the largest, since eight take as much time as eight passes.
@@ -100,21 +101,9 @@ class LayerTrace(LayerPass):
         changes = found.facts is not None and proposed(found.facts, found.word)
         return replace(found, suggestion=ELSEWHERE) if changes and found.word not in (STABLE, UNCERTAIN) else found
 
-    def plot(self, *names: str, theory: bool = False, ax: Axes | None = None) -> Axes:
-        """Draw the norms of some quantities over the lag, a band for the sequences.
-
-        Without a name, what most want to see first: the total gradient dL/dh_t beside what arrives directly, and
-        beside the joint adjoint where the cell has more states than h; the verdict's word and the rate above them.
-
-        A figure of `gradlab.figures.OF_A_PASS` ("gates", "jacobians", "paths" …), which stands alone, is drawn
-        from what its hooks measure of this pass, here and now.
-
-        Parameters
-        ----------
-        names : quantities of :meth:`log_norm`, or one figure.
-        theory : draw mean field's line too, of slope ½ ln χ from lag 1 on; where it does not hold the axes say why.
-        """
-        return plots.plot(self, names, theory=theory, ax=ax)
+    def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None, theory: bool = False) -> Figure:
+        """Plot the gradients over the lag, or what is named; see :meth:`gradlab.Trace.plot`."""
+        return plots.plot([self], name, theory=theory, ax=ax)
 
     def describe(self) -> list[str]:
         """Return word and evidence without exponents, and how to ask for more; nothing where there is no loss.

@@ -1,6 +1,6 @@
-"""Pictures of one layer and direction: its quantities over the lag, theory beside them, what most want to see first.
+"""Figures of the layers and directions of one pass: their quantities over the lag, theory, and the default view.
 
-Tables come from the layer, a :class:`gradlab.layer.LayerPass`.
+The tables come from :class:`gradlab.layer.LayerPass`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gradlab.verdicts.labels import basis, word_of
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Points, as the titles of all figures.
 TITLE = 8
@@ -29,16 +30,19 @@ Line = tuple["pd.DataFrame | None", str]
 NO_LINE: Line = (None, "")
 
 
-def plot(one: LayerPass, names: Sequence[str], *, theory: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw quantities of a layer, or a figure, or without a name the `overview`; see `LayerTrace.plot`."""
+def plot(
+    passes: Sequence[LayerPass], name: str | Sequence[str] | None, *, theory: bool = False, ax: Axes | None = None
+) -> Figure:
+    """Return the `overview`, or a figure, quantities or a column of some layers and directions; see `Trace.plot`."""
     from gradlab import figures
 
-    if not names:
-        return overview([one], theory=theory, ax=ax)
-    if len(names) == 1 and names[0] in figures.OF_A_PASS:
-        picture = figures.FIGURES[names[0]]
-        return figures.single(picture, *picture.table(_frames(one, names[0])), ax=ax)
-    return _profiles([one.profile(name) for name in names], expected(one, names[0]) if theory else NO_LINE, ax)
+    if name is None:
+        return figures.figure_of(overview(passes, theory=theory, ax=ax))
+    names, one = (name,) if isinstance(name, str) else tuple(name), passes[0]
+    if names and len(passes) == 1 and set(names) <= set(one.quantities):
+        line = expected(one, names[0]) if theory else NO_LINE
+        return figures.figure_of(_profiles([one.profile(each) for each in names], line, ax))
+    return figures.draw(name, _frames(passes, names), ax=ax)
 
 
 def overview(passes: Sequence[LayerPass], *, theory: bool = False, ax: Axes | None = None) -> Axes:
@@ -93,18 +97,20 @@ def _expected_rate(one: LayerPass, quantity: str) -> float:
     return slope
 
 
-def _frames(one: LayerPass, figure: str) -> dict[str, pd.DataFrame]:
-    """Return the tables that a figure of this one pass is drawn from."""
-    from gradlab.figures import FIGURES
+def _frames(passes: Sequence[LayerPass], names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return the tables that a figure of these passes, or quantities or a column of theirs, are drawn from."""
+    from gradlab.figures import FIGURES, hooks_of
 
-    if figure == "paths" and one.cell.additive_state is None:
-        kind = "a vanilla RNN" if one.cell.vanilla else f'the cell "{one.cell.name}"'
-        others = ", ".join(name for name, cell in CELLS.items() if cell.additive_state is not None)
+    if "paths" in names and all(one.cell.additive_state is None for one in passes):
+        cell = passes[0].cell
+        kind = "a vanilla RNN" if cell.vanilla else f'the cell "{cell.name}"'
+        others = ", ".join(name for name, one in CELLS.items() if one.additive_state is not None)
         raise InputError(f"{kind} has no additive path to draw; these cells have one: {others}")
-    if one.place is not None:
-        raise InputError(f'"{figure}" is measured by hooks over a whole pass; ask a layer of gl.trace')
-    picture = FIGURES[figure]
-    return frames.frames(replace(one, along=picture.along), picture.hooks)
+    if passes[0].place is not None:
+        raise InputError(f'"{", ".join(names)}" is measured by hooks over a whole pass; ask a layer of gl.trace')
+    along = FIGURES[names[0]].along if names and names[0] in FIGURES else "lag"
+    hooks = dict.fromkeys(hook for name in names for hook in hooks_of(name))
+    return frames.frames([replace(one, along=along) for one in passes], hooks)
 
 
 def _profiles(tables: list[pd.DataFrame], theory: Line, ax: Axes | None) -> Axes:

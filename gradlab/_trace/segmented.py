@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import schema
 from gradlab._trace.facade import LayerTrace
 from gradlab.arrays.scaled import ldexp
 from gradlab.bptt import Gradients, Segment, SegmentedRun
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
+from gradlab.formatting.numbers import estimate
 from gradlab.hooks import Hook, Info, frames
 from gradlab.layer import Place
 from gradlab.models.losses import Reading
 from gradlab.models.network import READOUT, Network, cells_of, place_of
 from gradlab.schema import DIRECTIONS
+from gradlab.verdicts.verdict import Verdict, together
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 #: Arrays that :func:`layer_numbers` counts are what a pass keeps; this share of the free memory they may take.
@@ -34,8 +39,8 @@ ROOM = 2**24
 UNASKED = 2**26
 #: Which hook answers what a trace would have been asked.
 GRADIENTS = (
-    *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "frame", "profile"),
-    *("plot", "quantities", "describe"),
+    *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "profile"),
+    *("quantities", "describe"),
 )
 HOOKS = {
     **dict.fromkeys(GRADIENTS, "gradients"),
@@ -138,6 +143,58 @@ class SegmentedTrace:
         rows = [frames.run_row(*_named(place), self._mean_loss, self.overflow_step) for place in self._run.places]
         return frames.measured(self.hooks, rows)
 
+    def frame(self, name: str = "runs") -> pd.DataFrame:
+        """Return what the hooks measured, as :meth:`Trace.frame` does; nothing is measured in addition.
+
+        Raises
+        ------
+        InputError
+            If there is no such table.
+        """
+        run = self._run
+        cells = [
+            {"cell": cell.name, "length": run.steps, "hidden": cell.hidden_size, "batch": run.batch}
+            for cell in map(self._cell, run.places)
+        ]
+        return frames.table_of(self.measured(), name, cells)
+
+    def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None) -> Figure:
+        """Plot the total gradient over the lag, or what is named, if the hooks measured it; see :meth:`Trace.plot`.
+
+        Raises
+        ------
+        InputError
+            If there is no such figure, or no hook measured what it shows.
+        """
+        from gradlab import figures
+
+        tables = {table: self.frame(table) for table in schema.TABLES}
+        return figures.draw("dL/dh" if name is None else name, tables, ax=ax)
+
+    def verdict(self) -> Verdict:
+        """Return the word and the rate of each layer and direction, which the hook "gradients" measured.
+
+        Raises
+        ------
+        InputError
+            If there was no such hook.
+        """
+        runs = self.frame("runs")
+        if (runs["verdict"] == "").any():
+            self._refuse("verdict")
+        parts = [
+            (
+                f"layer {row['layer']} {row['direction']}",
+                Verdict(
+                    row["verdict"],
+                    f"{estimate(row['rate'], row['rate_low'], row['rate_high'])} nats/step",
+                    f"mean of {row['window']} increments, of the gradient alone; a whole trace adds the exponents",
+                ),
+            )
+            for row in runs.to_dict("records")
+        ]
+        return together(parts) if len(parts) > 1 else parts[0][1]
+
     @property
     def _mean_loss(self) -> float:
         with np.errstate(all="ignore"):
@@ -149,6 +206,9 @@ class SegmentedTrace:
         """Raise an InputError that names how to get what a whole :class:`Trace` would answer, else AttributeError."""
         if name.startswith("_") or not (hasattr(LayerTrace, name) or name in HOOKS or name in (*WHOLE, "outputs")):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
         every = f"this trace kept no more than the states at every {self.segment_length} steps (segment_length)"
         if name in WHOLE:
             raise InputError(f'{every}, and "{name}" needs all steps at once; give segment_length={self._run.steps}')

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import schema
 from gradlab._trace import files, plots
 from gradlab._trace.facade import EXPONENTS, LayerTrace
 from gradlab._trace.files import Recalled
@@ -20,13 +21,15 @@ from gradlab.arrays.memory import free_memory
 from gradlab.arrays.scaled import ldexp, log_norm, sequences_first
 from gradlab.bptt import Gradients, Last, Run, SegmentedRun, readout_gradients, run_backward, run_forward
 from gradlab.cells import Cell
-from gradlab.errors import InputError
+from gradlab.errors import InputError, unknown
 from gradlab.formatting import markup
 from gradlab.hooks import Hook, frames, make_hooks
+from gradlab.hooks.gradients import GradientsHook
 from gradlab.layer import StateQuantity
 from gradlab.models.interventions import changed
 from gradlab.models.losses import Loss, LossFunction, evaluate, reading
 from gradlab.models.network import READOUT, Layer, Network, cells_of, output_size, place_of
+from gradlab.protocol import Measurements
 from gradlab.schema import DIRECTIONS
 from gradlab.verdicts.evidence import Evidence
 from gradlab.verdicts.suggestions import Change
@@ -35,6 +38,7 @@ from gradlab.verdicts.verdict import Verdict, judge, together
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 #: The initial state of one layer: its array, or arrays by state name; of two directions, a pair of those.
@@ -248,7 +252,7 @@ def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
     return joint
 
 
-class Trace(OneLayer):
+class Trace(OneLayer, Measurements):
     """What one pass left. If it has one layer, every name of its :class:`LayerTrace` works on the trace itself.
 
     Attributes
@@ -423,11 +427,54 @@ class Trace(OneLayer):
 
     # --- tables ------------------------------------------------------------------------------------
 
-    def frame(self) -> pd.DataFrame:
-        """Return a tidy table, a row a layer, direction, quantity, sequence and t, with ``log_norm`` in nats."""
+    def frame(self, name: str = "runs") -> pd.DataFrame:
+        """Return one table of the pass.
+
+        The hooks of the trace have measured what stands in it. The gradients are added where the trace has a loss.
+
+        Parameters
+        ----------
+        name : "runs" (one row per layer and direction), "steps" (one row per layer, direction, quantity and t),
+            "spectra" (one row per exponent), or "sequences" (one row per layer, direction, quantity, sequence and t,
+            with ``log_norm`` in nats).
+
+        Returns
+        -------
+        DataFrame
+            The columns of :mod:`gradlab.schema`, in its order; ``id`` and ``study`` are empty. ``runs`` has the cell
+            and the length before the layer. What no hook measured is nan.
+
+        Raises
+        ------
+        InputError
+            If there is no such table.
+
+        Examples
+        --------
+        >>> import gradlab as gl, numpy as np
+        >>> cell = gl.RNN(W_xh=np.zeros((1, 1)), W_hh=np.array([[0.5]]), activation="identity")
+        >>> found = gl.trace(cell, np.zeros((10, 1, 1)), gl.projection(np.ones((1, 1))))
+        >>> round(float(found.frame("runs")["rate"].iloc[0]), 4)
+        -0.6931
+        """
         import pandas as pd
 
-        return pd.concat([_tidy(one, name) for one in self.passes for name in one.quantities], ignore_index=True)
+        if name == "sequences":
+            return pd.concat([_tidy(one, of) for one in self.passes for of in one.quantities], ignore_index=True)
+        if name not in schema.TABLES:
+            raise InputError(unknown("table", name, (*schema.TABLES, "sequences")))
+        return frames.table_of(
+            self._measured(self._with_gradients), name, [frames.cell_row(one) for one in self.passes]
+        )
+
+    @cached_property
+    def _with_gradients(self) -> list[Hook]:
+        """The hooks of this pass, with one that measures the gradients if none does."""
+        if self.loss is None or any(isinstance(hook, GradientsHook) for hook in self.hooks):
+            return self.hooks
+        added = GradientsHook()
+        frames.call([added], self.passes)
+        return [added, *self.hooks]
 
     def measured(self) -> dict[str, pd.DataFrame]:
         """Return what the hooks measured by table: ``runs`` (one row a layer and direction), ``steps``, ``spectra``.
@@ -437,24 +484,43 @@ class Trace(OneLayer):
         InputError
             for a hook whose ``table`` is none of these.
         """
+        return self._measured(self.hooks)
+
+    def _measured(self, hooks: Sequence[Hook]) -> dict[str, pd.DataFrame]:
         rows = [frames.run_row(*_at(one), self._mean_loss, self.overflow_step) for one in self.passes]
-        return frames.measured(self.hooks, rows)
+        return frames.measured(hooks, rows)
 
     @property
     def _mean_loss(self) -> float:
         with np.errstate(all="ignore"):
             return float("nan") if self.loss is None else float(self.loss.astype(np.float64).mean())
 
-    def plot(self, *quantities: str, **options: Any) -> Axes:
-        """Draw what most want to see first, or what is named; of one layer see :meth:`LayerTrace.plot`.
+    def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None, theory: bool = False) -> Figure:
+        """Plot the gradients over the lag, or what is named.
 
-        Without a name, of several layers and directions: the total gradient dL/dh_t of each over the lag, a line each,
-        with its word.
+        The default view of one layer shows the total gradient dL/dh_t and what arrives directly, and the joint adjoint
+        if the cell has more states than h, under the verdict's word and the rate. Of several layers and directions it
+        shows the total gradient of each, with its word.
+
+        Parameters
+        ----------
+        name : a quantity of ``steps`` such as "dL/dh", or a list of them; a column of ``runs``; or a figure of a
+            study, such as "gates". The hooks that it needs measure this pass now.
+        ax : where to draw a figure of one panel, by default a new figure.
+        theory : whether to add the line of mean-field theory, of slope ½ ln χ from lag 1 on, to quantities of one
+            layer. Where it does not hold, the legend gives the reason.
+
+        Returns
+        -------
+        Figure
+            A matplotlib figure, which a notebook displays. Bands are over the sequences, from 5 % to 95 %.
+
+        Raises
+        ------
+        InputError
+            If there is no such figure, or this pass has not got what it shows.
         """
-        if quantities or len(self.passes) == 1:
-            drawn: Axes = self._only("plot").plot(*quantities, **options)
-            return drawn
-        return plots.overview(self.passes, **options)
+        return plots.plot(self.passes, name, theory=theory, ax=ax)
 
     def save(self, path: str | Path) -> Path:
         """Write the trace as one file (npz and JSON, no pickle), which :func:`gradlab.load_trace` opens.

@@ -16,8 +16,6 @@ from gradlab.layer import LayerPass
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Which record a row of a table belongs to.
-PLACE = ("id", *schema.WATCHED)
 #: Columns of ``runs`` that say what ran, between those and the study's.
 FACTS = ("cell", "length", "hidden", "batch", "precision")
 #: The smallest normal numbers of the precisions in which networks are trained: below them digits are lost, then all.
@@ -110,33 +108,31 @@ def table_of(records: Sequence[Record], name: str) -> pd.DataFrame:
     if name not in schema.TABLES:
         raise InputError(unknown("table", name, schema.TABLES))
     parts = [rows for record in records if len(rows := record.rows(name))]
-    if not parts:
-        return pd.DataFrame(columns=[*dict.fromkeys((*PLACE, *schema.TABLES[name]))]).drop(
-            columns="study", errors="ignore"
-        )
-    table = pd.concat(parts, ignore_index=True)
-    for column, kind in {key: found.dtype for key, found in schema.TABLES[name].items() if key in table}.items():
-        if kind == "int64":
-            table[column] = table[column].fillna(0).astype("int64")
-    order = [*PLACE, *FACTS, *schema.TABLES[name]]
-    return table[[*dict.fromkeys(key for key in (*order, *table.columns) if key in table)]]
+    return complete(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), name)
+
+
+def complete(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return a table of a watch with all columns of the schema; its place and facts stand before the layer."""
+    from gradlab.tables.complete import completed
+
+    return completed(table, name, own=(*schema.WATCHED, *(FACTS if name == "runs" else ())))
 
 
 def as_study(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the tables as those of a study that trains, in which the module is varied, for a report.
+    """Return the tables as those of a study that trains, in which the module is varied, for its figures and report.
 
-    ``steps`` and ``spectra`` have the first pass, the last, and some between: no figure can tell more lines apart.
+    ``steps`` and ``spectra`` hold the first pass, the last, and some between: no figure can show more lines. The
+    column ``layers`` of ``runs`` names the module, layer and direction of a row.
     """
-    runs = tables["runs"].assign(study="watch", cell=tables["runs"]["module"]).rename(columns={"call": "seed"})
-    runs["hooks"] = "gradients" if "rate" in runs else ""  # without which no figure of rates is drawn
+    found = tables["runs"]
+    runs = found.assign(study="watch", cell=found["module"]).rename(columns={"call": "seed"})
+    runs["hooks"] = "gradients" if (found["verdict"] != "").any() else ""  # without which no figure of rates is drawn
+    runs["layers"] = [place_name(row) for row in found[["module", "layer", "direction"]].to_dict("records")]
     keys = ["id", "study", "cell", "length", "seed"]
     rest = ["layer", *(name for name in runs if name not in (*keys, "layer", "module"))]  # no keys, behind the layer
     shown = {name: tables[name][tables[name]["step"].isin(_few(tables[name]["step"]))] for name in ("steps", "spectra")}
     others = {name: table.drop(columns=["module", "call"]) for name, table in shown.items()}
-    missing = {
-        name: "" if column.dtype == "string" else np.nan for name, column in schema.RUNS.items() if name not in runs
-    }
-    return {"runs": runs[[*keys, *rest]].assign(**missing), **others}
+    return {"runs": runs[[*keys, *rest]], **others}
 
 
 def _few(steps: pd.Series) -> NDArray[np.int64]:

@@ -14,15 +14,17 @@ import numpy as np
 
 from gradlab import __version__, schema
 from gradlab._watch.hooks import Attachment, Layered, Schedule
-from gradlab._watch.records import Record, as_study, layer_row, noticed, place_name, table_of
+from gradlab._watch.records import Record, as_study, complete, layer_row, noticed, place_name, table_of
 from gradlab._watch.replay import NotFinite, replay, replay_steps
 from gradlab.arrays.checks import number, positive
 from gradlab.cells import Cell
 from gradlab.errors import InputError, StoreError, unknown
 from gradlab.files import whole, write_whole
+from gradlab.formatting import markup
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.layer import LayerPass
 from gradlab.models.network import Network
+from gradlab.protocol import Measurements
 from gradlab.training import Training
 from gradlab.training.checkpoint import DIVERGED
 from gradlab.verdicts.labels import UNCERTAIN
@@ -32,6 +34,7 @@ from gradlab.weights.weights import torch_layers
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import nn
 
@@ -120,7 +123,7 @@ def watch(
     return found
 
 
-class Watch:
+class Watch(Measurements):
     """What was seen of a model while it trained; made by :func:`watch`.
 
     Attributes
@@ -237,11 +240,27 @@ class Watch:
 
     # --- what it says ------------------------------------------------------------------------------
 
-    def frame(self, name: str = "steps") -> pd.DataFrame:
-        """Return ``steps`` (a row a quantity and t), ``runs`` (a row a layer, with its rate) or ``spectra``.
+    def frame(self, name: str = "runs") -> pd.DataFrame:
+        """Return one table of all that was seen.
 
-        They have the columns of a study's table of that name, and those of :data:`gradlab.schema.WATCHED`.
+        Parameters
+        ----------
+        name : "runs" (one row per step, module, call, layer and direction), "steps" (one row per quantity and t of
+            these) or "spectra" (one row per exponent).
+
+        Returns
+        -------
+        DataFrame
+            The columns of :mod:`gradlab.schema`, in its order. ``module``, ``step`` and ``call`` stand before the
+            layer, and the numbers of :data:`gradlab.schema.WATCHED_RUNS` behind. What no hook measured is nan.
+
+        Raises
+        ------
+        InputError
+            If there is no such table.
         """
+        if name not in schema.TABLES:
+            raise InputError(unknown("table", name, schema.TABLES))
         return table_of(self.records, name) if self._stored is None else self._stored[name]
 
     @property
@@ -267,28 +286,39 @@ class Watch:
         found = _over_steps(runs[runs["call"] == 0] if len(runs) else runs)
         return replace(found, evidence="; ".join(filter(None, [found.evidence, *notes])))
 
-    def plot(self, quantity: str = "rate", *, x: str = "step") -> Figure:
-        """Draw a number of ``runs`` over the steps of training, a line for each layer and direction.
+    def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None, x: str | None = None) -> Figure:
+        """Plot the rate over the steps of training, or what is named.
+
+        Parameters
+        ----------
+        name : a column of ``runs``, drawn with one line per layer and direction, by default "rate"; a quantity of
+            ``steps`` such as "dL/dh", or a list of them, over the lag; or a figure of a study, such as "gates".
+        ax : where to draw a figure of one panel, by default a new figure.
+        x : the column of ``runs`` to draw a column over, by default "step".
+
+        Returns
+        -------
+        Figure
+            A matplotlib figure, which a notebook displays.
 
         Raises
         ------
         InputError
-            where nothing was measured, or for a column that is not there.
+            If nothing was measured, or what is named was not; the message names the hook that measures it.
+
+        Examples
+        --------
+        >>> w.plot("rate", x="step").savefig("rate.png")                          # doctest: +SKIP
+        >>> w.plot("dL/dh"), w.plot("gates")                                      # doctest: +SKIP
         """
         from gradlab import figures
-        from gradlab.tables.factors import Layout
 
-        runs = self.frame("runs")
-        for column in (quantity, x):
-            if column not in runs:
-                raise InputError(unknown("column", column, runs.columns))
-        table = runs[runs["status"] == "done"].assign(seeds=1)
-        if table.empty:
+        tables = {table: self.frame(table) for table in schema.TABLES}
+        if not (tables["runs"]["status"] == "done").any():
             raise InputError("nothing was watched to its end, so there is nothing to draw; verdict() says why")
-        table["layers"] = [place_name(row) for row in table.to_dict("records")]
-        for end in (f"{quantity}_low", f"{quantity}_high"):
-            table[end] = table[end] if end in table else table[quantity]
-        return figures.facets(figures.FIGURES["rates"], table, Layout("", (), x, quantity, "layers"))
+        if x is not None and name is not None and not (isinstance(name, str) and name in tables["runs"]):
+            raise InputError(f'x="{x}" goes with a column of runs, such as "rate"; got {name!r}')
+        return figures.draw(name or "rate", as_study(tables), ax=ax, x=x or "step", hue="layers")
 
     def save(self, path: str | Path) -> Path:
         """Write the tables as Parquet files, and ``watch.json`` last; :func:`load_watch` opens the folder.
@@ -327,11 +357,23 @@ class Watch:
         return write_report(Path(path), Source(tables, study, NOTES | self.noticed))
 
     def __repr__(self) -> str:
+        lines = [self._title, *(f"  {name} is not watched: {reason}" for name, reason in self.refused.items())]
+        return "\n".join([*lines, *(f"  {key}: {note}" for key, note in (NOTES | self.noticed).items())])
+
+    def _repr_html_(self) -> str:
+        """Return what was seen, the last loss if it is known, and the verdict, which reads the table alone."""
+        runs = self.frame("runs")
+        losses = runs["loss"].dropna()
+        rows = [("loss", f"{losses.iloc[-1]:.4g} at step {runs['step'].loc[losses.index[-1]]}")] if len(losses) else []
+        rows += markup.rows_of(str(self.verdict())) if len(runs) else []
+        rows += [(name, f"is not watched: {reason}") for name, reason in self.refused.items()]
+        return markup.html(self._title, [*rows, *(NOTES | self.noticed).items()])
+
+    @property
+    def _title(self) -> str:
         steps = self.frame("runs")["step"]
         seen = f"{len(steps)} rows, steps {steps.min()} to {steps.max()}" if len(steps) else "nothing seen yet"
-        lines = [f"Watch: {seen}, of {self.schedule.count} backward passes"]
-        lines += [f"  {name} is not watched: {reason}" for name, reason in self.refused.items()]
-        return "\n".join([*lines, *(f"  {key}: {note}" for key, note in (NOTES | self.noticed).items())])
+        return f"Watch: {seen}, of {self.schedule.count} backward passes"
 
 
 class Observation:
@@ -369,7 +411,8 @@ def load_watch(path: str | Path) -> Watch:
     try:
         told = json.loads((folder / FILE).read_text(encoding="utf-8"))
         tables = {
-            name: pd.read_parquet(folder / f"{name}.parquet").rename(columns=schema.RENAMED) for name in schema.TABLES
+            name: complete(pd.read_parquet(folder / f"{name}.parquet").rename(columns=schema.RENAMED), name)
+            for name in schema.TABLES
         }
         found = Watch(Schedule(EVERY), (), stored=tables)
         found.refused, found.schedule.count = dict(told["refused"]), int(told["passes"])
@@ -380,9 +423,8 @@ def load_watch(path: str | Path) -> Watch:
 
 def _over_steps(runs: pd.DataFrame) -> Verdict:
     """Return the verdict on the rows of ``runs`` of every module, each one's layers as its parts."""
-    told = runs.reindex(columns=list(dict.fromkeys([*runs, "rate", "rate_low", "rate_high", "verdict"])))
-    told["verdict"] = told["verdict"].where(told["status"] == "done", told["status"].str.upper())
-    if told["verdict"].isna().all():
+    told = runs.assign(verdict=runs["verdict"].where(runs["status"] == "done", runs["status"].str.upper()))
+    if (told["verdict"] == "").all():
         why = 'hooks=["gradients"] measures rates' if len(runs) else "no backward pass reached a layer while it looked"
         return Verdict(UNCERTAIN, "no rate is known", why)
     parts = [(str(name), training_verdict(part)) for name, part in told.groupby("module", sort=False)]

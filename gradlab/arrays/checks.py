@@ -1,4 +1,4 @@
-"""What a public function may be given: arrays of floats, of the right shape, finite. One clear error each."""
+"""Checks of arguments: dtype, shape and finiteness of arrays, ranges of numbers, names. Each raises one clear error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradlab.errors import InputError, unknown
 
 Array = NDArray[Any]
 FLOATS = ("float64", "float32")
-#: A whole number of at least 1 as a text, short of what int() refuses.
+#: A whole number of at least 1 as text, short enough for int().
 COUNT = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -22,12 +22,22 @@ def float_array(name: str, value: object, shape: Sequence[int | str | None]) -> 
 
     Parameters
     ----------
-    shape : one entry an axis: a number that the axis must have, or a letter for any size of at least 1.
+    name : str
+        The argument's name, for messages.
+    value : array_like
+        An array of float64 or float32.
+    shape : sequence of int or str
+        One entry per axis: its exact size, or a letter for any size of at least 1.
+
+    Returns
+    -------
+    array
+        ``value`` itself if it is an array.
 
     Raises
     ------
     InputError
-        naming ``name``, what was expected and what came.
+        If a check fails; the message names the argument, what was expected and what came.
     """
     array = as_array(name, value)
     if array.dtype.name not in FLOATS:
@@ -41,7 +51,7 @@ def float_array(name: str, value: object, shape: Sequence[int | str | None]) -> 
 
 
 def as_array(name: str, value: object) -> Array:
-    """Return ``value`` as an array; ragged nested lists are refused by name."""
+    """Return ``value`` as an array; raise ``InputError`` for nested lists of unequal lengths."""
     try:
         return np.asarray(value)
     except ValueError as ragged:
@@ -60,7 +70,7 @@ def _check_shape(name: str, array: Array, shape: Sequence[int | str | None]) -> 
 
 
 def finite(name: str, array: Array) -> None:
-    """Raise ``InputError`` with the place of the first value that is NaN or infinite."""
+    """Raise ``InputError`` with the index of the first value that is NaN or infinite."""
     if np.isfinite(array).all():
         return
     place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])

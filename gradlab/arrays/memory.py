@@ -1,11 +1,11 @@
-"""How much memory there is for a pass."""
+"""The memory that is available to a pass."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-#: Files in which Linux says how much a group of processes may take, and takes: version 2, then 1.
+#: Linux's files with the limit and the use of a control group: version 2, then 1.
 _GROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -13,7 +13,7 @@ _GROUPS = (
 
 
 def free_memory() -> float | None:
-    """Return the bytes that this process may still take, or all there are where only that is known, or None."""
+    """Return the bytes that this process may still use; all of the machine's if only these are known; else None."""
     found = [bytes for bytes in (_free(), *(_left(*files) for files in _GROUPS)) if bytes is not None]
     return min(found, default=None)
 
@@ -31,9 +31,9 @@ def _free() -> float | None:
 
 
 def _left(folder: str, limit: str, taken: str) -> float | None:
-    """Return what the limit of a group leaves; None where there is no such group, or no limit ("max").
+    """Return the bytes left under a group's limit; None without a group or a limit ("max").
 
-    Copies of files that have not been read for a while are given back when memory is asked for, and count as free.
+    Cached files that have not been read for a while are released on demand, and count as free.
     """
     try:
         most, now = (float((Path(folder) / file).read_text(encoding="ascii")) for file in (limit, taken))

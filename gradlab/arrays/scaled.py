@@ -1,8 +1,8 @@
-"""Arrays with their own exponent: a gradient is mantissa × 2^exponent, one exponent a sequence and step.
+"""Arrays with their own exponent: a gradient is mantissa × 2^exponent, one exponent per sequence and step.
 
-Inside the passes an array is *columns*: ``(…, F, B)``, features × sequences, its exponents ``(…, B)``.
-:class:`Scaled` is the same for the reader, sequences first: ``(…, B, F)``.
-Powers of two make rescaling exact. Components 2^1000 below a column's largest one are lost.
+Passes work on *columns*, ``(…, F, B)``, features × sequences, with exponents ``(…, B)``. :class:`Scaled` presents the
+same numbers sequences first, ``(…, B, F)``. Powers of two make rescaling exact. Components 2^1000 below a column's
+largest one are lost.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 LN2 = float(np.log(2.0))
-#: Peaks are kept within 2^±ROOM; one more step may then shrink them by 2^−900 (float32: 2^−116, below tanh'(40)).
+#: Peaks stay within 2^±ROOM. One more step may then shrink them by 2^−900 (float32: 2^−116, below tanh'(40)).
 ROOM = {"float64": 100, "float32": 10}
 
 
 @dataclass(frozen=True, eq=False)
 class Scaled:
-    """``mantissa (…, B, F)`` × 2 ^ ``exponent (…, B)``; ``np.asarray`` gives floats, which may over- or underflow."""
+    """``mantissa (…, B, F)`` × 2 ^ ``exponent (…, B)``; ``np.asarray`` returns floats, which may over- or underflow.
+
+    Attributes
+    ----------
+    mantissa : array (…, B, F)
+        Read-only if it is a view of a pass.
+    exponent : int array (…, B)
+        One exponent per vector.
+    """
 
     mantissa: Array
     exponent: NDArray[np.int64]
@@ -36,7 +44,7 @@ class Scaled:
         return Scaled(self.mantissa[index], self.exponent[index])
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        """Return plain floats; what does not fit becomes 0 or inf."""
+        """Return plain floats; values out of range become 0 or inf."""
         with np.errstate(all="ignore"):
             plain = ldexp(self.mantissa, self.exponent[..., None])
         return plain if dtype is None else plain.astype(dtype)
@@ -47,7 +55,7 @@ class Scaled:
 
     @property
     def zero(self) -> NDArray[np.bool_]:
-        """Where a sequence's vector is exactly zero, ``(…, B)``."""
+        """Mask of the vectors that are exactly zero, ``(…, B)``."""
         return np.asarray(~self.mantissa.any(axis=-1))
 
     def __repr__(self) -> str:
@@ -55,19 +63,19 @@ class Scaled:
 
 
 def reader(columns: Array, exponent: NDArray[np.int64]) -> Scaled:
-    """Return columns ``(…, F, B)`` as a :class:`Scaled` ``(…, B, F)``: nothing copied, nothing to be written."""
+    """Return columns ``(…, F, B)`` as a :class:`Scaled` ``(…, B, F)``, a read-only view."""
     return Scaled(sequences_first(columns), exponent)
 
 
 def sequences_first(columns: Array) -> Array:
-    """Return columns ``(…, F, B)`` as ``(…, B, F)``, a view that cannot be written to: it is the tape itself."""
+    """Return columns ``(…, F, B)`` as ``(…, B, F)``, a read-only view, since it is the tape itself."""
     view = np.swapaxes(columns, -1, -2)
     view.flags.writeable = False
     return view
 
 
 def ldexp(mantissa: Array, exponent: Array) -> Array:
-    """Return mantissa × 2^exponent; exponents beyond any float's are cut first, since C's ints are small."""
+    """Return mantissa × 2^exponent; exponents beyond any float's are clipped first, to fit C's int."""
     return np.asarray(np.ldexp(mantissa, np.minimum(np.maximum(exponent, -5000), 5000).astype(np.int32)))
 
 
@@ -103,16 +111,16 @@ def squared(columns: Array) -> Array:
 
 
 def in_room(squares: Array, dtype: np.dtype[Any], share: float = 1.0) -> bool:
-    """Return whether columns of these squared norms all have their peaks in the room, or in a share of it."""
+    """Return whether columns with these squared norms all have peaks within 2^±ROOM, or within a share of it."""
     high = 4.0 ** (share * ROOM["float64" if dtype.itemsize == 8 else "float32"])  # dtype.name is slow
     return bool(squares.min() > 1.0 / high and squares.max() < high)
 
 
 def normalise(columns: Array, exponent: NDArray[np.int64], share: float = 1.0) -> None:
-    """Move powers of two from ``columns (…, F, B)`` to ``exponent (…, B)``, in place, where peaks leave their room.
+    """Move powers of two from ``columns (…, F, B)`` to ``exponent (…, B)``, in place, once a peak leaves its room.
 
-    All columns that can be are brought close to 1 then, so that the next time is far. With a ``share`` below 1 it is
-    done earlier, where that share of the room is left.
+    Every finite, nonzero column is then scaled to about 1, which postpones the next rescaling. A ``share`` below 1
+    rescales earlier, when a peak leaves that share of the room.
     """
     if in_room(squared(columns), columns.dtype, share):
         return
@@ -126,7 +134,7 @@ def normalise(columns: Array, exponent: NDArray[np.int64], share: float = 1.0) -
 def add(
     one: Array, one_exponent: NDArray[np.int64], two: Array, two_exponent: NDArray[np.int64]
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Return the sum of two column arrays ``(…, F, B)``, on the larger exponent of the two, zeros having none."""
+    """Return the sum of two column arrays ``(…, F, B)`` on the larger exponent; zero columns have none."""
     if np.array_equal(one_exponent, two_exponent):
         return one + two, np.asarray(one_exponent)
     one_live, two_live = one.any(axis=-2), two.any(axis=-2)
@@ -141,7 +149,7 @@ def add(
 
 
 def highest(columns: Array, exponent: NDArray[np.int64]) -> int | None:
-    """Return the highest exponent of a column of ``columns (T, F, B)`` that is not zero; None where all are."""
+    """Return the highest exponent of the nonzero columns of ``columns (T, F, B)``; None if all are zero."""
     level = int(exponent.max())
     while True:
         here = exponent == level
@@ -154,7 +162,7 @@ def highest(columns: Array, exponent: NDArray[np.int64]) -> int | None:
 
 
 def common_exponent(columns: Array, exponent: NDArray[np.int64], axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return ``columns (…, F, B)`` on one exponent along ``axes`` of ``exponent``, and that exponent (axes kept)."""
+    """Return ``columns (…, F, B)`` on a common exponent along ``axes``, and that exponent with these axes kept."""
     lowest = np.iinfo(np.int64).min // 4
     peak = np.where(columns.any(axis=-2), exponent, lowest).max(axis=axes, keepdims=True)
     peak = np.where(peak == lowest, 0, peak)

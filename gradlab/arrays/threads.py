@@ -1,6 +1,6 @@
-"""Independent pieces of work on every core that BLAS may use, each with BLAS at one thread.
+"""Independent pieces of work on every core that BLAS may use, with BLAS at one thread per piece.
 
-Many small decompositions gain nothing from BLAS's own threads, and all from being shared out.
+Many small decompositions gain nothing from BLAS's own threads. They gain from running side by side.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ def _blas() -> ThreadpoolController:
 
 
 def cores() -> int:
-    """Return how many threads BLAS may use now: all cores, unless its limit is lower, as it is within a study."""
+    """Return the number of threads that BLAS may use now: all cores, or a lower limit, as within a study."""
     return max((library["num_threads"] for library in _blas().info()), default=1)
 
 
 def share_out(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
-    """Do ``work`` on every piece; which thread does it changes no number."""
+    """Call ``work`` on every piece, in threads; results do not depend on the thread."""
     workers = min(cores(), len(pieces))
-    if workers < 2 or not _SHARED.acquire(blocking=False):  # BLAS's limit is the process's: one at a time sets it
+    if workers < 2 or not _SHARED.acquire(blocking=False):  # BLAS's limit is global: one caller at a time
         for piece in pieces:
             work(piece)
         return
     try:
-        warned = np.geterr()  # up to NumPy 1.26 a thread's own, from 2 on the context's
+        warned = np.geterr()  # per thread up to NumPy 1.26, per context from 2.0
 
         def piecewise(piece: Piece) -> None:
             with np.errstate(**warned):

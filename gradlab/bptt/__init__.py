@@ -1,4 +1,4 @@
-"""Backpropagation through time: forward → Tape, backward → Gradients. The loop knows no statistic."""
+"""Backpropagation through time: forward → Tape, backward → Gradients. The loop computes no statistic."""
 
 from gradlab.bptt.backward import (
     Arriving,

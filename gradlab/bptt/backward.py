@@ -1,6 +1,6 @@
 """Backward in time: the exact adjoint of every state at every step, in scaled numbers.
 
-The cell's own ``vjp`` is the step; the loop adds what arrives from outside and keeps the mantissas in range.
+The cell's ``vjp`` is one step. The loop adds the gradients that arrive from outside and keeps mantissas in range.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from gradlab.native.loop import Loop
 
 Array = NDArray[Any]
 Exponent = NDArray[np.int64]
-#: Steps that the way back takes before it looks whether the mantissas are in their room: few where that is small.
+#: Backward steps between rescaling checks (fewer in float32, whose range is small).
 BLOCK = {np.dtype("float64"): 16, np.dtype("float32"): 4}
-#: Terms of the sums over steps and sequences that are multiplied at once: as many as stay in the cache.
+#: Terms of the sums over steps and sequences per product, as many as stay in the cache.
 LONG = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Columns ``(…, F, B)`` with one exponent each ``(…, B)``: gradients as the passes hand them on."""
+    """Columns ``(…, F, B)`` with one exponent each, ``(…, B)``: the form of gradients between passes."""
 
     mantissa: Array
     exponent: Exponent
 
     @classmethod
     def of(cls, plain: Array) -> Columns:
-        """Return plain numbers as columns whose peaks are in range."""
+        """Return plain numbers as columns with peaks in range."""
         columns = np.array(plain)
         exponent = np.zeros((*columns.shape[:-2], columns.shape[-1]), np.int64)
         normalise(columns, exponent)
@@ -49,7 +49,7 @@ class Columns:
             return Columns(*add(self.mantissa, self.exponent, other.mantissa, other.exponent))
 
     def plain(self) -> Array:
-        """Return plain numbers; what does not fit becomes 0 or inf."""
+        """Return plain numbers; values out of range become 0 or inf."""
         with np.errstate(all="ignore"):
             return ldexp(self.mantissa, self.exponent[..., None, :])
 
@@ -60,7 +60,17 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Arriving:
-    """What arrives from outside at t = ``first`` and the n − 1 steps behind it, ``(n, F, B)``; at no other of T+1."""
+    """Gradients that arrive from outside at n consecutive times, and nowhere else.
+
+    Attributes
+    ----------
+    columns : Columns (n, F, B)
+        The gradients at t = ``first``, …, ``first + n − 1``.
+    first : int
+        The first of these times.
+    places : int
+        T + 1, the number of times in all.
+    """
 
     columns: Columns
     first: int
@@ -68,19 +78,19 @@ class Arriving:
 
     @classmethod
     def everywhere(cls, columns: Columns) -> Arriving:
-        """Return what arrives at all of t = 0 … T, ``(T+1, F, B)``."""
+        """Return gradients that arrive at all of t = 0 … T, ``(T+1, F, B)``."""
         return cls(columns, 0, len(columns.mantissa))
 
     @cached_property
     def live(self) -> NDArray[np.bool_]:
-        """At which t anything arrives that is not zero, ``(T+1,)``."""
+        """Mask of the t at which a nonzero gradient arrives, ``(T+1,)``."""
         live = np.zeros(self.places, bool)
         live[self.first : self.first + len(self.columns.mantissa)] = self.columns.mantissa.any(axis=(1, 2))
         return live
 
     @cached_property
     def whole(self) -> Columns:
-        """What arrives at t = 0 … T, ``(T+1, F, B)``."""
+        """The gradients at t = 0 … T, zero where none arrives, ``(T+1, F, B)``."""
         n, F, B = self.columns.mantissa.shape
         if n == self.places:
             return self.columns
@@ -91,22 +101,35 @@ class Arriving:
         return Columns(mantissa, exponent)
 
     def at(self, t: Any) -> Columns:
-        """Return what arrives at t, of an array of them too: all of them among those that begin with ``first``."""
+        """Return the gradients at t, an int or an array; every t must be one of the n times."""
         return Columns(self.columns.mantissa[t - self.first], self.columns.exponent[t - self.first])
 
     def within(self, block: slice) -> Columns:
-        """Return what arrives at the t of ``block``, as :meth:`at` does."""
+        """Return the gradients at the t of ``block``, under the condition of :meth:`at`."""
         here = slice(block.start - self.first, block.stop - self.first)
         return Columns(self.columns.mantissa[here], self.columns.exponent[here])
 
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """What a backward pass leaves, as columns: mantissas ``(T+1 or T, F, B)`` and one exponent a sequence and t.
+    """The gradients of a backward pass, as columns with one exponent per sequence and t.
 
-    ``adjoint (T+1, S, B)`` is δ_t; ``total (T+1, S, B)`` is dL/ds_t; ``pre_grad (T, kH, B)`` is dL/da_t, on the
-    exponents of δ_t, ``exponent[1:]``. ``arriving`` is what arrived from outside, at the output sequence alone or
-    at the joint state; ``direct``, ``(T+1, H, B)`` or ``(T+1, S, B)``, is the same at all t.
+    Attributes
+    ----------
+    tape : Tape
+        The forward pass.
+    adjoint : array (T+1, S, B)
+        δ_t, the gradient at each state with the other states of the same step held fixed.
+    total : array (T+1, S, B)
+        dL/ds_t; it differs from δ_t where one state of a step feeds another.
+    pre_grad : array (T, kH, B)
+        dL/da_t, on the exponents ``exponent[1:]``.
+    exponent : int array (T+1, B)
+        The exponents of ``adjoint`` and ``total``.
+    arriving : Arriving
+        The gradients from outside, at the output sequence or at the joint state.
+    direct : Columns
+        ``arriving`` at all t, ``(T+1, H, B)`` or ``(T+1, S, B)``.
     """
 
     tape: Tape
@@ -122,7 +145,7 @@ class Gradients:
 
     @cached_property
     def input(self) -> Columns:
-        """dL/dx_t for all steps, ``(T, D, B)``, one product."""
+        """dL/dx_t of all steps, ``(T, D, B)``, from one product."""
         with np.errstate(all="ignore"):
             return Columns(self.tape.cell.input_vjp(self.pre_grad), self.exponent[1:])
 
@@ -135,7 +158,7 @@ class Gradients:
 
 
 def backward(tape: Tape, arriving: Arriving) -> Gradients:
-    """Carry what arrives from outside at h_t, or at s_t, back to step 0."""
+    """Carry the gradients that arrive at h_t, or at s_t, back to step 0."""
     cell, T = tape.cell, tape.steps
     adjoint = pool.empty(tape.states.shape, tape.states.dtype)
     adjoint[T] = 0.0
@@ -172,7 +195,7 @@ def _is_its_total(tape: Tape) -> bool:
 
 
 def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:
-    """Return an array for the pre-activation gradients of all steps, of the shape that the last one's have."""
+    """Return an array for the pre-activation gradients of all steps, with the shape that one step has."""
     cell, some = tape.cell, tape.cell.probe_columns("vjp")
     at_step = cell.vjp(type(local)(*(array[-1, ..., some] for array in local)), cell.split(last[:, some]))[1]
     return pool.empty((tape.steps, *at_step.shape[:-1], last.shape[-1]), at_step.dtype)
@@ -180,7 +203,10 @@ def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Way:
-    """The way back over steps whose derivatives, from step ``first`` on, are ``local``; it fills the pass's arrays."""
+    """The way back over a stretch of steps, whose derivatives are ``local`` from step ``first`` on.
+
+    It writes into the arrays of the pass.
+    """
 
     loops: Mapping[bool, Loop]
     local: Any
@@ -192,7 +218,7 @@ class _Way:
     pre_grad: Array
 
     def together(self, block: slice) -> bool:
-        """Go back on one exponent, and return whether nothing left the room of a mantissa on the way."""
+        """Go back on one exponent; return whether all mantissas stayed in range."""
         exponent, live = self.exponent[block.stop], self.live[block]
         if live.any() and (self.arriving.at(block.start + np.flatnonzero(live)).exponent != exponent).any():
             return False
@@ -207,14 +233,14 @@ class _Way:
         return True
 
     def one_by_one(self, block: slice) -> None:
-        """Go back, and bring every step into range before the next."""
+        """Go back, and rescale after every step."""
         for t, *step in zip(range(block.stop, block.start, -1), *self._back(block, False), strict=True):
             self.loops[False].act(*step)
             self.exponent[t - 1] = self.exponent[t]
             _arrive(self.adjoint[t - 1], self.exponent[t - 1], self.arriving, t - 1, self.live[t - 1])
 
     def _back(self, steps: slice, arrives: bool) -> list[Array]:
-        """Return what steps back are given, the last step first."""
+        """Return the arrays that the steps of the loop receive, the last step first."""
         here = slice(steps.start - self.first, steps.stop - self.first)
         after, before = self.adjoint[steps.start + 1 : steps.stop + 1], self.adjoint[steps]
         arriving = [self.arriving.within(steps).mantissa] if arrives else []
@@ -223,7 +249,7 @@ class _Way:
 
 
 def _loop_back(cell: Cell, factored: Callable[..., Any], arrives: bool) -> Loop:
-    """Return the loop of steps back, which adds what arrives at the step before, if that is so."""
+    """Return the loop of backward steps; with ``arrives`` it adds the gradient from outside at the earlier step."""
 
     def act(after: Array, before: Array, pre_grad: Array, *rest: Array) -> None:
         local = rest[:-1] if arrives else rest
@@ -236,14 +262,14 @@ def _loop_back(cell: Cell, factored: Callable[..., Any], arrives: bool) -> Loop:
 
 
 def _runs(block: slice, arriving: NDArray[np.bool_]) -> Iterator[tuple[slice, bool]]:
-    """Yield the steps of a block, the last first, in stretches at whose steps something arrives, or nothing does."""
+    """Yield stretches of a block, the last first; in each, gradients arrive at all steps or at none."""
     edges = [0, *(np.flatnonzero(arriving[1:] != arriving[:-1]) + 1).tolist(), len(arriving)]
     for start, stop in zip(edges[-2::-1], edges[:0:-1], strict=True):
         yield slice(block.start + start, block.start + stop), bool(arriving[start])
 
 
 def _kept(squares: NDArray[np.float64], start: Array) -> bool:
-    """Return whether the squared norms ``(n, B)`` of n steps back from ``start`` all stayed in range, or at zero."""
+    """Return whether the squared norms ``(n, B)`` of n steps back from ``start`` stayed in range or at zero."""
     if in_room(squares, start.dtype):
         return True
     dead = np.logical_and.accumulate(squares[::-1] == 0)[::-1] & ~start.any(axis=0)
@@ -251,7 +277,7 @@ def _kept(squares: NDArray[np.float64], start: Array) -> bool:
 
 
 def _arrive(joint: Array, exponent: Exponent, arriving: Arriving, t: int, any_arrives: np.bool_) -> None:
-    """Add what arrives from outside at step t to its adjoint, in place, and bring the sum into range."""
+    """Add the gradient that arrives at step t to its adjoint, in place, and rescale the sum."""
     if any_arrives:
         given = arriving.at(t)
         width = len(given.mantissa)  # h comes first in the joint state
@@ -267,8 +293,7 @@ def _arrive(joint: Array, exponent: Exponent, arriving: Arriving, t: int, any_ar
 def parameter_gradients(pairs: Mapping[str, list[Pair]], exponent: Exponent) -> dict[str, tuple[Array, int]]:
     """Return mantissa and exponent of each parameter's gradient of the batch-mean loss.
 
-    All that one left factor is paired with makes one product: ``dL/da [h; x; 1]ᵀ`` is the gradient of a cell's weights
-    and its bias at once.
+    One product serves all right factors of one left factor: ``dL/da [h; x; 1]ᵀ`` is the gradient of weights and bias.
     """
     rights: dict[int, list[Array | None]] = {}
     lefts = {id(left): left for factors in pairs.values() for left, _ in factors}
@@ -280,16 +305,16 @@ def parameter_gradients(pairs: Mapping[str, list[Pair]], exponent: Exponent) -> 
 
 
 def _stacked(blocks: list[tuple[Iterator[Array], int | None]]) -> tuple[Array, int]:
-    """Return the next product of each block of rows on one exponent, the highest of those that are not zero."""
+    """Return the next product of each block of rows, stacked, on the highest exponent of the nonzero ones."""
     highest = max((level for _, level in blocks if level is not None), default=0)
     parts = [ldexp(next(products), np.asarray((level or 0) - highest)) for products, level in blocks]
     return np.concatenate(parts), highest
 
 
 def _products(left: Array, rights: list[Array | None], exponent: Exponent) -> tuple[Iterator[Array], int | None]:
-    """Return the batch means ``Σ_t left_t right_tᵀ``, one for each right, and their exponent, None where all is zero.
+    """Return the batch means ``Σ_t left_t right_tᵀ``, one per right factor, and their exponent; None if all are zero.
 
-    A few steps at a time, turned so that steps and sequences are one axis and in the cache when they are multiplied.
+    A few steps at a time are transposed, so that steps and sequences form one axis that stays in the cache.
     """
     level = highest(left, exponent)
     weight = np.exp2(np.clip(exponent - (level or 0), -3000, 0).astype(left.dtype))
@@ -314,7 +339,7 @@ def _products(left: Array, rights: list[Array | None], exponent: Exponent) -> tu
 
 
 def _turned(columns: Array) -> Array:
-    """Return ``(n, F, B)`` as ``(F, n·B)``, a copy but for one sequence."""
+    """Return ``(n, F, B)`` as ``(F, n·B)``; a copy, except for one sequence."""
     n, F, B = columns.shape
     if B == 1:
         return columns[..., 0].T
@@ -346,7 +371,7 @@ def sequence_norms(pairs: list[Pair], exponent: Exponent) -> NDArray[np.float64]
 
 
 def _pair_log_norms(left: Array, right: Array | None, exponent: Exponent) -> NDArray[np.float64]:
-    """One pair's; each step's matrix is formed and forgotten."""
+    """Return the norms of one pair, ``(T,)``; one step's matrix is formed at a time."""
     columns, peak = common_exponent(left, exponent, (1,))
     other = np.ones((len(left), 1, left.shape[-1]), left.dtype) if right is None else right
     logs = np.empty(len(left))

@@ -1,6 +1,6 @@
-"""Forward in time: one cell over T steps, and the tape that it leaves.
+"""Forward in time: one cell over T steps, and its tape.
 
-The tape is the Jacobian: what the backward pass needs of each step is, with the weights, every J_t in factored form.
+The tape holds what the backward pass needs. Together with the weights that is every Jacobian J_t in factored form.
 """
 
 from __future__ import annotations
@@ -18,15 +18,26 @@ from gradlab.native import pool
 from gradlab.native.loop import Loop
 
 Array = NDArray[Any]
-#: Numbers of one coefficient array that a stretch of steps may hold, so that a stretch stays in the second-level cache.
+#: Numbers per coefficient array of one stretch of steps, so that a stretch stays in the second-level cache.
 STRETCH = 2**15
 
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """What a forward pass leaves, as columns: ``states (T+1, S, B)``, ``x (T, D, B)``, ``record`` ``(T, ·, B)``.
+    """The record of a forward pass, as columns.
 
-    ``lengths (B,)`` or None; beyond a sequence's own end its state stands still and nothing reads it.
+    Attributes
+    ----------
+    cell : Cell
+        The cell that ran.
+    x : array (T, D, B)
+        Inputs.
+    states : array (T+1, S, B)
+        Joint states; beyond a sequence's own end its state stays constant, and nothing reads it.
+    record : dict of arrays (T, ·, B)
+        Pre-activations, gates and whatever else the cell's derivatives need, by name.
+    lengths : int array (B,), optional
+        The sequences' own lengths; None if all have T steps.
     """
 
     cell: Cell
@@ -59,13 +70,13 @@ class Tape:
         return self.cell.split(self.states[stretch.start + offset : stretch.stop + offset])
 
     def stretches(self) -> list[slice]:
-        """Return the steps in stretches whose coefficients fit the cache, forward in time."""
+        """Return the steps as stretches whose coefficients fit the cache, forward in time."""
         B, T = self.x.shape[-1], self.steps
         length = max(1, STRETCH // (self.cell.state_size * B))
         return [slice(start, min(start + length, T)) for start in range(0, T, length)]
 
     def overflow_step(self) -> NDArray[np.int64]:
-        """Return the first t at which a sequence's state is not finite, ``(B,)``, 0 where there is none."""
+        """Return the first t at which a sequence's state is not finite, ``(B,)``; 0 if all are finite."""
         broken = ~np.isfinite(self.states).all(axis=1)
         return np.where(broken.any(axis=0), broken.argmax(axis=0), 0)
 
@@ -91,7 +102,7 @@ def _step(cell: Cell, names: tuple[str, ...], before: Array, after: Array, drive
 
 
 def _run(tape: Tape, stretch: slice, loop: Loop) -> None:
-    """Take the steps ``stretch`` (0-based), writing into the tape's own arrays."""
+    """Execute the steps ``stretch`` (0-based), writing into the tape's arrays."""
     lengths, states = tape.lengths, tape.states[stretch.start : stretch.stop + 1]
     drive = tape.cell.input_drive(tape.x[stretch])
     arrays = (states[:-1], states[1:], drive, *(array[stretch] for array in tape.record.values()))
@@ -105,11 +116,28 @@ def _run(tape: Tape, stretch: slice, loop: Loop) -> None:
 def follow(
     cell: Cell, x: Array, initial: Array, output: Array, lengths: NDArray[np.int64] | None = None
 ) -> tuple[Tape, Array]:
-    """Take every step of ``cell`` from the output sequence ``output (T, H, B)`` that it had when it ran elsewhere.
+    """Execute every step of ``cell`` from the output sequence of a pass that ran elsewhere.
 
-    Returns the tape, whose h is ``output``, and the h that each step gives from the h before it, ``(T, H, B)``: the two
-    are equal but for rounding, which has no steps to grow over, if the cell and what it was given are those that ran.
-    All steps are taken at once, so that this is cheaper than :func:`forward`, too.
+    All steps are executed at once, which is cheaper than :func:`forward`.
+
+    Parameters
+    ----------
+    x : array (T, D, B)
+        Inputs of that pass.
+    initial : array (S, B)
+        Its joint initial state.
+    output : array (T, H, B)
+        Its outputs h_1 … h_T.
+    lengths : int array (B,), optional
+        The sequences' own lengths.
+
+    Returns
+    -------
+    tape : Tape
+        The tape of the pass, with ``output`` as its h.
+    given : array (T, H, B)
+        The h that each step computes from the h before it. It equals ``output`` up to the rounding of one step if
+        weights and inputs are those of the pass.
     """
     T, _, B = output.shape
     states = np.empty((T + 1, cell.state_size, B), cell.dtype)
@@ -123,7 +151,7 @@ def follow(
 
 
 def _followed(cell: Cell, x: Array, states: Array) -> tuple[Record, Array]:
-    """Fill in the states that are not h, a few steps at a time so that they stay in the cache."""
+    """Compute the states other than h, a few steps at a time so that they stay in the cache."""
     T, B = len(x), x.shape[-1]
     record: Record = {}
     given = np.empty((T, cell.hidden_size, B), cell.dtype)

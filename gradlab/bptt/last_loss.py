@@ -1,4 +1,4 @@
-"""The gradients of the last loss step's loss alone: the δ from which the rate is taken."""
+"""The gradients of the last loss step's loss alone: the δ from which rates are estimated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradlab.bptt.layers import Run, run_backward
 from gradlab.schema import DIRECTIONS
 
 Array = NDArray[Any]
-#: What arrives at the last states, by layer and direction.
+#: Gradients that arrive at the last states, by layer and direction.
 Final = Sequence[Sequence[Array]]
 
 
@@ -21,7 +21,7 @@ class LastLoss(Protocol):
     """The gradients of the last loss step's loss alone, for every layer and direction of one pass."""
 
     def gradients(self, layer: int, direction: str) -> Gradients:
-        """Return those of one layer; the last step is the one at which ``direction`` ends."""
+        """Return the gradients of one layer; the last step is counted as ``direction`` runs."""
         ...
 
     def needs_pass(self, direction: str) -> bool:
@@ -42,7 +42,7 @@ class Last:
         self._found: dict[int, list[tuple[Gradients, ...]]] = {}
 
     def gradients(self, layer: int, direction: str) -> Gradients:
-        """Return those of one layer; the last step is the one at which ``direction`` ends."""
+        """Return the gradients of one layer; the last step is counted as ``direction`` runs."""
         place = DIRECTIONS.index(direction)
         if place not in self._found:
             alone = self._alone(place)
@@ -50,7 +50,7 @@ class Last:
         return self._found[place][layer][place]
 
     def needs_pass(self, direction: str) -> bool:
-        """Return whether they need another pass: not if the loss reads a single step, nor once they are computed."""
+        """Return whether the gradients take an extra pass: not if one step is read, or if the result is cached."""
         place = DIRECTIONS.index(direction)
         return place not in self._found and self._alone(place) is not None
 
@@ -62,13 +62,13 @@ class Last:
 def _last_step_only(
     grad: Array, final: Final | None, ends: NDArray[np.int64], *, reverse: bool
 ) -> tuple[Array, Final | None] | None:
-    """Return ``grad (n, O, B)`` and ``final`` with all but each sequence's last step set to zero; None if they are.
+    """Return ``grad (n, O, B)`` and ``final`` with zeros at all but each sequence's last step; None if nothing changes.
 
-    ``ends (B,)`` is where sequences end, counted as the steps of ``grad`` are; with ``final`` these are all.
+    ``ends (B,)`` are the sequences' ends, counted in the steps of ``grad``.
     """
     n, _, B = grad.shape
     steps = np.arange(1, n + 1)[:, None]
-    at = (ends, np.ones(B, np.int64))  # where the forward and the reverse direction end, in true time
+    at = (ends, np.ones(B, np.int64))  # ends of the forward and the reverse direction, in true time
     arrives = np.asarray(grad.any(axis=1))
     for pair in final or ():
         for array, end in zip(pair, at, strict=False):
@@ -82,7 +82,7 @@ def _last_step_only(
 
 
 def last_steps(arrives: NDArray[np.bool_], *, reverse: bool) -> NDArray[np.int64] | None:
-    """Return the last step, as a direction runs, at which something ``arrives (T, B)``; None where all is there."""
+    """Return the last step, as a direction runs, at which a gradient ``arrives (T, B)``; None if it is the only one."""
     T = len(arrives)
     last = arrives.argmax(axis=0) + 1 if reverse else T - arrives[::-1].argmax(axis=0)
     elsewhere = np.arange(1, T + 1)[:, None] != last

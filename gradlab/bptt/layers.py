@@ -19,7 +19,23 @@ Lengths = NDArray[np.int64] | None
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A forward pass: tapes by layer and direction, the top sequence, the readout's a, y ``(T, O, B)``."""
+    """A forward pass of a network.
+
+    Attributes
+    ----------
+    network : Network
+        The network that ran.
+    lengths : int array (B,), optional
+        The sequences' own lengths.
+    tapes : list of tuples of Tape
+        One tuple per layer, one tape per direction.
+    top : array (T, H, B)
+        The output sequence of the top layer.
+    readout_a : array (T, O, B), optional
+        Pre-activations of the readout; None without one.
+    y : array (T, O, B)
+        Outputs; zero beyond a sequence's own end.
+    """
 
     network: Network
     lengths: Lengths
@@ -36,9 +52,10 @@ def run_forward(
     lengths: Lengths,
     outputs: Sequence[Sequence[Array]] | None = None,
 ) -> Run:
-    """Run the network over ``x (T, D, B)`` from joint initial states, one ``(S, B)`` a layer and direction.
+    """Run the network over ``x (T, D, B)`` from joint initial states, one ``(S, B)`` per layer and direction.
 
-    ``outputs (T, H, B)``, as each direction ran, are those that it had when it ran before, and is to have again.
+    ``outputs (T, H, B)``, one per layer and direction, in the order in which it runs, are those of an earlier run:
+    steps are then taken from them, see :func:`~gradlab.bptt.forward.follow`.
     """
     tapes, sequence = [], x
     for index, (layer, starts) in enumerate(zip(network.layers, initial, strict=True)):
@@ -66,14 +83,14 @@ def _ended(y: Array, lengths: Lengths) -> Array:
 
 
 def output_of(pair: Sequence[Tape], lengths: Lengths) -> Array:
-    """Return a layer's output sequence ``(T, H, B)``, of two directions side by side, in the order of time."""
+    """Return a layer's output sequence ``(T, H, B)`` in order of time; two directions side by side."""
     if len(pair) == 1:
         return pair[0].output
     return np.concatenate([pair[0].output, turned(pair[1].output, lengths)], axis=-2)
 
 
 def turned(sequence: Array, lengths: Lengths) -> Array:
-    """Return ``(T, …, B)`` with each sequence reversed within its own length; turning twice gives it back."""
+    """Return ``(T, …, B)`` with each sequence reversed within its own length; the map is its own inverse."""
     if lengths is None:
         return sequence[::-1]
     steps = np.arange(len(sequence))[:, None]
@@ -85,11 +102,17 @@ def turned(sequence: Array, lengths: Lengths) -> Array:
 def run_backward(
     run: Run, grad: Array, final: Sequence[Sequence[Array]] | None = None, *, first: int = 0
 ) -> tuple[list[tuple[Gradients, ...]], Array | None]:
-    """Return the gradients of each layer and direction for ``grad`` = dL/dy ``(n, O, B)``, and dL/da of the readout.
+    """Return the gradients of each layer and direction for dL/dy, and dL/da of the readout.
 
-    The n steps of ``grad`` begin behind ``first`` others; at all others dL/dy is zero.
-    ``final`` is what arrives at the last states as well, where each sequence ends as its direction runs: by layer and
-    direction one array ``(H, B)`` at h, or ``(S, B)`` at the joint state.
+    Parameters
+    ----------
+    grad : array (n, O, B)
+        dL/dy at n consecutive steps; zero at all others.
+    final : nested sequences of arrays, optional
+        Further gradients at the last states, where each sequence ends as its direction runs: per layer and direction
+        one array ``(H, B)`` at h, or ``(S, B)`` at the joint state.
+    first : int
+        Number of steps before those of ``grad``.
     """
     readout_grad, arriving = None, grad
     if run.network.readout is not None:
@@ -122,7 +145,7 @@ def _layer_backward(
 
 
 def _at_the_end(direct: Columns, final: Array, tape: Tape) -> Columns:
-    """Return ``direct (T+1, H, B)`` with ``final (H, B)`` or ``(S, B)`` added where each sequence ends."""
+    """Return ``direct (T+1, H, B)`` plus ``final (H, B)`` or ``(S, B)`` at each sequence's end."""
     width = max(len(final), direct.mantissa.shape[1])
     mantissa = np.zeros((len(direct.mantissa), width, final.shape[1]), direct.mantissa.dtype)
     mantissa[:, : direct.mantissa.shape[1]] = direct.mantissa
@@ -135,13 +158,13 @@ def _at_the_end(direct: Columns, final: Array, tape: Tape) -> Columns:
 
 
 def _after_nothing(arriving: Columns) -> Columns:
-    """Return what arrives at h_1 … h_T with a zero in front for h_0."""
+    """Return the gradients at h_1 … h_T with a zero in front for h_0."""
     mantissa, exponent = (np.concatenate([np.zeros_like(a[:1]), a]) for a in (arriving.mantissa, arriving.exponent))
     return Columns(mantissa, exponent)
 
 
 def _input_grad(found: Sequence[Gradients], lengths: Lengths) -> Columns:
-    """Return dL/dx_t of a layer, both directions' together, in the order of time."""
+    """Return dL/dx_t of a layer, summed over its directions, in order of time."""
     if len(found) == 1:
         return found[0].input
     other = found[1].input

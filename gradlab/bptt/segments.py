@@ -1,8 +1,8 @@
-"""A pass in bounded memory: only the states at the starts of segments are kept, and each segment is run again.
+"""A pass in bounded memory: only the states at the starts of segments are kept, and each segment runs again.
 
-Forward once, a segment at a time; backward a segment at a time too, from the adjoint that its later neighbour left.
-Segments are stretches of true time, the same for every layer and direction, so that of each only one is at hand. What
-is computed of a segment is what :func:`forward` and :func:`backward` compute of a whole pass.
+The pass runs forward one segment at a time, then backward one segment at a time, from the adjoint at the later
+neighbour's start. Segments are stretches of true time, the same for every layer and direction, so one at a time is in
+memory. Each segment is computed by :func:`forward` and :func:`backward`, as a whole pass is.
 
 References
 ----------
@@ -36,9 +36,20 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One layer and direction over some steps: ``start`` steps that the cell had taken before, and what it leaves.
+    """One layer and direction over some steps.
 
-    ``last`` are the gradients of the last loss step's loss alone; both are None on the way forward, or without a loss.
+    Attributes
+    ----------
+    place : tuple of int
+        Layer, and 0 for its forward or 1 for its reverse direction.
+    start : int
+        Number of steps that the cell took before these.
+    tape : Tape
+        The forward pass of the segment.
+    gradients : Gradients, optional
+        Its backward pass; None on the way forward and without a loss.
+    last : Gradients, optional
+        The same for the last loss step's loss alone.
     """
 
     place: Place
@@ -53,9 +64,14 @@ class SegmentedRun:
 
     Attributes
     ----------
-    places : layers and directions, bottom up, forward before reverse.
-    param_grads, readout_grads : after the backward pass, of the batch-mean loss, mantissa and exponent by name.
-    overflow : the first index at which a sequence's state is not finite, ``(B,)`` by place, 0 where there is none.
+    places : list of tuples
+        Layers and directions, bottom up, forward before reverse.
+    param_grads : dict
+        After the backward pass, per place the gradients of the batch-mean loss by name, as mantissa and exponent.
+    readout_grads : dict of arrays
+        The same for the readout, as plain arrays.
+    overflow : dict of int arrays (B,)
+        Per place the first index at which a sequence's state is not finite; 0 if all are finite.
     """
 
     def __init__(
@@ -76,7 +92,7 @@ class SegmentedRun:
         self.places = places = [(index, place) for index, both in enumerate(self._both) for place in range(1 + both)]
         self.batch = initial[0][0].shape[-1]
         first = {0: 0, 1: len(self.stretches) - 1}
-        #: States from which each segment is run, and adjoints of its last states, by pass of `_sources`.
+        #: Initial states of each segment; adjoints of its last states, by name in `_sources`.
         self._states = {(p, first[p[1]]): initial[p[0]][p[1]] for p in places}
         self._adjoints: dict[tuple[str, Place, int], Columns] = {}
         self._alone: dict[str, NDArray[np.int64] | None] = {"whole": None}
@@ -91,14 +107,17 @@ class SegmentedRun:
         return np.full(self.batch, self.steps) if self._lengths is None else self._lengths
 
     def let_go(self) -> None:
-        """Forget all that only further steps would need."""
+        """Drop everything that only further steps would need."""
         self._states, self._adjoints, self._cache, self._at = {}, {}, {}, -1
         self._reading = None
 
     # --- in which order ---------------------------------------------------------------------------
 
     def _sweeps(self) -> list[list[Place]]:
-        """Return what goes through time together, bottom up: neighbouring layers of one direction, or one of two."""
+        """Return the groups of places that run through time together, bottom up.
+
+        Neighbouring layers with one direction form a group; each direction of a layer with two is a group.
+        """
         sweeps: list[list[Place]] = []
         for index, both in enumerate(self._both):
             if index and not both and not self._both[index - 1]:
@@ -108,11 +127,11 @@ class SegmentedRun:
         return sweeps
 
     def _order(self, place: int) -> list[int]:
-        """Return the segments in the order in which a direction runs through them."""
+        """Return the segments in the order in which a direction runs."""
         return list(range(len(self.stretches)))[:: -1 if place else 1]
 
     def _within(self, k: int) -> Lengths:
-        """Return the steps of segment k that each sequence takes."""
+        """Return the number of steps of segment k that each sequence takes, ``(B,)``."""
         if self._lengths is None:
             return None
         steps = self.stretches[k]
@@ -122,7 +141,7 @@ class SegmentedRun:
         return self.steps - self.stretches[k].stop if place[1] else self.stretches[k].start
 
     def _once(self, k: int, key: Any, make: Callable[[], Made]) -> Made:
-        """Return what is computed of segment k; that of the last segment asked for is forgotten."""
+        """Return a cached value of segment k; the cache of any other segment is dropped."""
         if self._at != k:
             self._at, self._cache = k, {}
         if key not in self._cache:
@@ -133,7 +152,7 @@ class SegmentedRun:
     # --- forward ----------------------------------------------------------------------------------
 
     def forward(self) -> Iterator[Segment]:
-        """Yield every segment on the way forward, bottom up; the loss is known when all have been."""
+        """Yield every segment on the way forward, bottom up; afterwards the loss is known."""
         sweeps = self._sweeps()
         for sweep in sweeps:
             for k in self._order(sweep[0][1]):
@@ -161,7 +180,7 @@ class SegmentedRun:
         return forward(cells_of(self.network.layers[index])[reverse], inputs, self._states[place, k], self._within(k))
 
     def _sequence(self, index: int, k: int) -> Array:
-        """Return what layer ``index`` is given in segment k, in the order of time, ``(n, D, B)``."""
+        """Return the inputs of layer ``index`` in segment k, in order of time, ``(n, D, B)``."""
         if not index:
             return self._once(k, "x", lambda: self._x(self.stretches[k]))
         return self._once(k, ("below", index), lambda: output_of(self._pair(index - 1, k), None))
@@ -182,7 +201,7 @@ class SegmentedRun:
     # --- backward ---------------------------------------------------------------------------------
 
     def backward(self) -> Iterator[Segment]:
-        """Yield every segment on the way back, top down; without a loss, as they ran."""
+        """Yield every segment on the way back, top down; without a loss these have no gradients."""
         sources = self._sources()
         for sweep in reversed(self._sweeps()):
             for k in self._order(1 - sweep[0][1]):
@@ -190,7 +209,7 @@ class SegmentedRun:
                     yield self._segment(place, k, sources)
 
     def _sources(self) -> list[str]:
-        """Return which gradients travel: the whole loss's, and those of the last loss step of each direction."""
+        """Return the names of the gradients to carry: of the whole loss, and of each direction's last loss step."""
         if self._reading is None:
             return []
         if self._with_last:
@@ -217,7 +236,7 @@ class SegmentedRun:
         return self._once(k, (source, place), lambda: self._back(source, place, k))
 
     def _back(self, source: str, place: Place, k: int) -> Gradients:
-        """Return the gradients in segment k, and keep the adjoint of its first state for the neighbour."""
+        """Return the gradients in segment k; store the adjoint of its first state for the earlier segment."""
         tape, direct = self._tape(place, k), _after_nothing(self._arriving(source, place, k))
         later = self._adjoints.get((source, place, k))
         found = backward(tape, Arriving.everywhere(direct if later is None else _with(direct, later)))
@@ -226,7 +245,7 @@ class SegmentedRun:
         return replace(found, arriving=Arriving.everywhere(direct))
 
     def _arriving(self, source: str, place: Place, k: int) -> Columns:
-        """Return what arrives from above at h of this direction, as it runs."""
+        """Return the gradients that arrive from above at h of this direction, in the order in which it runs."""
         index, reverse = place
         whole = self._once(k, (source, "above", index), lambda: self._from_above(source, index, k))
         H = cells_of(self.network.layers[index])[0].hidden_size
@@ -269,7 +288,7 @@ class SegmentedRun:
 
 
 def readout_gradients(pre_grad: Array, h: Array) -> dict[str, Array]:
-    """Return the gradients of the readout's parameters, of the batch mean, for dL/da ``(T, O, B)``, ``h (T, H, B)``."""
+    """Return the readout's parameter gradients of the batch mean, for dL/da ``(T, O, B)`` and ``h (T, H, B)``."""
     batch = pre_grad.shape[-1]
     with np.errstate(all="ignore"):
         weights = np.tensordot(pre_grad, h, ((0, 2), (0, 2))) / batch
@@ -277,7 +296,7 @@ def readout_gradients(pre_grad: Array, h: Array) -> dict[str, Array]:
 
 
 def _with(direct: Columns, later: Columns) -> Columns:
-    """Return ``direct (n+1, H, B)`` with the adjoint ``(S, B)`` that the later segment left added at its end."""
+    """Return ``direct (n+1, H, B)`` plus, at its end, the adjoint ``(S, B)`` of the later segment's first state."""
     n, H, B = direct.mantissa.shape
     mantissa, exponent = np.zeros((n, len(later.mantissa), B), direct.mantissa.dtype), direct.exponent.copy()
     mantissa[:, :H] = direct.mantissa
@@ -287,7 +306,7 @@ def _with(direct: Columns, later: Columns) -> Columns:
 
 
 def _sum(one: Number | None, two: Number) -> Number:
-    """Return the sum of two arrays with an exponent each, on the larger one."""
+    """Return the sum of two arrays with an exponent each, on the larger exponent."""
     if one is None or not one[0].any():
         return two
     if not two[0].any():
@@ -299,7 +318,7 @@ def _sum(one: Number | None, two: Number) -> Number:
 
 
 def continued(tape: Tape | None, done: int, after: Tape) -> Tape:
-    """Return the steps of ``tape`` from ``done`` on and those of ``after``, which begins where it ends."""
+    """Return one tape with the steps of ``tape`` from ``done`` on, followed by those of ``after``."""
     if tape is None or done == tape.steps:
         return after
     joined = {name: np.concatenate([array[done:], after.record[name]]) for name, array in tape.record.items()}

@@ -32,7 +32,7 @@ Out = tuple[State, Record]
 #: Factors of one block of a parameter's gradient: Σ_{t,b} left ⊗ right; ``right`` None for a bias.
 Pair = tuple[Array, Array | None]
 #: A change that a suggestion can try: takes the cell and a value, returns the attributes that change.
-Intervention = Callable[[Any, Any], Mapping[str, Array]]
+Intervention = Callable[[Any, Any], Mapping[str, Any]]
 #: What may saturate: the activation's name ("tanh", "logistic", "relu", "identity") and its values ``(T, H, B)``.
 Units = tuple[str, Array]
 
@@ -62,7 +62,8 @@ class Cell(ABC):
     name : str
         The name in ``CELLS``, studies and files.
     block_names : tuple of str
-        The pre-activations, in the order in which ``pre_grad`` stacks them, H rows each.
+        The pre-activations, in the order of ``drive``, of ``record["a"]`` and of the ``pre_grad`` that ``vjp``
+        returns: one block of H rows per name.
     state_names : tuple of str, default ("h",)
         The states, H units each. The first is the cell's output sequence.
     gate_names : tuple of str, default ()
@@ -151,7 +152,14 @@ class Cell(ABC):
 
     @abstractmethod
     def vjp(self, local: Any, adjoint: State) -> tuple[State, Array]:
-        """Return Jᵀ δ and the pre-activation gradients ``(…, kH, N)``, blocks in the order of ``block_names``."""
+        """Return Jᵀ δ and the pre-activation gradients ``pre_grad (…, kH, N)``, blocks in the order of ``block_names``.
+
+        Block k of ``pre_grad`` is dL/da_k, the total derivative of the loss with respect to the pre-activation a_k.
+        It counts every path from a_k within the step: through its own gate, other pre-activations and the states.
+        The step adds block k of ``drive`` to a_k, so that ``pre_grad`` equals dL/d(drive) with s_{t−1} held fixed.
+        Gradients of the input and of its weights are therefore products: ``W_xhᵀ pre_grad`` and ``Σ pre_grad x_tᵀ``.
+        :func:`gradlab.selfcheck` compares ``pre_grad`` with this derivative.
+        """
 
     # --- what a cell with a name in CELLS defines ---------------------------------------------------
 
@@ -272,15 +280,7 @@ class Cell(ABC):
 
     def input_drive(self, x: Array) -> Array:
         """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``."""
-        if self.input_size > FEW:
-            drive = np.matmul(self.W_xh, x)
-            drive += self.b_h[:, None]
-            return np.asarray(drive)
-        weights = np.empty((len(self.W_xh), self.input_size + 1), self.dtype)
-        weights[:, :-1], weights[:, -1] = self.W_xh, self.b_h
-        with_one = np.empty((*x.shape[:-2], self.input_size + 1, x.shape[-1]), x.dtype)
-        with_one[..., :-1, :], with_one[..., -1, :] = x, 1.0
-        return np.asarray(np.matmul(weights, with_one))
+        return affine(self.W_xh, self.b_h, x)
 
     def input_vjp(self, pre_grad: Array) -> Array:
         """Return dL/dx from the pre-activation gradients, ``(…, kH, N)`` → ``(…, D, N)``."""
@@ -350,6 +350,25 @@ def _shown(option: Any) -> str:
 def _write(targets: Iterable[Array], arrays: Iterable[Array]) -> None:
     for target, array in zip(targets, arrays, strict=True):
         target[...] = array
+
+
+def affine(W: Array, b: Array, x: Array) -> Array:
+    """Return ``W x_t + b`` for all steps at once, ``(T, D, B)`` → ``(T, F, B)``.
+
+    ``b (F,)`` may have more rows than W: the rows of W that are missing count as zeros.
+    """
+    D, N = x.shape[-2:]
+    if D > FEW:
+        drive = np.matmul(W, x)
+        if len(b) > len(W):
+            drive = np.concatenate([drive, np.zeros((*x.shape[:-2], len(b) - len(W), N), drive.dtype)], axis=-2)
+        drive += b[:, None]
+        return np.asarray(drive)
+    weights = np.zeros((len(b), D + 1), W.dtype)
+    weights[: len(W), :-1], weights[:, -1] = W, b
+    with_one = np.empty((*x.shape[:-2], D + 1, N), x.dtype)
+    with_one[..., :-1, :], with_one[..., -1, :] = x, 1.0
+    return np.asarray(np.matmul(weights, with_one))
 
 
 def product(W: Array, columns: Array, out: Array | None = None) -> Array:

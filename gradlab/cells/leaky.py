@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from gradlab.arrays.checks import choice, float_array
+from gradlab.arrays.checks import as_array, choice, float_array, number
 from gradlab.cells.activations import ACTIVATIONS
 from gradlab.cells.base import (
     Array,
@@ -44,7 +44,7 @@ class Local(NamedTuple):
     slope: Array
 
 
-def _set_alpha(cell: Cell, alpha: Any) -> dict[str, Array]:
+def _set_alpha(cell: Cell, alpha: Any) -> dict[str, Any]:
     """Set the leak of every unit to ``alpha``."""
     return {"alpha": alpha}
 
@@ -128,12 +128,13 @@ class LeakyRNN(Cell):
         for name, array in checked_weights(self.W_xh, self.W_hh, self.b_h, 1)._asdict().items():
             object.__setattr__(self, name, array)
         H = len(self.W_hh)
-        given = np.asarray(self.alpha, np.float64) if np.ndim(self.alpha) else np.full(H, self.alpha, np.float64)
-        alpha = float_array("alpha", given, (H,))
+        per_unit = not np.isscalar(self.alpha)
+        given = as_array("alpha", self.alpha) if per_unit else np.full(H, number("alpha", self.alpha))
+        alpha = float_array("alpha", given, (H,)).astype(np.float64)
         outside = ~((alpha > 0.0) & (alpha <= 1.0))
         if outside.any():
             raise InputError(f"alpha must be above 0 and at most 1, got {alpha[outside][0]:g}")
-        object.__setattr__(self, "alpha", alpha if np.ndim(self.alpha) else float(alpha[0]))
+        object.__setattr__(self, "alpha", alpha if per_unit else float(alpha[0]))
         object.__setattr__(self, "_new", alpha[:, None].astype(self.dtype))
         object.__setattr__(self, "_keep", (1.0 - alpha)[:, None].astype(self.dtype))
 
@@ -161,7 +162,7 @@ class LeakyRNN(Cell):
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
         b_h = biases(bias, hidden_size, 1, for_bias).sum(axis=0).ravel()
         if chrono is not None:
-            if np.ndim(alpha) or alpha != ALPHA:
+            if not np.isscalar(alpha) or alpha != ALPHA:
                 raise InputError(f"give alpha or chrono, not both; got {alpha} and {chrono}")
             alpha = _leaks(hidden_size, chrono, for_chrono)
         kind = checked_dtype(dtype)

@@ -18,6 +18,7 @@ from gradlab.cells.base import (
     Pair,
     Record,
     State,
+    affine,
     block,
     by_matrix,
     checked_dtype,
@@ -151,12 +152,7 @@ class MinimalRNN(Cell):
 
     def input_drive(self, x: Array) -> Array:
         """Return ``W_xh x_t + b_z`` above ``b_u``, ``(T, D, B)`` → ``(T, 2H, B)``."""
-        H = self.hidden_size
-        drive = np.empty((*x.shape[:-2], 2 * H, x.shape[-1]), np.result_type(self.W_xh, x))
-        np.matmul(self.W_xh, x, out=drive[..., :H, :])
-        drive[..., :H, :] += self.b_h[:H, None]
-        drive[..., H:, :] = self.b_h[H:, None]
-        return drive
+        return affine(self.W_xh, self.b_h, x)
 
     def input_vjp(self, pre_grad: Array) -> Array:
         return product(self.W_xh.T, block(pre_grad, 0, self.hidden_size))

@@ -7,11 +7,15 @@ Colour always goes with a line style and a marker, so that grey prints and colou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradlab.errors import InputError, unknown
 from gradlab.figures import (
     agreement,
+    columns,
     comparison,
     contributions,
     criterion,
@@ -25,15 +29,18 @@ from gradlab.figures import (
     phase,
     prediction,
     profile,
+    quantities,
     rates,
     sensitivity,
     spectrum,
     temporal,
     training,
 )
-from gradlab.figures.facets import Picture, facets, single
+from gradlab.figures.facets import Picture, count_panels, facets, figure_of, single
 from gradlab.figures.style import DOUBLE, SINGLE, STYLE, png, svg
 from gradlab.tables import tables
+from gradlab.tables.factors import SEED
+from gradlab.tables.recorded import hook_of, is_quantity
 
 FIGURES: dict[str, Picture] = {
     "decay": decay.PICTURE,
@@ -59,18 +66,65 @@ FIGURES: dict[str, Picture] = {
 OF_A_PASS = tuple(name for name, picture in FIGURES.items() if picture.hooks)
 
 
-def draw(name: str, frames: tables.Frames) -> Figure:
-    """Return the figure ``name`` of a study, all of its panels, from its tables by name.
+def draw(
+    name: str | Sequence[str],
+    frames: tables.Frames,
+    *,
+    ax: Axes | None = None,
+    x: str | None = None,
+    hue: str | None = None,
+) -> Figure:
+    """Return the figure ``name`` of a study, a watch or a trace.
+
+    Parameters
+    ----------
+    name : one of :data:`FIGURES`; a quantity of ``steps``, or a list of them; or a column of ``runs``.
+    frames : the tables ``runs``, ``steps`` and ``spectra``, and those of theory if there are any.
+    ax : where to draw. The figure must then have one panel only.
+    x, hue : for a column of ``runs``: the column to draw it over, and the one with one line per value.
+
+    Returns
+    -------
+    Figure
+        With all panels, or that of ``ax``. A single pass fills one journal column.
 
     Raises
     ------
     InputError
-        If there is no such figure, or the study has not got what it shows.
+        If there is no such figure, quantity or column, if it was not recorded, or if several panels have one ``ax``.
     """
-    if name not in FIGURES:
-        raise InputError(unknown("figure", name, FIGURES))
-    picture = FIGURES[name]
-    return facets(picture, *picture.table(frames))
+    picture = _picture(name, frames, x, hue)
+    table, layout = picture.table(frames)
+    runs = frames["runs"]
+    if ax is None and (SEED in runs or len(runs) > 1):
+        return facets(picture, table, layout)
+    if (panels := len(table) and count_panels(table, layout)) > 1:
+        raise InputError(f"ax: {name!r} has {panels} panels here, which do not fit into one ax; leave ax out")
+    return figure_of(single(picture, table, layout, ax=ax))
+
+
+def hooks_of(name: str) -> tuple[str, ...]:
+    """Return the hooks that record what a figure, a quantity or a column shows of one pass."""
+    if name in FIGURES:
+        return FIGURES[name].hooks or ("gradients", "lyapunov:1")
+    hook = hook_of(name)
+    return () if hook is None else (hook,)
+
+
+def _picture(name: str | Sequence[str], frames: tables.Frames, x: str | None, hue: str | None) -> Picture:
+    if isinstance(name, str) and name in FIGURES:
+        return FIGURES[name]
+    names = (name,) if isinstance(name, str) else tuple(name)
+    recorded, runs = list(frames["steps"]["quantity"].unique()), frames["runs"]
+    hooks = {hook_of(one) for one in recorded}
+    if names and all(one in recorded or (is_quantity(one) and hook_of(one) not in hooks) for one in names):
+        return quantities.picture(names)
+    if len(names) == 1 and (
+        names[0] in runs or (hook_of(names[0]) not in {None, *hooks} and not is_quantity(names[0]))
+    ):
+        return columns.picture(names[0], x, hue)
+    known = dict.fromkeys([*FIGURES, *recorded, *map(str, runs.select_dtypes("number").columns)])
+    raise InputError(unknown("figure, quantity or column", next((n for n in names if n not in recorded), ""), known))
 
 
 __all__ = [
@@ -82,6 +136,8 @@ __all__ = [
     "Picture",
     "draw",
     "facets",
+    "figure_of",
+    "hooks_of",
     "png",
     "profile",
     "single",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradlab.errors import InputError
-from gradlab.figures.data import averaged, drawn, joined, of, with_rates
+from gradlab.figures.data import with_rates
 from gradlab.figures.facets import Picture
+from gradlab.figures.quantities import over_lag
 from gradlab.figures.style import bands, new_axes, zero
 from gradlab.formatting.numbers import compact
 from gradlab.statistics.rates import FIRST_LAG
-from gradlab.tables.factors import Layout, combinations, control, others, placed
+from gradlab.tables.factors import Layout, placed
 from gradlab.tables.tables import Frames
 
 #: The quantity whose increments the rate is the mean of.
@@ -20,19 +20,8 @@ QUANTITY = "last_adjoint"
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     """Return ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag at the longest length, with its 95 % interval over seeds."""
-    runs, steps = with_rates(frames), frames["steps"]
-    rest = others(runs, "length", control(runs))
-    panel = "cell" if "cell" in rest else next(iter(rest), "cell")
-    layout = Layout(panel, tuple(name for name in rest if name != panel), "lag", "change", control(runs))
-    walks = steps.loc[
-        (steps["quantity"] == QUANTITY) & (steps["lag"] >= FIRST_LAG), [*of(steps), "lag", "mean_log", "q05", "q95"]
-    ]
-    found = joined(runs, walks)
-    if found.empty:
-        raise InputError(f'steps: no rows of the quantity "{QUANTITY}"; hooks = ["gradients"] records them')
-    start = found.sort_values("lag").groupby(of(found))["mean_log"].transform("first")
-    by = combinations(runs)
-    return averaged(found[drawn(found, by)], [*by, "lag"], "change", lambda logs: logs - start), layout
+    with_rates(frames)
+    return over_lag(frames, QUANTITY, "change", first=FIRST_LAG, relative=True)
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:

@@ -14,7 +14,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 
-from gradlab.figures.style import DOUBLE, SINGLE, STYLE
+from gradlab.figures.style import DOUBLE, SINGLE, STYLE, NotebookFigure
 from gradlab.schema import axis_label
 from gradlab.tables import tables
 from gradlab.tables.factors import MEASURE, Layout, named
@@ -49,7 +49,7 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
     places = _grid(table, layout)
     with matplotlib.rc_context(STYLE):
         size = (SINGLE if len(places[0]) == 1 else DOUBLE, 0.6 + len(places) * picture.height(table, layout))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = NotebookFigure(figsize=size, layout="constrained")
         shared = "none" if picture.own else _shared(table, layout)
         axes = figure.subplots(len(places), len(places[0]), sharex="row", sharey=shared, squeeze=False)
         for (i, j), ax in np.ndenumerate(axes):
@@ -88,6 +88,19 @@ def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | 
         elif len(found := _labelled([drawn, *_twins(drawn)])) > 1:
             drawn.legend(found.values(), found.keys())
     return drawn
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the whole figure in which ``ax`` lies, also where that is part of a subfigure."""
+    found: Any = ax.figure
+    while not isinstance(found, Figure):
+        found = found.figure
+    return found
+
+
+def count_panels(table: pd.DataFrame, layout: Layout) -> int:
+    """Return how many panels :func:`facets` draws."""
+    return sum(place is not None and len(_where(table, place)) > 0 for line in _grid(table, layout) for place in line)
 
 
 def _grid(table: pd.DataFrame, layout: Layout) -> list[list[dict[str, Any] | None]]:

@@ -1,17 +1,22 @@
-"""Quantities of ``steps`` over the steps, a line each and a panel a combination: what several pictures draw alike."""
+"""Quantities of ``steps`` over the steps or the lags: the tables and lines that several pictures share."""
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradlab.figures.data import abreast, averaged, drawn, few, joined, settings
+from gradlab.figures.data import abreast, averaged, drawn, few, joined, of, settings
+from gradlab.figures.facets import Picture
 from gradlab.figures.style import bands, new_axes
 from gradlab.formatting.numbers import compact
-from gradlab.tables.factors import SETTING, Layout, combinations
+from gradlab.schema import QUANTITIES
+from gradlab.tables.factors import SETTING, Layout, combinations, control, others
+from gradlab.tables.recorded import not_recorded
 from gradlab.tables.tables import Frames, NotRecorded
 
 
@@ -60,3 +65,75 @@ class Quantities(NamedTuple):
             return f"No step has {self.what}."
         told = [f"{compact(change.iloc[i])} nats ({', '.join(map(str, change.index[i]))})" for i in (0, -1)]
         return f"From the last step to the first, {self.what} changes by between {told[0]} and {told[1]}."
+
+
+def over_lag(
+    frames: Frames, quantity: str, y: str = "mean_log", *, first: int = 0, relative: bool = False
+) -> tuple[pd.DataFrame, Layout]:
+    """Return the mean logarithm of one quantity over the lag at the longest length, one line per value of the control.
+
+    Parameters
+    ----------
+    frames : the tables of a study, a watch or a trace.
+    quantity : one of ``steps``.
+    y : name of the column with the mean logarithm (nats) in the table returned.
+    first : the smallest lag.
+    relative : whether the value at the first lag is subtracted.
+
+    Raises
+    ------
+    NotRecorded
+        If the quantity was not recorded.
+    """
+    runs, steps = frames["runs"], frames["steps"]
+    turned, by = control(runs), combinations(runs)
+    rest = others(runs, "length", turned)
+    panel = "cell" if "cell" in rest else next(iter(rest), "cell")
+    layout = Layout(panel, tuple(name for name in rest if name != panel), "lag", y, turned)
+    kept = (steps["quantity"] == quantity) & (steps["lag"] >= first)
+    found = joined(runs, steps.loc[kept, [*of(steps), "lag", "mean_log", "q05", "q95"]])
+    if found.empty:
+        raise not_recorded("steps", quantity)
+    start = found.sort_values("lag").groupby(of(found))["mean_log"].transform("first") if relative else 0.0
+    return averaged(found[drawn(found, by)], [*by, "lag"], y, lambda logs: logs - start), layout
+
+
+def picture(names: tuple[str, ...]) -> Picture:
+    """Return the picture of some quantities of ``steps`` over the lag.
+
+    One quantity has one line per value of the control. Several have one line each, and one panel per combination.
+    """
+    pattern = "|".join(map(re.escape, names))
+    several = Quantities(f"({pattern})", names[0], "", "quantity", "mean_log", "lag", what="a quantity's logarithm")
+    caption = "Logarithm of the norm against the lag, for the longest sequences; bands: 95 % t-intervals over the seeds"
+    return Picture(
+        partial(over_lag, quantity=names[0]) if len(names) == 1 else partial(_recorded, several, names),
+        partial(_draw, label=_label(names)),
+        several.finding,
+        caption,
+        lambda table, layout: 2.1,
+    )
+
+
+def _recorded(several: Quantities, names: tuple[str, ...], frames: Frames) -> tuple[pd.DataFrame, Layout]:
+    known = set(frames["steps"]["quantity"])
+    for name in names:
+        if name not in known:
+            raise not_recorded("steps", name)
+    return several.tabulate(frames)
+
+
+def _draw(
+    table: pd.DataFrame, layout: Layout, *, label: str, ax: Axes | None = None, whole: pd.DataFrame | None = None
+) -> Axes:
+    ax = Quantities.draw(table, layout, ax=ax, whole=whole)
+    ax.set_ylabel(label)
+    return ax
+
+
+def _label(names: tuple[str, ...]) -> str:
+    """Return the label of the y axis: the quantity where there is one, otherwise what all have in common."""
+    if len(names) > 1:
+        return "ln of the norm (nats)"
+    name = f"ln‖{names[0]}‖" if names[0].startswith("dL/") else names[0]
+    return f"{QUANTITIES.get(names[0], name).partition(',')[0]} (nats)"

@@ -48,6 +48,17 @@ MARKED = 6
 DARK = (0, 1, 2, 3, 4, 5, 7, 9)
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook displays once, as the value of a cell.
+
+    Pyplot does not manage it. The inline backend therefore does not draw it a second time, and a kernel without
+    ``%matplotlib inline``, which has no printer for figures, finds the picture here.
+    """
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def svg(figure: Figure) -> bytes:
     """Return the figure as SVG: the same bytes for the same figure."""
     return _bytes(figure, "svg", {"Date": None, "Creator": None})
@@ -68,7 +79,7 @@ def _bytes(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
 def new_axes() -> Axes:
     """Return the axes of a new figure, one journal column wide."""
     with matplotlib.rc_context(STYLE):
-        return Figure(figsize=(SINGLE, 2.6), layout="constrained").subplots()
+        return NotebookFigure(figsize=(SINGLE, 2.6), layout="constrained").subplots()
 
 
 def zero(ax: Axes) -> None:

@@ -1,8 +1,8 @@
-"""The tables that hooks measure: of a whole trace, and of one layer for a figure of it."""
+"""The tables that hooks measure: of a whole trace, and of some layers for a figure of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradlab import schema
@@ -52,7 +52,7 @@ def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def measured(hooks: Sequence[Hook], runs: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    """Return the measurements of hooks by table: ``runs``, one row per layer and direction, and those of :func:`rows`."""
+    """Return the tables that hooks measured: ``runs``, one row per layer and direction, and those of :func:`rows`."""
     import pandas as pd
 
     return {"runs": _with_summaries(pd.DataFrame(runs), hooks), **rows(hooks)}
@@ -77,22 +77,46 @@ def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
     return runs
 
 
-def frames(one: LayerPass, names: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """Return the tables of a study whose only run is this layer and direction, without a seed."""
+def frames(passes: Sequence[LayerPass], names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study whose only runs are these layers and directions of one pass, without a seed."""
+    hooks = make_hooks(names)
+    call(hooks, passes)
+    found = measured(hooks, [run_row(one.layer, one.direction, float("nan"), 0) for one in passes])
+    return {name: table_of(found, name, [cell_row(one) for one in passes]) for name in schema.TABLES}
+
+
+def cell_row(one: LayerPass) -> dict[str, Any]:
+    """Return the columns of ``runs`` that describe the cell of a pass and its input, as the keys of a study do."""
+    return {
+        "cell": one.cell.name,
+        "length": one.steps,
+        "hidden": one.cell.hidden_size,
+        "batch": one.tape.x.shape[-1],
+    }
+
+
+def table_of(found: Mapping[str, pd.DataFrame], name: str, cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a table of `measured` with every column of the schema.
+
+    Parameters
+    ----------
+    found : what the hooks measured, by table.
+    name : "runs", "steps" or "spectra".
+    cells : the columns of `cell_row`, one entry per row of ``runs``. The cell's name and the length stand before the
+        layer, where the keys of a study stand.
+
+    Raises
+    ------
+    InputError
+        If there is no such table.
+    """
     import pandas as pd
 
-    hooks = make_hooks(names)
-    call(hooks, [one])
-    run = {
-        "id": "",
-        "study": "",
-        "cell": one.cell.name,
-        "length": one.tape.steps,
-        "hidden": one.cell.hidden_size,
-        "layer": one.layer,
-        "direction": one.direction,
-        "status": "done",
-    }
-    empty = {"steps": pd.DataFrame(columns=list(schema.STEPS)), "spectra": pd.DataFrame(columns=list(schema.SPECTRA))}
-    found = measured(hooks, [run])
-    return empty | {name: table.assign(id="") for name, table in found.items() if len(table)}
+    from gradlab.tables.complete import completed
+
+    if name not in schema.TABLES:
+        raise InputError(unknown("table", name, schema.TABLES))
+    if name != "runs":
+        return completed(found[name], name)
+    keys = pd.DataFrame(list(cells), index=found[name].index)
+    return completed(found[name].assign(**keys), name, own=("cell", "length"))

@@ -57,8 +57,8 @@ def changed_cell(cell: Cell, change: Mapping[str, float | str]) -> Cell | None:
                 raise InputError(unknown("change", key, known))
             return None
         found = cell.INTERVENTIONS[key](cell, value)
-        kinds = dict.fromkeys(cell.parameters, cell.dtype)
-        cell = replace(cast(Any, cell), **{name: np.asarray(array, kinds.get(name)) for name, array in found.items()})
+        own = {name: np.asarray(new, cell.dtype) if name in cell.parameters else new for name, new in found.items()}
+        cell = replace(cast(Any, cell), **own)
     return cell
 
 

@@ -1,10 +1,10 @@
-/* The elementwise formulas of the cells as NumPy ufuncs: one reading of memory where NumPy's own would take twenty; of
- * small matrices Gram-Schmidt's (gram_schmidt.h) and Lanczos's (lanczos.h); and the loop over steps (loop.h).
+/* The elementwise formulas of the cells as NumPy ufuncs: one pass over memory where NumPy's own would take twenty. Also
+ * Gram-Schmidt (gram_schmidt.h) and Lanczos (lanczos.h) on small matrices, and the loop over steps (loop.h).
  *
- * Each stands in NumPy, too, under the same name (rnn.py, lstm.py, gru.py, base.py, activations.py, ../lanczos.py,
- * ../spectra.py): that is what it is tested against, and what runs where there was no C compiler. The formulas are in
- * formulas.h, included once for each type of number; here is how they reach the numbers, and the table of them. A new
- * one is a function there, a line here.
+ * Each has a twin of the same name in NumPy (gradlab/cells/: rnn.py, lstm.py, gru.py, base.py, activations.py;
+ * gradlab/jacobians/: lanczos.py, lyapunov.py). The twin is the oracle, and runs without a C compiler. The formulas are
+ * in formulas.h, which is included once per number type. This file passes memory to them and lists them in a table. A
+ * new formula is a function there and a line here. __init__.py lists the invariants.
  */
 #define PY_SSIZE_T_CLEAN
 #define NPY_NO_DEPRECATED_API NPY_1_25_API_VERSION
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The compiler makes one version for each width of vectors; the machine picks one when the module is loaded. */
+/* The compiler makes one version per vector width; the machine selects one when the module is loaded. */
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define WIDE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -37,16 +37,16 @@
 #define RESTRICT
 #endif
 
-/* Behind each loop NumPy looks for floating-point exceptions. Those of branches not taken would be among them, so they
- * are cleared; the passes look at the numbers themselves. */
+/* NumPy checks floating-point exceptions after each loop. Branches that are computed and not taken raise some, so all
+ * are cleared. The passes check the numbers themselves. */
 
 static void calm(void)
 {
     const int all = FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID;
-    if (fetestexcept(all)) feclearexcept(all); /* to clear takes ten times as long as to look */
+    if (fetestexcept(all)) feclearexcept(all); /* clearing takes ten times as long as testing */
 }
 
-/* Whether an operand has no gaps. */
+/* Whether an operand is contiguous. */
 static int packed(int axes, const npy_intp *sizes, const npy_intp *strides, npy_intp size)
 {
     while (axes-- > 0) {
@@ -102,7 +102,7 @@ static int packed(int axes, const npy_intp *sizes, const npy_intp *strides, npy_
 #include "formulas.h"
 #include "gram_schmidt.h"
 
-/* --- from arrays to stretches of memory ------------------------------------------------------------------------- */
+/* --- from arrays to contiguous stretches ------------------------------------------------------------------------- */
 
 enum { MOST_OPERANDS = 16, MOST_BLOCKS = 32 };
 
@@ -120,10 +120,10 @@ typedef struct {
     const Steps *steps;
     Formula *formula;
     npy_intp size;
-    int within; /* a loop (loop.h), which is calm at its end */
+    int within; /* inside a loop (loop.h), which clears the flags at its end */
 } Kind;
 
-/* Elementwise: the operands lie in stretches of n numbers, dense or not. */
+/* Elementwise: operands of n numbers each, dense or strided. */
 static void along(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
 {
     const Kind *kind = data;
@@ -139,8 +139,8 @@ static void along(char **args, const npy_intp *dimensions, const npy_intp *strid
     if (!kind->within) calm();
 }
 
-/* Columns: the last two axes of an operand are its blocks of H rows, and N; the first two dimensions that a signature
- * names are these. The longest stretches that are dense in all operands go to the formula at once. */
+/* Columns: the last two axes of an operand are its blocks of H rows, and N; these are the first two dimensions of a
+ * signature. The longest stretches that are dense in all operands go to the formula at once. */
 static void columns(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
 {
     const Kind *kind = data;
@@ -180,9 +180,9 @@ static void columns(char **args, const npy_intp *dimensions, const npy_intp *str
     if (!kind->within) calm();
 }
 
-/* --- one matrix after the other ----------------------------------------------------------------------------------- */
+/* --- one matrix after another ----------------------------------------------------------------------------------- */
 
-#if defined(__GNUC__) /* which knows arithmetic of vectors */
+#if defined(__GNUC__) /* has vector arithmetic */
 #define VECTORS
 #include "lanczos.h"
 #endif
@@ -218,7 +218,7 @@ static const Steps table[] = {
 };
 enum { COUNT = sizeof table / sizeof table[0] };
 
-/* NumPy keeps pointers to these for as long as the ufuncs live: for ever. */
+/* NumPy keeps pointers to these as long as the ufuncs live, that is to the end of the process. */
 static Kind kinds[COUNT][2];
 static void *data_of[COUNT][2];
 static char types_of[COUNT][2 * MOST_OPERANDS];
@@ -238,7 +238,7 @@ static PyObject *ufunc(int index)
                                                steps->signature);
 }
 
-/* What is no formula along columns: loops of its own. */
+/* Functions with inner loops of their own. */
 static struct {
     const char *name, *signature;
     PyUFuncGenericFunction loops[2]; /* double, float */
@@ -255,7 +255,7 @@ enum { WHOLES = sizeof wholes / sizeof wholes[0] };
 static PyObject *whole(int index)
 {
     static void *none[2];
-    /* four operands, or fewer of double alone */
+    /* four operands; or fewer, of double alone */
     static char types[] = {NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE, NPY_DOUBLE, NPY_FLOAT, NPY_FLOAT, NPY_FLOAT, NPY_FLOAT};
     return PyUFunc_FromFuncAndDataAndSignature(wholes[index].loops, none, types, wholes[index].types,
                                                wholes[index].inputs, wholes[index].outputs, PyUFunc_None,

@@ -1,7 +1,7 @@
-"""Formulas that run compiled: one reading of memory for all of a formula's operations, in place of one for each.
+"""Compiled formulas: one pass over memory for all operations of a formula, in place of one pass each.
 
-A formula is written in NumPy, beside its cell, and once more in C (``formulas.h``), as a ufunc of the same name. The
-plain one is what the compiled one is tested against; it runs for complex numbers, and where there was no C compiler.
+Each formula is written in NumPy, next to its cell, and again in C (``formulas.h``), as a ufunc of the same name. The
+NumPy form is the oracle of the compiled one. It also runs for complex numbers, and on installations without a compiler.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _built() -> ModuleType | None:
 
 _steps = _built()
 Formula = Callable[..., Any]
-#: Takes the steps of a loop (:mod:`gradlab.native.loop`); None without a compiler.
+#: Executes the steps of a loop (:mod:`gradlab.native.loop`); None without a compiler.
 take: Formula | None = getattr(_steps, "take", None)
 #: The plain formulas by name.
 PLAIN: dict[str, Formula] = {}
@@ -34,19 +34,19 @@ def available() -> bool:
 
 
 def describe() -> str:
-    """Return what runs, in words."""
+    """Describe which formulas run."""
     return "compiled" if available() else "in NumPy (there was no C compiler when gradlab was installed)"
 
 
 def ufunc(name: str) -> Formula | None:
-    """Return the ufunc of a formula; None without a compiler, or where it was built before the formula was written."""
+    """Return the ufunc of a formula; None without a compiler, or if the extension is older than the formula."""
     return getattr(_steps, name, None)
 
 
 def compiled(plain: Formula) -> Formula:
-    """Return the formula that is the ufunc of its name for real numbers, and ``plain`` else.
+    """Decorate a formula: the ufunc of its name serves real numbers, ``plain`` all others.
 
-    Where it takes ``out``, that is as a ufunc's: a tuple of arrays or Nones, one for each array that is returned.
+    An ``out`` argument follows the convention of ufuncs: a tuple with one array or None per returned array.
     """
     PLAIN[plain.__name__] = plain
     fast = ufunc(plain.__name__)
@@ -58,7 +58,7 @@ def compiled(plain: Formula) -> Formula:
         if arrays[0].dtype.char in "fd":
             try:
                 return fast(*arrays, **out)
-            except ValueError:  # the factors of one column for many: NumPy spreads them
+            except ValueError:  # one column of factors for many: NumPy broadcasts core axes, a ufunc does not
                 pass
         return plain(*arrays, **out)
 

@@ -1,4 +1,4 @@
-/* The formulas of a step, element by element, for one type of number; see _steps.c, which includes this.
+/* The formulas of a step, element by element, for one number type; _steps.c includes this file.
  *
  * x[0], x[1], … are the blocks of the operands, in order. Names are those of the cells' docstrings.
  */
@@ -20,7 +20,7 @@ static inline REAL NAME(decay)(REAL x, REAL *less_one)
     return x < (REAL)LOWEST ? 0 : power * q + power;
 }
 
-/* σ(a) and 1 − σ(a), both right in relative terms: 1/(1 + e) and e/(1 + e) with e = e^{−|a|}, as the sign says. */
+/* σ(a) and 1 − σ(a) to full relative precision: 1/(1 + e) and e/(1 + e) with e = e^{−|a|}, ordered by a's sign. */
 static inline REAL NAME(logistic)(REAL a, REAL *rest)
 {
     REAL less_one;
@@ -29,7 +29,7 @@ static inline REAL NAME(logistic)(REAL a, REAL *rest)
     return a >= 0 ? share : other;
 }
 
-/* tanh(a) = (1 − e)/(1 + e) and sech²(a) = 4e/(1 + e)², both right in relative terms, with e = e^{−2|a|}. */
+/* tanh(a) = (1 − e)/(1 + e) and sech²(a) = 4e/(1 + e)² to full relative precision, with e = e^{−2|a|}. */
 static inline REAL NAME(tangent)(REAL a, REAL *slope)
 {
     REAL less_one;
@@ -38,7 +38,7 @@ static inline REAL NAME(tangent)(REAL a, REAL *slope)
     return COPYSIGN(less_one * share, a);
 }
 
-/* a, tanh(a), which is not needed here → sech²(a) */
+/* a, tanh(a) (unused here) → sech²(a) */
 WIDE static void NAME(tanh_derivative)(npy_intp n, void **x)
 {
     const REAL *a = x[0];
@@ -135,7 +135,7 @@ WIDE static void NAME(lstm_jvp)(npy_intp n, void **x)
     }
 }
 
-/* what r multiplies, W h (r z), drive (r z n) → a (r z), gates (r z), r times it */
+/* the factor of r, W h (r z), drive (r z n) → a (r z), gates (r z), r times the factor */
 WIDE static void NAME(gru_gates)(npy_intp n, void **x)
 {
     const REAL *what = x[0], *pushed_r = x[1], *pushed_z = x[2], *drive_r = x[3], *drive_z = x[4];
@@ -152,7 +152,7 @@ WIDE static void NAME(gru_gates)(npy_intp n, void **x)
     }
 }
 
-/* h, what comes through r, drive (r z n), z → a_n, n, h */
+/* h, the part of a_n through r, drive (r z n), z → a_n, n, h */
 static inline void NAME(gru_mix)(npy_intp n, void **x, int keeps)
 {
     const REAL *before = x[0], *through_r = x[1], *drive_n = x[4], *z = x[5];
@@ -169,7 +169,7 @@ static inline void NAME(gru_mix)(npy_intp n, void **x, int keeps)
 WIDE static void NAME(gru_state_replace)(npy_intp n, void **x) { NAME(gru_mix)(n, x, 0); }
 WIDE static void NAME(gru_state_keep)(npy_intp n, void **x) { NAME(gru_mix)(n, x, 1); }
 
-/* h before, what r multiplies, a (r z n), gates (r z n) → keep, h by n, h by z, what r multiplies by r */
+/* h before, the factor of r, a (r z n), gates (r z n) → keep, h by n, h by z, r's product by r */
 static inline void NAME(gru_derivatives)(npy_intp n, void **x, int keeps)
 {
     const REAL *before = x[0], *what = x[1], *a_r = x[2], *a_z = x[3], *a_n = x[4], *r = x[5], *z = x[6];
@@ -209,7 +209,7 @@ WIDE static void NAME(gru_back_after)(npy_intp n, void **x)
     }
 }
 
-/* a factor, the tangent of r; a factor, that of what r multiplies → that of their product */
+/* two factors, each followed by its tangent (of r, and of the factor of r) → the tangent of their product */
 WIDE static void NAME(gru_jvp_reset)(npy_intp n, void **x)
 {
     const REAL *one_by = x[0], *one = x[1], *two_by = x[2], *two = x[3];

@@ -1,10 +1,10 @@
-/* Modified Gram-Schmidt for one type of number, of n matrices at once: entry (s, i) of all of them lies in one piece,
- * and one operation serves all; see _steps.c, which includes this. The plain one is in spectra.py.
+/* Modified Gram-Schmidt for one number type and n matrices at once: entry (s, i) of all matrices is contiguous, and one
+ * operation serves all; _steps.c includes this file. The twin is in gradlab/jacobians/lyapunov.py.
  *
- * a row is K pieces of n numbers. Columns i and k, rows s, matrices j.
+ * A row is K pieces of n numbers. Indices: columns i and k, rows s, matrices j.
  */
 
-/* The power of two below the largest entry: squares of what is divided by it are in range. */
+/* The power of two below the largest entry; entries divided by it have squares in range. */
 static inline void NAME(units)(npy_intp rows, npy_intp n, const REAL *a, REAL *unit)
 {
     EACH { unit[j] = 0; }
@@ -19,14 +19,14 @@ static inline void NAME(units)(npy_intp rows, npy_intp n, const REAL *a, REAL *u
     }
 }
 
-/* Of a row: take from the columns behind k what lies along it. */
+/* In one row, subtract from the columns behind k their part along column k. */
 static inline void NAME(take_off)(npy_intp K, npy_intp n, npy_intp k, REAL *RESTRICT row, const REAL *RESTRICT part)
 {
     for (npy_intp i = k + 1; i < K; i++)
         EACH { row[i * n + j] -= part[i * n + j] * row[k * n + j]; }
 }
 
-/* Of a row: add up the products of column k with itself and those behind it. */
+/* In one row, add the products of column k with itself and the columns behind it. */
 static inline void NAME(add_up)(npy_intp K, npy_intp n, npy_intp k, const REAL *RESTRICT row, REAL *RESTRICT sum)
 {
     for (npy_intp i = k; i < K; i++)
@@ -72,11 +72,11 @@ static inline void NAME(orthogonalise)(npy_intp S, npy_intp K, npy_intp n, void 
 
 WIDE static void NAME(decompose)(npy_intp S, npy_intp K, npy_intp n, void **x, REAL *work)
 {
-    if (n == 1) NAME(orthogonalise)(S, K, 1, x, work); /* the compiler then joins columns */
+    if (n == 1) NAME(orthogonalise)(S, K, 1, x, work); /* a constant n lets the compiler merge columns */
     else NAME(orthogonalise)(S, K, n, x, work);
 }
 
-/* (s,k,n)->(s,k,n),(k,n),(n), of arrays without gaps */
+/* (s,k,n)->(s,k,n),(k,n),(n), for contiguous arrays */
 static void NAME(gram_schmidt)(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
 {
     const npy_intp *sizes = dimensions + 1, *core = strides + 4, K = sizes[1], n = sizes[2], size = sizeof(REAL);

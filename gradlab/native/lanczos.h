@@ -1,15 +1,15 @@
-/* The largest singular value of a dense matrix by Lanczos on AᵀA, while the matrix lies in the cache; _steps.c includes
- * this. Step by step the same stands in gradlab/jacobians/lanczos.py, in NumPy and for many matrices at once, with the reasons.
+/* The largest singular value of a dense matrix by Lanczos on AᵀA, while the matrix is in the cache; _steps.c includes
+ * this. gradlab/jacobians/lanczos.py has the same steps in NumPy, for many matrices at once, and the reasons.
  *
- * Rows and vectors are whole pieces of PIECE numbers, of rows there are a multiple of ROWS: what is beyond S is zero.
+ * Rows and vectors are whole pieces of PIECE numbers; the number of rows is a multiple of ROWS. Padding is zero.
  */
 enum { PIECE = 8, ROWS = 4, LOOK = 4, MOST = 2, MOST_LAGUERRE = 40 };
 #define RESIDUAL 1e-10
 #define FAR 1e-7
 #define ENDED 1e-13
-/* Of θ and 1/θ: beyond it the squares of either, which Laguerre's steps take, would not fit. */
+/* Bound of θ and 1/θ: Laguerre's steps square both. */
 #define LARGE 1e140
-/* Into each of WIDE's versions. */
+/* Inlined into each version that WIDE makes. */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef double Piece __attribute__((vector_size(PIECE * sizeof(double)), aligned(sizeof(double)), may_alias));
@@ -28,7 +28,7 @@ INLINE double inner(npy_intp P, const Piece *a, const Piece *b)
     return sum(&sums);
 }
 
-/* AᵀA v in one reading of A, rows of P pieces. */
+/* AᵀA v in one pass over A, whose rows have P pieces. */
 INLINE void normal_product(npy_intp S, npy_intp P, const Piece *A, const Piece *v, Piece *image)
 {
     for (npy_intp j = 0; j < P; j++) image[j] = (Piece){0};
@@ -46,8 +46,8 @@ INLINE void normal_product(npy_intp S, npy_intp P, const Piece *A, const Piece *
     }
 }
 
-/* Eliminate at − T from the last row up. Returns whether all pivots are positive; of ln|det| the first derivative and
- * the second's negative; and what the last entry of the eigenvector is. */
+/* Eliminate at − T from the last row up. Returns whether all pivots are positive, the first derivative and the negative
+ * second derivative of ln|det|, and the last entry of the eigenvector. */
 INLINE int pivots(int m, const double *diagonal, const double *beside, double at, double *first, double *second,
                   double *last)
 {
@@ -69,8 +69,8 @@ INLINE int pivots(int m, const double *diagonal, const double *beside, double at
     return positive;
 }
 
-/* The largest eigenvalue of a tridiagonal matrix, which is thought to be below ``above``; the last entry of its unit
- * vector; and whether both are known. Where rest × last is far from enough, they are not looked for to the end. */
+/* The largest eigenvalue of a tridiagonal matrix, expected below ``above``; the last entry of its unit eigenvector; and
+ * whether both have converged. The search stops early where rest × last is far above the allowed residual. */
 INLINE int top_of_tridiagonal(int m, const double *diagonal, const double *beside, double rest, double above,
                               double *value, double *last)
 {
@@ -97,8 +97,8 @@ INLINE int top_of_tridiagonal(int m, const double *diagonal, const double *besid
     return 0;
 }
 
-/* σ_max of A, rows of P pieces; nan where it did not converge. ``vectors`` has room for two, ``numbers`` for those of
- * the tridiagonal matrix; v, the start, is written over. */
+/* σ_max of A, whose rows have P pieces; nan if it did not converge. ``vectors`` has room for two vectors, ``numbers`` for
+ * the tridiagonal matrix. The start v is overwritten. */
 WIDE static double largest_singular_value(npy_intp S, npy_intp P, const Piece *A, Piece *v, Piece *vectors,
                                           double *numbers)
 {
@@ -121,7 +121,7 @@ WIDE static double largest_singular_value(npy_intp S, npy_intp P, const Piece *A
             if (!(highest < LARGE && highest > 1 / LARGE)) break;
             if (known && (ended || rest * last <= RESIDUAL * value)) return sqrt(value);
             if (ended) break;
-            above = value + rest * last; /* where the value that more steps give should lie below */
+            above = value + rest * last; /* the value after more steps is expected below this */
         }
         Piece *spare = before;
         before = v, v = image, image = spare;
@@ -130,7 +130,7 @@ WIDE static double largest_singular_value(npy_intp S, npy_intp P, const Piece *A
     return NAN;
 }
 
-/* (s,s),(s)->(): matrices, the vector to start from → σ_max */
+/* (s,s),(s)->(): matrices, start vector → σ_max */
 static void largest_of_each(char **args, const npy_intp *dimensions, const npy_intp *strides, void *data)
 {
     const npy_intp S = dimensions[1], P = (S + PIECE - 1) / PIECE, rows = (S + ROWS - 1) / ROWS * ROWS;

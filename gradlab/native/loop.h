@@ -1,8 +1,8 @@
-/* A loop over steps in one call; loop.py says what for. Included by _steps.c.
+/* A loop over steps in one call, for loop.py. Included by _steps.c.
  *
- * A call is a ufunc, the place of the loop that is meant among its loops, and whole numbers: how many outer axes there
- * are, and their lengths; dimensions and strides as NumPy hands them to that loop; then for each operand in which array
- * it is, how many bytes behind the start of that array's step, and its strides along the outer axes.
+ * A call is a ufunc, the index of an inner loop among its loops, and integers: the number of outer axes and their
+ * lengths; dimensions and strides as NumPy passes them to that loop; then per operand the index of its array, its offset
+ * in bytes from the start of that array's step, and its strides along the outer axes.
  */
 enum { MOST_CALLS = 32, MOST_AXES = 4, MOST_ARRAYS = 64 };
 
@@ -11,10 +11,10 @@ typedef struct {
     void *data;
     int operands, outer;
     const npy_intp *lengths, *dimensions, *strides, *places;
-    Kind kind; /* of a formula of ours */
+    Kind kind; /* for our own formulas */
 } Call;
 
-/* Read calls[i]; return 0, with an error set, where it is not what loop.py writes. */
+/* Read one call; return 0, with an error set, if it has not the form that loop.py writes. */
 static int read_call(PyObject *one, Py_ssize_t arrays, Call *call)
 {
     PyUFuncObject *ufunc;
@@ -58,7 +58,7 @@ static int read_call(PyObject *one, Py_ssize_t arrays, Call *call)
 static void make(const Call *call, char **arrays)
 {
     npy_intp at[MOST_AXES] = {0};
-    char *here[MOST_OPERANDS], *handed[MOST_OPERANDS]; /* a loop may move what it is handed */
+    char *here[MOST_OPERANDS], *handed[MOST_OPERANDS]; /* a loop may change the pointers it receives */
     const int outer = call->outer, operands = call->operands;
     for (int i = 0; i < operands; i++) {
         const npy_intp *place = call->places + i * (2 + outer);
@@ -79,7 +79,7 @@ static void make(const Call *call, char **arrays)
     }
 }
 
-/* take(calls, moving, standing, n): make the calls for each of the first n steps of the arrays that move. */
+/* take(calls, moving, standing, n): make the calls for each of the first n steps of the moving arrays. */
 static PyObject *take(PyObject *module, PyObject *args)
 {
     PyObject *given, *moving, *standing;
@@ -114,6 +114,6 @@ static PyObject *take(PyObject *module, PyObject *args)
     }
     calm();
     Py_END_ALLOW_THREADS
-    if (PyErr_Occurred()) return NULL; /* a loop's own */
+    if (PyErr_Occurred()) return NULL; /* set by an inner loop */
     Py_RETURN_NONE;
 }

@@ -1,9 +1,9 @@
-"""Large arrays that are used again: what one pass leaves behind, the next one of the same size writes over.
+"""Reused memory for large arrays: a pass overwrites the buffers that an earlier pass of the same size left.
 
-New memory has to be found and cleared by the system, page by page, which takes as long as computing what goes there.
-Memory from here is free again when nothing refers to it any more, no view of it either: every view of an array holds
-the array that owns the memory, so its count of references says so. Nothing has to run when an array goes (in a
-``__del__``, Ctrl-C would be lost).
+The system finds and clears new memory page by page, which takes as long as computing its contents. A buffer is free
+when only the pool refers to it. Every view refers to the array that owns the memory, so the reference count shows
+views too. No code runs when an array is dropped: a ``__del__`` would lose Ctrl-C. :mod:`gradlab.native` lists the
+invariants.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
-#: Smaller arrays the allocator itself uses again.
+#: Bytes below which an array is not pooled: the allocator reuses small blocks itself.
 LEAST = 2**16
-#: Bytes kept for use at most, those in use among them; sizes that came first go first.
+#: Most bytes that the pool refers to, those in use included; the oldest sizes are dropped first.
 MOST = 2**27
 
-#: Memory by size, in use or free. A thread that looks at a piece has taken it out, so that no other takes it too.
+#: Buffers by size, in use or free. A thread removes a buffer before it inspects it, so no other thread can take it.
 _shelves: dict[int, list[Array]] = {}
 
 
 def _keep_temporaries() -> None:
-    """Have GNU's allocator keep what temporary arrays leave: twice the largest block that it was ever given back.
+    """Make GNU's allocator keep freed blocks: it keeps up to twice the largest block ever returned to it.
 
-    At first that is less than those of one stretch of steps take, and each would be found and cleared anew.
+    Before that, the temporary arrays of one stretch of steps exceed the limit, and each is found and cleared anew.
     """
     np.empty(2**24, np.uint8)
 
@@ -45,12 +45,12 @@ def _alone() -> int:
     return _references(memory)
 
 
-#: How many references memory has that nobody uses.
+#: Reference count of a buffer that nobody uses.
 ALONE = _alone()
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Return an array as :func:`numpy.empty` does, of memory used before where some of that size is there."""
+    """Return an uninitialised array as :func:`numpy.empty` does, in reused memory if a buffer of that size is free."""
     kind = np.dtype(dtype)
     size = prod(shape) * kind.itemsize
     if size < LEAST:
@@ -63,7 +63,7 @@ def _memory(size: int) -> Array:
     for _ in range(len(shelf)):
         try:
             memory = shelf.pop(0)
-        except IndexError:  # another thread has taken it
+        except IndexError:  # another thread took the last one
             break
         free = _references(memory) == ALONE
         shelf.append(memory)
@@ -76,7 +76,7 @@ def _memory(size: int) -> Array:
 
 
 def _clear() -> None:
-    """Let go of what is more than :data:`MOST`; who uses it keeps it."""
+    """Drop buffers beyond :data:`MOST` bytes; those in use stay alive with their users."""
     over = sum(size * len(_shelves[size]) for size in list(_shelves)) - MOST
     for size in list(_shelves):
         while over > 0 and _shelves[size]:
@@ -85,7 +85,7 @@ def _clear() -> None:
 
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Return :func:`empty` filled with zeros."""
+    """Return an array as :func:`empty` does, filled with zeros."""
     array = empty(shape, dtype)
     array[...] = 0
     return array

@@ -1,4 +1,4 @@
-"""What a caption says of each table of a study: what is in it, then what was found."""
+"""Captions of the tables of a study: the contents, then the finding."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from gradlab.verdicts.summaries import study_findings
 
 
 def captions(runs: pd.DataFrame, made: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """Return a caption for each of a study's tables, ``made`` of its ``runs``; the first sentence says what it is."""
+    """Return one caption per table in ``made``, from the study's ``runs``; its first sentence names the contents."""
     at = f" at length {longest(runs)['length'].max():g}" if "length" in varying(runs) else ""
     seeds = seeds_text(runs)
     over = f"with 95 % t-intervals over {seeds}" if seeds.endswith("seeds") else f"of {seeds}"
-    told = {name: _FINDINGS[name](table) for name, table in made.items() if name in _FINDINGS}
+    findings = {name: _FINDINGS[name](table) for name, table in made.items() if name in _FINDINGS}
     opening = {
         "rates": f"Rate of ln‖δ‖ in nats per step back in time{at}, {over}",
         "comparisons": f"Difference of rates{at}, paired by seed and data, with intervals that hold together at 95 %",
         "crossings": f"Where the rate turns from negative to positive, mean of the seeds' crossings, {over}",
-        "measures": f"What the hooks recorded{at}, {over}",
+        "measures": f"Quantities that the hooks recorded{at}, {over}",
         "outcomes": f"Loss and score on test data, {over}",
-        "criterion": f"Trainings that met their criterion, and after how many steps, of {seeds}",
-        "excluded": "Runs that are left out of every mean",
-        "published": "Published numbers beside measured ones, with 95 % intervals",
+        "criterion": f"Trainings that met their criterion, and the steps until then, of {seeds}",
+        "excluded": "Runs excluded from every mean",
+        "published": "Published and measured numbers, with 95 % intervals",
     }
     if "rates" in made:
-        told["rates"] = "; ".join(f"{cell}: {finding}" for cell, finding in study_findings(runs))
-    return {name: f"{opening[name]}. {told[name]}." for name in made}
+        findings["rates"] = "; ".join(f"{cell}: {finding}" for cell, finding in study_findings(runs))
+    return {name: f"{opening[name]}. {findings[name]}." for name in made}
 
 
 def _compared(table: pd.DataFrame) -> str:
@@ -59,15 +59,15 @@ def _measured(table: pd.DataFrame) -> str:
 
 
 def _outcomes(table: pd.DataFrame) -> str:
-    """Return the least mean loss and whose it is, and what others reach on the same data."""
+    """Return the least mean loss with its setting, and the losses of the baselines on the same data."""
     known = table.dropna(subset="loss")
     if known.empty:
         return "No loss is known"
     best = known.sort_values("loss").iloc[0]
     by = list(table.columns[: list(table.columns).index("loss")])
-    told = f"The least mean loss is {estimate(best['loss'], best['loss_low'], best['loss_high'])} ({placed(best, by)})"
+    least = f"The least mean loss is {estimate(best['loss'], best['loss_low'], best['loss_high'])} ({placed(best, by)})"
     others = [f"the {axis_label(name)} is {compact(best[name])}" for name in baselines(table) if pd.notna(best[name])]
-    return "; ".join([told, *others])
+    return "; ".join([least, *others])
 
 
 def _criterion(table: pd.DataFrame) -> str:
@@ -81,7 +81,7 @@ def _excluded(table: pd.DataFrame) -> str:
 
 
 def _published(table: pd.DataFrame) -> str:
-    """Return how many rows have each word, and what the words that occur mean."""
+    """Count the rows with each word, and explain the words that occur."""
     counts = table["word"].value_counts()
     return "; ".join(f"{counts[word]} {word} ({rule})" for word, rule in RULES.items() if word in counts)
 

@@ -1,4 +1,4 @@
-"""The report of one study: one HTML file that opens from disk, its figures and its tables beside it."""
+"""The report of one study: one self-contained HTML file, with its figures and tables as separate files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import pandas as pd
 from gradlab import figures
 from gradlab.files import write_whole
 from gradlab.report import tabular
-from gradlab.report.cells import grid
-from gradlab.report.origin import made_with
-from gradlab.report.pictures import Shown, pictures
+from gradlab.report.pictures import Picture, pictures
 from gradlab.report.render import rendered
-from gradlab.report.source import Source, told
+from gradlab.report.source import Source, made_with, page_context
 from gradlab.statistics import rates
 from gradlab.tables import tables
 from gradlab.tables.comparisons import comparisons
@@ -27,23 +25,23 @@ from gradlab.tables.published import DIGITS, RULES, beside
 #: Names of the tables that a report may write.
 TABLES = ("rates", "comparisons", "crossings", "measures", "outcomes", "criterion", "excluded", "published")
 
-#: What stands above a table.
+#: Notes above the tables.
 NOTES = {
     "crossings": "Where the rate turns from negative to positive: in each seed between neighbouring values, "
     "interpolated linearly; then the mean over the seeds with its 95 % t-interval, if every seed crosses.",
     "measures": "Means over the seeds with 95 % t-intervals; of norms and condition numbers, which spread over "
     "decades, geometric means: the mean and the t-interval are of their logarithms (runs where they are 0 or infinite "
-    "are left out), taken back. What lies between 0 and 1, or is never negative, has its interval cut there.",
-    "outcomes": "Loss and score on test data, means over the seeds with 95 % t-intervals; a training that diverged is "
-    "left out. Beside them, on the same sequences, the plain methods that the task names, fitted to the training data, "
-    "and what the best answer costs that does not look at the input; then the network's loss and score less those of "
-    "each method, paired by seed and sequences, with 95 % t-intervals.",
-    "published": "By the 95 % interval of what was measured: "
+    "are excluded), transformed back. Intervals of shares stop at 0 and 1, of other non-negative quantities at 0.",
+    "outcomes": "Loss and score on test data, means over the seeds with 95 % t-intervals; diverged trainings are "
+    "excluded. On the same sequences: the task's baselines, fitted to the training data, and the loss of the best "
+    "answer that ignores the input; then the differences of loss and score between the network and each baseline, "
+    "paired by seed and sequences, with 95 % t-intervals.",
+    "published": "The word follows from the 95 % interval of the measured number: "
     + "; ".join(f"{word}: {rule}" for word, rule in RULES.items())
     + ".",
     "criterion": "Share of the seeds whose training met its criterion, with Clopper and Pearson's 95 % interval, and "
     "Kaplan and Meier's median of the steps until then, with its 95 % interval; a training that did not meet "
-    "it is censored at the last step that it was given, one that diverged too.",
+    "it, or diverged, is censored at its last allowed step.",
     "comparisons": "Differences of rates at the longest length, paired by seed and data. With 95 % probability all "
     "intervals of the table hold together (Bonferroni, Dunn 1961); p is adjusted alike.",
 }
@@ -59,7 +57,7 @@ def write_report(folder: Path, source: Source) -> Path:
     folder : Path
         The study's results folder.
     source : Source
-        What the report is made of.
+        The study.
 
     Returns
     -------
@@ -71,9 +69,9 @@ def write_report(folder: Path, source: Source) -> Path:
     shown = pictures(source.frames, source.study)
     files = _files(made, shown)
     for path in _every_file() - set(files):
-        (folder / path).unlink(missing_ok=True)  # what an earlier report showed and this one does not
+        (folder / path).unlink(missing_ok=True)  # files of an earlier report that this one no longer has
     if "published" in made:
-        dated = made["published"].assign(made_with=made_with(source.provenance))  # it is read without the runs too
+        dated = made["published"].assign(made_with=made_with(source.provenance))  # it is also read without runs
         files["tables/published.csv"] = tabular.csv(dated, digits=DIGITS).encode()
     for path, content in files.items():
         write_whole(folder / path, content)
@@ -84,10 +82,17 @@ def write_report(folder: Path, source: Source) -> Path:
 def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -> dict[str, pd.DataFrame]:
     """Return the tables of a study by name (`TABLES`).
 
-    ``rates`` is there where the study's hooks record them, and then ``crossings`` where a number varies, and
-    ``comparisons`` of several seeds where the cell or another key does; ``measures`` where other hooks recorded any;
-    ``outcomes`` where the networks were trained, ``criterion`` where until one is met; ``published`` where the study
-    has published numbers, ``entries``.
+    ``excluded``
+        always.
+    ``rates``
+        if the study's hooks record them; then also ``crossings`` if a number varies, and ``comparisons`` if there are
+        several seeds and the cell or another key varies.
+    ``measures``
+        if other hooks recorded something.
+    ``outcomes``, ``criterion``
+        if the networks were trained; if they were trained until a criterion is met.
+    ``published``
+        if the study has published numbers, ``entries``.
     """
     found = {"excluded": tables.excluded(runs)}
     if tables.has_rates(runs):
@@ -106,12 +111,12 @@ def made_tables(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]] = ()) -
 
 
 def _compared(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the differences between cells, or along the control of a single one; none of a single seed."""
+    """Return the differences between cells, or along the control of a single cell; none for a single seed."""
     along = "cell" if "cell" in varying(runs) else control(runs)
     return {"comparisons": comparisons(runs, along)} if along is not None and runs[SEED].nunique() > 1 else {}
 
 
-def page(source: Source, made: Mapping[str, pd.DataFrame], shown: list[Shown]) -> str:
+def page(source: Source, made: Mapping[str, pd.DataFrame], shown: list[Picture]) -> str:
     """Return the page of a study with its tables and figures."""
     runs = source.runs
     words = {name: tabular.readable(table) for name, table in made.items()}
@@ -120,14 +125,14 @@ def page(source: Source, made: Mapping[str, pd.DataFrame], shown: list[Shown]) -
         words["longest_measures"] = tabular.readable(tables.measures(longest(runs)))
     return rendered(
         "study.html.j2",
-        study=told(source, shown),
-        tables={name: grid(table) for name, table in words.items()},
+        study=page_context(source, shown),
+        tables={name: tabular.grid(table) for name, table in words.items()},
         notes=NOTES,
         burn_in=(rates.BURN_IN_SHARE, rates.BURN_IN_MOST),
     )
 
 
-def _files(made: Mapping[str, pd.DataFrame], shown: list[Shown]) -> dict[str, bytes]:
+def _files(made: Mapping[str, pd.DataFrame], shown: list[Picture]) -> dict[str, bytes]:
     drawn = [figure for figure in shown if not figure.missing]
     return {
         **{f"tables/{name}.csv": tabular.csv(table).encode() for name, table in made.items()},

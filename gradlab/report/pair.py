@@ -1,4 +1,4 @@
-"""Two studies on one page: how they differ, what each finding, what both measured."""
+"""Two studies on one page: their differences, the findings of each, and the rates that both measured."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import pandas as pd
 
 from gradlab.files import write_whole
 from gradlab.formatting.numbers import estimate
-from gradlab.report import origin, settings, tabular
-from gradlab.report.cells import grid
-from gradlab.report.pictures import beside, pictures
+from gradlab.report import tabular
+from gradlab.report.pictures import paired_pictures, pictures
 from gradlab.report.render import rendered
-from gradlab.report.source import Source, told
+from gradlab.report.source import Source, differing_settings, page_context, settings, versions
 from gradlab.statistics import rates
 from gradlab.tables import tables
 from gradlab.tables.comparisons import comparisons
@@ -21,28 +20,28 @@ from gradlab.tables.factors import PLACES, SEED, arranged, varying
 
 
 def write_pair(path: Path, one: Source, other: Source) -> Path:
-    """Write one page with two studies, each other's figures side by side; return its path.
+    """Write one page with two studies, their figures side by side; return its path.
 
     Parameters
     ----------
     path : Path
         The page's file.
     one, other : Source
-        The studies, in the order in which they stand.
+        The studies, in the order of the page.
     """
     names = labels(one, other)
     drawn = [pictures(source.frames, source.study) for source in (one, other)]
-    studies = [told(source, shown) for source, shown in zip((one, other), drawn, strict=True)]
+    studies = [page_context(source, shown) for source, shown in zip((one, other), drawn, strict=True)]
     shared = shared_rates(one.runs, other.runs, names)
     headers = {"one": f"rate of {names[0]}", "other": f"rate of {names[1]}", "gap": f"{names[1]} − {names[0]}"}
     page = rendered(
         "pair.html.j2",
         studies=[study | {"label": name} for study, name in zip(studies, names, strict=True)],
-        differing=grid(differing(one, other, names)),
-        shared=grid(tabular.readable(shared.table).rename(columns=headers)),
+        differing=tabular.grid(differing(one, other, names)),
+        shared=tabular.grid(tabular.readable(shared.table).rename(columns=headers)),
         compared=shared.compared,
         apart=shared.apart,
-        figures=beside(drawn[0], drawn[1], (one.frames, other.frames)),
+        figures=paired_pictures(drawn[0], drawn[1], (one.frames, other.frames)),
         recorded=studies[0]["recorded"] | studies[1]["recorded"],
         burn_in=(rates.BURN_IN_SHARE, rates.BURN_IN_MOST),
     )
@@ -51,7 +50,7 @@ def write_pair(path: Path, one: Source, other: Source) -> Path:
 
 
 def labels(one: Source, other: Source) -> tuple[str, str]:
-    """Return how a page calls the two: by their names, where these are the same by their folders, else by number."""
+    """Return labels for the two: their names, else their folders, else numbers, whichever differ first."""
     for first, second in ((one.study["name"], other.study["name"]), (one.folder, other.folder)):
         if first != second and first and second:
             return first, second
@@ -59,14 +58,12 @@ def labels(one: Source, other: Source) -> tuple[str, str]:
 
 
 def differing(one: Source, other: Source, names: tuple[str, str]) -> pd.DataFrame:
-    """Return in what questions, settings and versions the two differ: ``key``, and a column for each."""
+    """Return the question, settings and versions that differ: ``key``, and one column per study."""
     sides = [
-        {"question": str(source.study.get("question", ""))}
-        | settings.settings(source.runs)
-        | origin.versions(source.provenance)
+        {"question": str(source.study.get("question", ""))} | settings(source.runs) | versions(source.provenance)
         for source in (one, other)
     ]
-    return settings.differing(*sides).set_axis(["key", *names], axis=1)
+    return differing_settings(*sides).set_axis(["key", *names], axis=1)
 
 
 class Shared(NamedTuple):
@@ -75,12 +72,11 @@ class Shared(NamedTuple):
     Attributes
     ----------
     table : DataFrame
-        The keys, and as words with their 95 % intervals ``one`` and ``other``, the two rates, and ``gap``, their
-        difference.
+        The keys; as words with 95 % intervals, the two rates ``one`` and ``other`` and their difference ``gap``.
     compared : int
-        Combinations with a difference; 0 where nothing says what it is.
+        The number of combinations whose difference has an interval.
     apart : list of str
-        Where the difference's interval leaves out 0: what it is in words, the greatest first.
+        The differences whose interval excludes 0, in words, the greatest first.
     """
 
     table: pd.DataFrame
@@ -89,10 +85,10 @@ class Shared(NamedTuple):
 
 
 def shared_rates(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> Shared:
-    """Return the rates of the combinations that both studies have, and how they differ.
+    """Return the rates of the combinations that both studies have, and their differences.
 
-    A combination is a value of every key that one of the studies varies; a key in which the studies differ as a whole
-    is what is compared. There is none where one of them has no rates.
+    A combination is one value per key that either study varies. A key that differs between the studies as a whole is
+    the subject of the comparison. Without rates in both studies the table is empty.
     """
     by = list(dict.fromkeys(["cell", *varying(one), *varying(other)]))
     if not (tables.has_rates(one) and tables.has_rates(other)):
@@ -108,9 +104,9 @@ def shared_rates(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str])
 
 
 def together(one: pd.DataFrame, other: pd.DataFrame, by: list[str], names: tuple[str, str]) -> pd.DataFrame:
-    """Return the runs of two studies, named in ``study``, as one table with no keys but ``by`` and the seed.
+    """Return the runs of two studies as one table: ``study`` names them, the keys are ``by`` and the seed.
 
-    A key that only the cells of one study have is missing in the other's runs, as in those of its own other cells.
+    A key that the other study lacks is missing in its runs, as in the runs of cells without that key.
     """
     wanted = [name for name in by if name not in PLACES]
     rest = [name for name in one.columns[list(one.columns).index("layer") :] if name in other.columns]

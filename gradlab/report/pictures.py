@@ -1,4 +1,4 @@
-"""The figures of a study, drawn, with what they say, what they show, and why one is missing."""
+"""The figures of a study: drawn, with finding and caption, or the reason why one is missing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gradlab.errors import InputError
 from gradlab.tables import tables
 
 
-class Shown(NamedTuple):
-    """A figure on the page; ``missing`` says why it is not there, ``unrecorded`` that no hook recorded it."""
+class Picture(NamedTuple):
+    """A figure on the page; ``missing`` is the reason for its absence, ``unrecorded`` means no hook recorded it."""
 
     name: str
     finding: str = ""
@@ -24,7 +24,7 @@ class Shown(NamedTuple):
 
     @property
     def alt(self) -> str:
-        """The figure in words, for who does not see it."""
+        """The figure in words, for readers who do not see it."""
         return f"{self.caption}. {self.finding}"
 
     @property
@@ -33,16 +33,18 @@ class Shown(NamedTuple):
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
 
 
-def pictures(frames: tables.Frames, study: Mapping[str, Any]) -> list[Shown]:
-    """Return the figures that the study's ``[report]`` asks for, by default all that its hooks recorded."""
+def pictures(frames: tables.Frames, study: Mapping[str, Any]) -> list[Picture]:
+    """Draw the figures named in the study's ``[report]``, by default all that its hooks recorded."""
     asked = study.get("report", {}).get("figures")
     if asked:
         return [picture(name, frames) for name in asked]
     return [found for name in figures.FIGURES if not (found := picture(name, frames)).unrecorded]
 
 
-def beside(one: list[Shown], other: list[Shown], frames: tuple[tables.Frames, tables.Frames]) -> list[list[Shown]]:
-    """Return the figures of two studies in pairs of one name; what only one shows is drawn of the other too."""
+def paired_pictures(
+    one: list[Picture], other: list[Picture], frames: tuple[tables.Frames, tables.Frames]
+) -> list[list[Picture]]:
+    """Return the figures of two studies in pairs by name; a figure that only one study shows is drawn for both."""
     sides = [{shown.name: shown for shown in side} for side in (one, other)]
     return [
         [side.get(name) or picture(name, of) for side, of in zip(sides, frames, strict=True)]
@@ -50,12 +52,12 @@ def beside(one: list[Shown], other: list[Shown], frames: tuple[tables.Frames, ta
     ]
 
 
-def picture(name: str, frames: tables.Frames) -> Shown:
-    """Return the figure, or why it is missing."""
-    picture = figures.FIGURES[name]
+def picture(name: str, frames: tables.Frames) -> Picture:
+    """Draw a figure, or return the reason why it is missing."""
+    figure = figures.FIGURES[name]
     try:
-        table, layout = picture.table(frames)
+        table, layout = figure.table(frames)
     except InputError as error:
-        return Shown(name, missing=str(error), unrecorded=isinstance(error, tables.NotRecorded))
-    drawn = figures.facets(picture, table, layout)
-    return Shown(name, picture.finding(table, layout), picture.caption, figures.svg(drawn), figures.png(drawn))
+        return Picture(name, missing=str(error), unrecorded=isinstance(error, tables.NotRecorded))
+    drawn = figures.facets(figure, table, layout)
+    return Picture(name, figure.finding(table, layout), figure.caption, figures.svg(drawn), figures.png(drawn))

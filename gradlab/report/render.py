@@ -1,4 +1,4 @@
-"""Templates to one HTML file that loads nothing, and runs nothing but its own script."""
+"""Render templates to one HTML file that loads nothing and runs only its own script."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from markupsafe import Markup
 from gradlab import __version__
 
 
-def rendered(template: str, **told: Any) -> str:
-    """Return the page of a template in ``templates/``; all of ``told`` is escaped.
+def rendered(template: str, **context: Any) -> str:
+    """Return the page of a template in ``templates/``; all values in ``context`` are escaped.
 
-    A content security policy names the hashes of our style and script, so that whatever else a text might bring in, by
-    a fault of ours, is neither run nor loaded.
+    A content security policy names the hashes of the page's style and script. The browser then neither runs nor loads
+    anything else, even if a text were not escaped by mistake.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gradlab.report", "templates"),
@@ -28,11 +28,11 @@ def rendered(template: str, **told: Any) -> str:
     )
     style, script = (_ours(name) for name in ("page.css", "tables.js"))
     ours = {"style": Markup(style), "script": Markup(script), "policy": policy(style, script), "version": __version__}
-    return environment.get_template(template).render(**ours, **told)
+    return environment.get_template(template).render(**ours, **context)
 
 
 def policy(style: str, script: str) -> str:
-    """Return the page's content security policy: pictures that are in it, this style, this script, nothing else."""
+    """Return the page's content security policy: embedded pictures, this style, this script, nothing else."""
     return (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""The tables of a study as one text: to paste into a paper (LaTeX, Markdown), for programs (CSV), to show (HTML)."""
+"""The tables of a study as one text: for a paper (LaTeX, Markdown), for programs (CSV), for a page (HTML)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from gradlab.tables.factors import longest
 from gradlab.tables.tables import measures, rates
 
 FORMATS = ("latex", "markdown", "csv", "html")
-#: Where the columns end that say what a row is about, for tables without an interval of their own to end them.
+#: The first column after the keys, for tables in which no column with an interval follows the keys.
 _KEYS_END = {"excluded": "status", "published": "source"}
 
 
-def printed(runs: pd.DataFrame, study: Mapping[str, Any], kind: str) -> str:
-    """Return every table of a study that has rows, one after the other.
+def format_tables(runs: pd.DataFrame, study: Mapping[str, Any], kind: str) -> str:
+    """Return all tables of a study that have rows, one after the other.
 
-    ``csv`` has all rows; the others show rates and what hooks recorded at the longest length, a column a cell.
+    ``csv`` has all rows. The other formats show rates (one column per cell) and recorded quantities at the longest
+    length only.
 
     Parameters
     ----------
-    runs : the study's table ``runs``.
-    study : the tables of its specification; ``name`` and ``published`` are read.
-    kind : one of `FORMATS`.
+    runs : DataFrame
+        The study's table ``runs``.
+    study : mapping
+        The tables of its specification; ``name`` and ``published`` are read.
+    kind : str
+        One of `FORMATS`.
 
     Raises
     ------
@@ -43,9 +47,9 @@ def printed(runs: pd.DataFrame, study: Mapping[str, Any], kind: str) -> str:
         at_longest = {"rates": rates, "measures": measures}
         made |= {name: table(longest(runs)) for name, table in at_longest.items() if name in made}
     filled = {name: made[name] for name in TABLES if name in made and len(made[name])}
-    said = captions(runs, filled)
+    texts = captions(runs, filled)
     first = "% needs \\usepackage{booktabs} in the preamble\n" if kind == "latex" else ""
-    return first + "\n".join(_block(kind, name, filled[name], said[name], study["name"]) for name in filled)
+    return first + "\n".join(_block(kind, name, filled[name], texts[name], study["name"]) for name in filled)
 
 
 def _block(kind: str, name: str, table: pd.DataFrame, caption: str, study: str) -> str:
@@ -56,12 +60,12 @@ def _block(kind: str, name: str, table: pd.DataFrame, caption: str, study: str) 
         return f"**{name}.** {caption}\n\n{tabular.pipes(words)}"
     if kind == "html":
         return tabular.html(words, caption)
-    brief = words.drop(columns="in words", errors="ignore")  # a line of print has no room for sentences
+    brief = words.drop(columns="in words", errors="ignore")  # a printed line has no room for sentences
     return latex.table(brief, keys=keys, caption=caption, label=f"{study}-{name}")
 
 
 def _words(name: str, table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Return a table as words, and how many of its columns say what a row is about."""
+    """Return a table as words, and the number of its key columns."""
     if name == "rates":
         wide = tabular.side_by_side(table, "cell", plus_minus)
         return wide, len(wide.columns) - table["cell"].nunique()

@@ -1,9 +1,10 @@
-"""Tables as text: CSV for programs, Markdown, HTML and rows of words for readers, units in every header."""
+"""Tables as text: CSV for programs, Markdown, HTML and cells of words for readers, units in every header."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,30 @@ from gradlab.formatting import markup
 from gradlab.formatting.numbers import UNKNOWN, estimate, plain, probability
 from gradlab.schema import axis_label, described
 
-#: Columns that are shown only where they have something to say.
+#: Columns that are shown only if one of their entries is not 0 or empty.
 COUNTS = ("diverged", "failed", "explanation")
+#: Rows of a table on a page, at most; the files of the report have all rows.
+MOST_ROWS = 2000
+_NUMBER = re.compile(r"(?:< )?([−-]?(?:∞|\d+(?:\.\d+)?(?:e[+−-]?\d+)?))(?=$|\s)")
+
+
+class Cell(NamedTuple):
+    """The text of a table's cell, and the number at its start as JavaScript reads it; "" if there is none."""
+
+    text: str
+    value: str
+
+
+class Grid(NamedTuple):
+    """A table on a page: its headers, its rows, and the number of rows that it omits."""
+
+    headers: list[str]
+    rows: list[list[Cell]]
+    omitted: int = 0
 
 
 def csv(table: pd.DataFrame, *, digits: int = 6) -> str:
-    """Return the table as CSV: its own column names with their units, numbers with so many significant digits."""
+    """Return the table as CSV: column names with units, numbers with ``digits`` significant digits."""
     units = {name: _with_unit(name) for name in table.columns}
     return table.rename(columns=units).to_csv(index=False, float_format=f"%.{digits}g", lineterminator="\n")
 
@@ -30,7 +49,29 @@ def markdown(table: pd.DataFrame) -> str:
 def pipes(words: pd.DataFrame) -> str:
     """Return a table of words as a pipe table."""
     rows = [words.columns, ["---"] * len(words.columns), *words.to_numpy()]
-    return "".join("| " + " | ".join(_unpiped(entry) for entry in row) + " |\n" for row in rows)
+    escaped = [[str(entry).replace("|", "\\|").replace("\n", " ") for entry in row] for row in rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
+
+
+def html(words: pd.DataFrame, caption: str) -> str:
+    """Return a table of words below its caption, as a fragment of a page."""
+    return markup.html(caption, words.to_numpy().tolist(), words.columns) + "\n"
+
+
+def grid(words: pd.DataFrame, most: int | None = MOST_ROWS) -> Grid:
+    """Return the first ``most`` rows of a table of words as cells; None for all rows."""
+    shown = words.head(len(words) if most is None else most)
+    rows = [[Cell(str(entry), sort_value(str(entry))) for entry in row] for row in shown.to_numpy().tolist()]
+    return Grid([str(name) for name in words.columns], rows, len(words) - len(shown))
+
+
+def sort_value(text: str) -> str:
+    """Return the number at the start of a cell: ``-0.412`` of ``−0.412 [−0.431, −0.393]``; "" if there is none.
+
+    A bound such as ``< 0.001`` counts as its number.
+    """
+    found = _NUMBER.match(text)
+    return found[1].replace("−", "-").replace("∞", "Infinity") if found else ""
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,23 +86,18 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             header = f"{axis_label(name)}, 95 % interval"
             columns[header] = [estimate(*row) for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()]
         else:
-            told = probability if name == "p_adjusted" else _word
-            columns[axis_label(name)] = [told(value) for value in table[name]]
+            as_text = probability if name == "p_adjusted" else _word
+            columns[axis_label(name)] = [as_text(value) for value in table[name]]
     return pd.DataFrame(columns)
-
-
-def html(words: pd.DataFrame, caption: str) -> str:
-    """Return a table of words below its caption, as a fragment of a page."""
-    return markup.html(caption, words.to_numpy().tolist(), words.columns) + "\n"
 
 
 def side_by_side(
     table: pd.DataFrame, across: str, words: Callable[[float, float, float], str] = estimate
 ) -> pd.DataFrame:
-    """Return the table's rates as ``words`` with a column for each value of ``across``."""
+    """Return the table's rates as ``words``, with one column per value of ``across``."""
     by = [name for name in table.columns[: list(table.columns).index("rate")] if name != across]
-    told = table.assign(told=[words(*row) for row in table[["rate", "rate_low", "rate_high"]].to_numpy()])
-    wide = told.pivot(index=by, columns=across, values="told") if by else told.set_index(across)[["told"]].T
+    long = table.assign(words=[words(*row) for row in table[["rate", "rate_low", "rate_high"]].to_numpy()])
+    wide = long.pivot(index=by, columns=across, values="words") if by else long.set_index(across)[["words"]].T
     shown = wide.fillna(UNKNOWN).reset_index(drop=not by)
     shown.columns = [str(name) for name in shown.columns]
     return pd.DataFrame({axis_label(name): [_word(value) for value in shown[name]] for name in shown.columns})
@@ -69,11 +105,11 @@ def side_by_side(
 
 def _crossings(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table of crossings as words: ``none from 0.5 to 2`` and ``0 of 5``."""
-    told = readable(table[list(table.columns[: list(table.columns).index("crossing")])])
+    words = readable(table[list(table.columns[: list(table.columns).index("crossing")])])
     along = f" ({table['along'].iloc[0]})" if len(table) else ""
-    told[f"crossing{along}, 95 % interval"] = [_crossing(row) for _, row in table.iterrows()]
-    told[axis_label("crossed")] = [f"{row['crossed']} of {row['seeds']}" for _, row in table.iterrows()]
-    return told
+    words[f"crossing{along}, 95 % interval"] = [_crossing(row) for _, row in table.iterrows()]
+    words[axis_label("crossed")] = [f"{row['crossed']} of {row['seeds']}" for _, row in table.iterrows()]
+    return words
 
 
 def _crossing(row: pd.Series) -> str:
@@ -95,7 +131,3 @@ def _word(value: object) -> str:
     if isinstance(value, float | np.floating):
         return UNKNOWN if np.isnan(value) else plain(float(value))
     return UNKNOWN if value is None or value is pd.NA else str(value)
-
-
-def _unpiped(entry: object) -> str:
-    return str(entry).replace("|", "\\|").replace("\n", " ")

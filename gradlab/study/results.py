@@ -20,6 +20,7 @@ from gradlab import schema
 from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.formatting import markup
+from gradlab.protocol import Measurements
 from gradlab.study import provenance
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import naming
@@ -33,6 +34,9 @@ from gradlab.verdicts import Verdict
 from gradlab.verdicts.of_study import study_verdict
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from gradlab.report import Source
 
 #: How often a reader looks again when a runner merges parts under its eyes.
@@ -65,7 +69,7 @@ def load_results(folder: str | Path) -> Results:
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(Measurements):
     """The tables of a study: one row a planned configuration and layer; one a step and quantity; one an exponent.
 
     Examples
@@ -208,17 +212,34 @@ class Results:
         StoreError
             where no run is finished.
         """
-        from gradlab.report import printed
+        from gradlab.report import format_tables
 
         self._refuse_empty()
-        return printed(self.frame("runs"), self.plan.spec.tables(), format)
+        return format_tables(self.frame("runs"), self.plan.spec.tables(), format)
 
-    def plot(self, figure: str | None = None) -> Any:
-        """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
+    def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None) -> Figure:
+        """Plot the first of the study's figures, or what is named.
+
+        Parameters
+        ----------
+        name : a figure of the report, such as "decay"; a quantity of ``steps`` such as "dL/dh", or a list of them,
+            over the lag; or a column of ``runs`` over the key that the study varies.
+        ax : where to draw a figure of one panel, by default a new figure.
+
+        Returns
+        -------
+        Figure
+            A matplotlib figure, which a notebook displays.
+
+        Raises
+        ------
+        InputError
+            If there is no such figure, or the study did not record what it shows; the message names the hook.
+        """
         from gradlab.figures import FIGURES, draw
 
-        name = figure or next(iter(self.plan.spec.figures or FIGURES))
-        return draw(name, self._frames())
+        first = next(iter(self.plan.spec.figures or FIGURES))
+        return draw(first if name is None else name, self._frames(), ax=ax)
 
     def export(self, path: str | Path | None = None) -> list[Path]:
         """Write each table that has rows as one CSV and one Parquet file, by default into ``export/``.

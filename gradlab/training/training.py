@@ -16,15 +16,16 @@ from gradlab.arrays.checks import number, positive
 from gradlab.arrays.scaled import ldexp
 from gradlab.cells import Cell
 from gradlab.errors import InputError
+from gradlab.formatting import markup
 from gradlab.models.losses import At
 from gradlab.models.network import Network
+from gradlab.progress import ProgressReporter
 from gradlab.tasks import Task
 from gradlab.training import checkpoint
 from gradlab.training.batches import Batch, Stream, summed
 from gradlab.training.checkpoint import RUNNING, SOLVED, TrainingState, diverged
 from gradlab.training.clipping import Clip, Clipped
 from gradlab.training.optimisers import OPTIMISERS, Adam, Layout, Optimiser
-from gradlab.training.progress import ProgressReporter
 from gradlab.training.regulariser import check_regularised, omega_gradients
 from gradlab.training.schedule import Schedule, Until
 
@@ -180,7 +181,7 @@ class Training:
 
         Parameters
         ----------
-        progress : a bar with the time that is left; without a terminal a line a minute.
+        progress : a bar with the time left; without a terminal one line per minute.
         checkpoint : where :meth:`save` writes at the end, and after every ``checkpoint_every`` steps if given.
 
         Raises
@@ -195,14 +196,19 @@ class Training:
             raise InputError("checkpoint_every needs checkpoint=, the path to write to")
         if isinstance(total, bool) or not isinstance(total, int | np.integer) or total < self.step:
             raise InputError(f"run goes on to a total step, a whole number from {self.step} on, got {total!r}")
-        with ProgressReporter(self.step, total, quiet=not progress) as talk:
+        left = total - self.step
+        reporter = ProgressReporter("training", unit="step", quiet=not progress)
+        with reporter.begin({"done": self.step, "planned": left}, left):
             while self.status == RUNNING and self.step < total:
+                before = self.step
                 self._advance()
-                talk.advance(self.step, float(self.history[0, self.step - 1]) if self.step else float("nan"))
+                loss = float(self.history[0, self.step - 1]) if self.step else float("nan")
+                new = self.step - before
+                reporter.advance(["done"] * new, new, f"loss {loss:.4g}")
                 if every and checkpoint is not None and self.step % every == 0:
                     self.save(checkpoint)
         if progress:
-            talk.end(f"{self.status}, step {self.step}" + (f": {self.reason}" if self.reason else ""))
+            reporter.say(f"{self.status}, step {self.step}" + (f": {self.reason}" if self.reason else ""))
         if checkpoint is not None:
             self.save(checkpoint)
         return self
@@ -293,6 +299,17 @@ class Training:
         loss = f", loss {self.losses[-1]:.3g}" if self.step else ""
         reason = f" ({self.reason})" if self.reason else ""
         return f"Training: {self.status}{reason}, step {self.step}{loss}, {self.optimiser}"
+
+    def _repr_html_(self) -> str:
+        """Return the status, the step, the last loss, norm and score, and the optimiser; nothing is computed."""
+        rows: list[tuple[str, object]] = [("status", f"{self.status}: {self.reason}" if self.reason else self.status)]
+        rows += [("step", self.step)]
+        if self.step:
+            names = {"loss": self.losses, "gradient norm": self.norms, "kept of it": self.kept}
+            rows += [(name, f"{values[-1]:.4g}") for name, values in names.items()]
+        if len(self.scores):
+            rows.append(("score", f"{self.scores[-1, 1]:.4g} after step {self.scores[-1, 0]:.0f}"))
+        return markup.html("Training", [*rows, ("optimiser", self.optimiser), ("model", self.model)])
 
 
 def _mean_loss(seen: Trace) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -154,6 +156,21 @@ def test_no_more_is_kept_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = [pool.empty((pool.LEAST,), "uint8") for _ in range(8)]
     del arrays
     assert sum(size * len(shelf) for size, shelf in pool._shelves.items()) <= pool.MOST
+
+
+def test_two_threads_never_get_the_same_memory() -> None:
+    def overwritten(own: int) -> int:
+        found = 0
+        for _ in range(300):
+            array = pool.empty((pool.LEAST,), "uint8")
+            array[...] = own
+            time.sleep(0)  # lets others run
+            found += int((array != own).any())
+            del array
+        return found
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(overwritten, range(8))) == 0
 
 
 def test_a_trace_keeps_its_numbers_while_others_run() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from oracles.compare import assert_normwise
-from oracles.family import FAMILY, make
+from oracles.family import TWINNED, make
 
 import gradlab as gl
 from gradlab.bptt import Arriving, backward, forward, run_backward, run_forward
@@ -72,7 +72,7 @@ def assert_matches(found: list[list[LayerPass]], answer: Any, numbers: Any) -> N
 
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["equal", "unequal"])
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", TWINNED)
 def test_one_layer(name: str, lengths: Array | None, joint: bool, torch_loop: ModuleType) -> None:
     network = gl.Network([make(name, D, H)])
     final, v = weights(network, joint), np.zeros((T, B, H))

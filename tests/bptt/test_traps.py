@@ -208,4 +208,4 @@ def test_huge_weights_never_warn(name: str, kind: str) -> None:
     str(trace.verdict()), trace.frame(), trace.measured(), trace.param_grads, trace.param_contributions(), repr(trace)
     for layer in trace.passes:
         layer.rate(), layer.verdict(), np.asarray(layer.grad["h"]), np.asarray(layer.input_grad)
-        layer.log_norm("dL/dW_hh")
+        [layer.log_norm(f"dL/d{key}") for key in layer.cell.parameters]

@@ -132,7 +132,7 @@ def test_names_and_sizes(name: str) -> None:
     cell = make(name, 3, 5)
     assert (cell.input_size, cell.hidden_size) == (3, 5)
     assert cell.state_size == 5 * len(cell.state_names)
-    assert cell.W_hh.shape[0] == 5 * len(cell.block_names)
+    assert cell.input_drive(np.zeros((2, 3, 1))).shape == (2, 5 * len(cell.block_names), 1)
     trace = gl.trace(cell, np.zeros((2, 1, 3)))
     assert tuple(trace.states) == cell.state_names
     assert tuple(trace.gates) == cell.gate_names

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from oracles.compare import assert_normwise
-from oracles.derivatives import by_drive, by_state, central, complex_step
+from oracles.derivatives import by_drive, by_state, central, complex_step, drive_of
 from oracles.family import FAMILY, columns, make
+
+from gradlab.cells import Cell
+from gradlab.cells.base import FEW
 
 Array = NDArray[Any]
 D, H, N = 3, 6, 4
@@ -28,7 +31,7 @@ def prepare(name: str, setting: str) -> tuple[Any, Array, Array]:
 
 def linearised(cell: Any, x: Array, joint: Array) -> Any:
     before = cell.split(joint)
-    after, record = cell.step(cell.W_xh @ x + cell.b_h[:, None], before)
+    after, record = cell.step(drive_of(cell, x), before)
     return cell.linearise(record, before, after)
 
 
@@ -46,8 +49,9 @@ def test_jvp_is_the_complex_step(name: str, setting: str) -> None:
         expected = complex_step(by_state(cell, x[:, n]), joint[:, n])
         found = jacobian(cell, x[:, n], joint[:, n])
         assert_normwise(found, expected, 1e-13, "J", axis=None)
-        # A GRU's own step forms 1 − z, so that there the oracle, not the Jacobian, loses digits in small rows.
-        assert_normwise(found, expected, 1e-9 if cell.name == "gru" else 1e-12, "rows of J, each by itself")
+        # A step that mixes h with a candidate forms 1 − z: there the oracle, not J, loses digits in small rows.
+        mixes = cell.additive_state == 0
+        assert_normwise(found, expected, 1e-9 if mixes else 1e-12, "rows of J, each by itself")
 
 
 @settings
@@ -76,21 +80,45 @@ def test_vjp_is_the_transpose(name: str, setting: str, rng: np.random.Generator)
 @settings
 @cases
 def test_pre_activation_and_input_gradients(name: str, setting: str, rng: np.random.Generator) -> None:
-    """Uᵀ ∂s/∂a by the complex step on the pre-activations; the input's is W_xhᵀ of it."""
+    """uᵀ ∂s_t/∂drive by the complex step, with s_{t−1} held, block by block; dL/dx through the input drive too."""
     cell, x, joint = prepare(name, setting)
     u = rng.standard_normal((cell.state_size, N))
     _, pre_grad = cell.vjp(linearised(cell, x, joint), cell.split(u))
     for n in range(N):
-        drive = cell.W_xh @ x[:, n] + cell.b_h
-        expected = u[:, n] @ complex_step(by_drive(cell, joint[:, n]), drive)
+        expected = u[:, n] @ complex_step(by_drive(cell, joint[:, n]), drive_of(cell, x[:, n : n + 1])[:, 0])
         for block, size in _blocks(cell):
             assert_normwise(pre_grad[block, n], expected[block], 1e-12, f"dL/da rows {block}, {size}")
-        by_input = u[:, n] @ complex_step(lambda c, n=n: by_drive(cell, joint[:, n])(_drive(cell, c)), x[:, n])
+        by_input = u[:, n] @ complex_step(lambda c, n=n: by_drive(cell, joint[:, n])(drive_of(cell, c)), x[:, n])
         assert_normwise(cell.input_vjp(pre_grad[:, n : n + 1])[:, 0], by_input, 1e-12, "dL/dx")
 
 
-def _drive(cell: Any, x: Array) -> Array:
-    return cell.W_xh @ x + cell.b_h[:, None]
+@pytest.mark.parametrize("inputs", [D, FEW + 1])
+@cases
+def test_a_pre_activation_moves_as_its_block_of_the_drive_does(name: str, inputs: int) -> None:
+    """``∂a_k/∂drive_k = I``, and a_k depends on no block behind it: so a block of the drive stands for its a_k."""
+    cell = make(name, inputs, H)
+    drive, before = drive_of(cell, np.ones((inputs, 1))), cell.split(columns(cell, 1))
+
+    def moved(shift: Array) -> Array:
+        wide = tuple(np.repeat(part, shift.shape[1], axis=1).astype(shift.dtype) for part in before)
+        return np.asarray(cell.step(shift, wide)[1]["a"])
+
+    slopes = complex_step(moved, drive[:, 0])
+    for block, _ in _blocks(cell):
+        np.testing.assert_allclose(slopes[block, block], np.eye(H), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("inputs", [D, FEW + 1])
+@cases
+def test_the_input_drive_is_affine_in_the_input(name: str, inputs: int) -> None:
+    """Where a cell inherits ``input_drive``, it is ``W_xh x + b_h``, written out here by ``einsum``."""
+    cell, x = make(name, inputs, H), np.random.default_rng(3).standard_normal((2, inputs, N))
+    drive = cell.input_drive(x)
+    assert drive.shape == (2, H * len(cell.block_names), N)
+    if type(cell).input_drive is Cell.input_drive:
+        assert_normwise(drive, np.einsum("fd,tdn->tfn", cell.W_xh, x) + cell.b_h[None, :, None], 1e-14, "drive")
+    both = cell.input_drive(x[:1] + x[1:]) + cell.input_drive(0.0 * x[:1])
+    assert_normwise(drive[:1] + drive[1:], both, 1e-13, "sum of two inputs' drives")
 
 
 def _blocks(cell: Any) -> list[tuple[slice, str]]:
@@ -117,7 +145,7 @@ def test_leading_axes_and_columns_do_not_mix(name: str) -> None:
 @cases
 def test_step_changes_none_of_its_arguments(name: str) -> None:
     cell, x, joint = prepare(name, "plain")
-    drive = cell.W_xh @ x + cell.b_h[:, None]
+    drive = drive_of(cell, x)
     given = drive.copy(), joint.copy()
     after, record = cell.step(drive, cell.split(joint))
     kept = {key: array.copy() for key, array in record.items()}

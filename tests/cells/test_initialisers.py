@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles.family import FAMILY
+from oracles.family import FAMILY, TWINNED, bias_names, input_names, recurrent_names
 
 import gradlab as gl
 from gradlab.cells.initialisers import RECURRENT, recurrent_weights, streams
@@ -101,16 +101,19 @@ def test_gates_are_drawn_one_by_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_init_of_every_cell(name: str) -> None:
+    """``scale`` multiplies some matrices, ``input_scale`` others; both leave all the rest."""
     kind, options = FAMILY[name]
-    one, two = (kind.init(3, 6, scale=scale, rng=5, **options) for scale in (1.0, 2.0))
-    np.testing.assert_array_equal(two.W_hh, 2.0 * one.W_hh)
-    np.testing.assert_array_equal(two.W_xh, one.W_xh)
-    wide = kind.init(3, 6, input_scale=4.0, rng=5, **options)
-    np.testing.assert_array_equal(wide.W_xh, 4.0 * one.W_xh)
-    np.testing.assert_array_equal(wide.W_hh, one.W_hh)
+    one = kind.init(3, 6, rng=5, **options)
+    for key, factor, names in (("scale", 2.0, recurrent_names(name)), ("input_scale", 4.0, input_names(name))):
+        assert names
+        other = kind.init(3, 6, rng=5, **{key: factor}, **options)
+        for parameter, array in one.parameters.items():
+            np.testing.assert_array_equal(other.parameters[parameter], (factor if parameter in names else 1.0) * array)
     again = kind.init(3, 6, rng=np.random.default_rng(5), dtype="float32", **options)
-    np.testing.assert_array_equal(again.W_hh, one.W_hh.astype("float32"))
+    for parameter, array in one.parameters.items():
+        np.testing.assert_array_equal(again.parameters[parameter], array.astype("float32"))
     assert {array.dtype.name for array in again.parameters.values()} == {"float32"}
+    assert not recurrent_names(name) & input_names(name)
 
 
 def test_forget_bias_moves_nothing_else() -> None:
@@ -123,12 +126,21 @@ DEFAULTS = {"recurrent": "uniform", "input": "uniform", "bias": "uniform"}
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_the_common_libraries_default(name: str) -> None:
-    """W_xh within ±1/√H and U's variance 1/3H; biases the sum of two such draws, or one and b_hn; 5 standard errors."""
+def test_uniform_input_weights(name: str) -> None:
+    """Within ±1/√H, of variance 1/3H; 5 standard errors."""
     kind, options = FAMILY[name]
     cell = kind.init(50, H, rng=2, **DEFAULTS, **options)
-    assert 0.999 < np.abs(cell.W_xh).max() * np.sqrt(H) <= 1
-    np.testing.assert_allclose(cell.W_xh.var() * 3 * H, 1.0, rtol=5 * np.sqrt(0.8 / cell.W_xh.size))
+    for key in input_names(name):
+        W = cell.parameters[key]
+        assert 0.999 < np.abs(W).max() * np.sqrt(H) <= 1
+        np.testing.assert_allclose(W.var() * 3 * H, 1.0, rtol=5 * np.sqrt(0.8 / W.size))
+
+
+@pytest.mark.parametrize("name", TWINNED)
+def test_the_common_libraries_default(name: str) -> None:
+    """Biases are the sum of two draws of U(±1/√H), or one and b_hn; 5 standard errors."""
+    kind, options = FAMILY[name]
+    cell = kind.init(50, H, rng=2, **DEFAULTS, **options)
     wanted = np.full(len(cell.b_h), 2.0)
     if options.get("reset") == "after":
         wanted[2 * H :] = 1.0
@@ -143,11 +155,12 @@ def test_the_common_libraries_default(name: str) -> None:
 def test_laws_of_inputs_and_biases_shift_no_other_draw(name: str) -> None:
     kind, options = FAMILY[name]
     plain = kind.init(3, 6, rng=5, **options)
-    for change in ({"input": "uniform"}, {"bias": "uniform"}):
+    for change, names in (({"input": "uniform"}, input_names(name)), ({"bias": "uniform"}, bias_names(name))):
+        assert names
         other = kind.init(3, 6, rng=5, **change, **options)
-        np.testing.assert_array_equal(other.W_hh, plain.W_hh)
-        assert np.array_equal(other.W_xh, plain.W_xh) == ("bias" in change)
-        assert np.array_equal(other.b_h, plain.b_h) == ("input" in change)
+        for key, array in plain.parameters.items():
+            assert np.array_equal(other.parameters[key], array) == (key not in names), key
+    assert not bias_names(name) & (input_names(name) | recurrent_names(name))
 
 
 def test_forget_bias_and_chrono_are_added_to_drawn_biases() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles.family import FAMILY, make
+from oracles.family import ADDITIVE, FAMILY, make
 
 import gradlab as gl
 from gradlab import schema
@@ -114,7 +114,7 @@ def test_a_count_that_is_none(count: str) -> None:
 
 
 @pytest.mark.parametrize("lengths", [None, ENDS], ids=["equal", "lengths"])
-@pytest.mark.parametrize("name", [name for name in FAMILY if not name.startswith("rnn")])
+@pytest.mark.parametrize("name", ADDITIVE)
 def test_paths(name: str, lengths: Any) -> None:
     trace, runs, steps = measured("paths", name, lengths)
     found = trace.paths()

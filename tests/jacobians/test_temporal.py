@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from oracles import derivatives
 from oracles.compare import assert_normwise
-from oracles.family import FAMILY, make, states
+from oracles.family import ADDITIVE, FAMILY, bias_names, make, recurrent_names, states
 from oracles.products import product_of
 
 import gradlab as gl
@@ -234,27 +235,42 @@ def test_truncation_of_no_gradient_is_not_a_number() -> None:
 
 # --- paths ----------------------------------------------------------------------------------------------
 
-GATED = [name for name in FAMILY if not name.startswith("rnn")]
-gated = pytest.mark.parametrize("name", GATED)
+additive = pytest.mark.parametrize("name", ADDITIVE)
 
 
-def kept(trace: gl.Trace) -> Array:
-    """Return what the additive state keeps of itself at each step, ``(T, B, H)``."""
-    gates, cell = trace.gates, trace.layers[0].cell
-    if "f" in gates:
-        return gates["f"]
-    return 1.0 - gates["z"] if cell.update == "replace" else gates["z"]
+def kept(name: str, trace: gl.Trace) -> Array:
+    """Return the factor by which each step keeps its additive state, pre-activations held, ``(T, B, H)``."""
+    tape = trace.layers[0].tape
+    zeroed = recurrent_names(name) | bias_names(name)
+    steps = [
+        derivatives.kept(tape.cell, a, joint, zeroed)
+        for a, joint in zip(tape.record["a"], tape.states[:-1], strict=True)
+    ]
+    return np.swapaxes(np.stack(steps), -1, -2)
+
+
+@additive
+def test_an_additive_state_is_kept_as_the_equations_write_it(name: str) -> None:
+    """The forget gate of an LSTM; 1 − z or z of a GRU. Other cells: the cell's own factor is the complex step's."""
+    trace = a_trace(name, inputs()[1], scale=2.0)
+    gates, tape, found = trace.gates, trace.layers[0].tape, kept(name, trace)
+    written = {"lstm": lambda: gates["f"], "gru": lambda: 1.0 - gates["z"] if name.endswith("replace") else gates["z"]}
+    if tape.cell.name in written:
+        np.testing.assert_allclose(found, written[tape.cell.name](), rtol=1e-13)
+    own = np.swapaxes(tape.cell.additive(tape.linearise(slice(0, T))), -1, -2)
+    np.testing.assert_allclose(np.broadcast_to(own, found.shape), found, rtol=1e-12)
 
 
 @ends
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-@gated
+@additive
 def test_paths_add_up_to_everything(name: str, scale: float, lengths: Any) -> None:
     """∏f, or what z keeps, times the total gradient of the last step; the rest is what travelled through a gate."""
     v = inputs()[1][0]
     trace = a_trace(name, v, scale=scale, lengths=lengths)
     found = trace.paths()
-    state = "c" if name == "lstm" else "h"
+    cell = trace.layers[0].cell
+    state, factors = cell.state_names[cell.additive_state], kept(name, trace)
     whole = np.asarray(trace.grad[state])
     np.testing.assert_allclose(found.everything, safe_log(whole), rtol=1e-12, atol=1e-12)
     last = np.full(B, T) if lengths is None else lengths
@@ -266,7 +282,7 @@ def test_paths_add_up_to_everything(name: str, scale: float, lengths: Any) -> No
             np.testing.assert_allclose(np.exp(found.gates[t, b]), rest, rtol=1e-9, atol=1e-14)
             size = np.linalg.norm(part)
             np.testing.assert_allclose(found.share[t, b], size / (size + rest), rtol=1e-9)
-            part = part * kept(trace)[t - 1, b]
+            part = part * factors[t - 1, b]
         assert found.share[end, b] == 1.0
 
 
@@ -275,7 +291,7 @@ def safe_log(vectors: Array) -> Array:
         return np.asarray(np.log(np.linalg.norm(vectors, axis=-1)))
 
 
-@gated
+@additive
 def test_all_is_additive_without_recurrent_weights(name: str) -> None:
     """The one extreme: the share is exactly 1 at every step, nothing has gone through a gate."""
     v = inputs()[1][0]

@@ -27,9 +27,14 @@ def central(function: Callable[[Array], Array], at: Array) -> Array:
     return np.asarray((function(at[:, None] + steps) - function(at[:, None] - steps)) / (2 * CENTRAL))
 
 
+def drive_of(cell: Any, x: Array) -> Array:
+    """Return the input drive ``(kH, N)`` of one step for inputs ``(D, N)``."""
+    return np.asarray(cell.input_drive(x[None])[0])
+
+
 def by_state(cell: Any, x: Array) -> Callable[[Array], Array]:
     """Return s_{t−1} ``(S, N)`` → s_t ``(S, N)`` for the input ``x (D,)``."""
-    drive = (cell.W_xh @ x + cell.b_h)[:, None]
+    drive = drive_of(cell, x[:, None])
 
     def function(joint: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -39,7 +44,7 @@ def by_state(cell: Any, x: Array) -> Callable[[Array], Array]:
 
 
 def by_drive(cell: Any, joint: Array) -> Callable[[Array], Array]:
-    """Return a change of the pre-activations, ``(kH, N)`` → s_t ``(S, N)``, from the state ``(S,)``."""
+    """Return the map of the input drive ``(kH, N)`` to s_t ``(S, N)``, from the state ``(S,)``."""
 
     def function(drive: Array) -> Array:
         before = np.repeat(joint[:, None], drive.shape[1], axis=1).astype(drive.dtype)
@@ -47,6 +52,19 @@ def by_drive(cell: Any, joint: Array) -> Callable[[Array], Array]:
             return np.concatenate(cell.step(drive, cell.split(before))[0])
 
     return function
+
+
+def kept(cell: Any, a: Array, joint: Array, zeroed: set[str]) -> Array:
+    """Return the factor by which a step keeps its additive state, unit by unit, ``(H, N)``.
+
+    The step is taken with the pre-activations ``a (kH, N)`` held fixed: they are its drive, and the parameters
+    ``zeroed``, recurrent weights and biases, are zero. Then the additive state reaches its successor directly only.
+    """
+    still = cell.with_parameters({key: 0.0 * cell.parameters[key] for key in zeroed})
+    place = cell.additive_state
+    before = [part.astype(complex) for part in cell.split(joint)]
+    before[place] = before[place] + COMPLEX * 1j
+    return np.asarray(still.step(a, tuple(before))[0][place].imag / COMPLEX)
 
 
 def run(cell: Any, x: Array, joint: Array, first: int) -> list[Array]:

@@ -1,29 +1,50 @@
-"""Every cell in every variant. A new cell joins the laws of all test files by one line of ``FAMILY``."""
+"""Every cell in every variant: the laws of all test files run over ``gradlab.cells.CELLS`` and the options' choices."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-import gradlab as gl
+from gradlab.cells import CELLS
 
 Array = NDArray[Any]
 
-FAMILY: dict[str, tuple[Any, dict[str, str]]] = {
-    "rnn-tanh": (gl.RNN, {"activation": "tanh"}),
-    "rnn-relu": (gl.RNN, {"activation": "relu"}),
-    "rnn-logistic": (gl.RNN, {"activation": "logistic"}),
-    "rnn-identity": (gl.RNN, {"activation": "identity"}),
-    "lstm": (gl.LSTM, {}),
-    "gru-before-replace": (gl.GRU, {"reset": "before", "update": "replace"}),
-    "gru-before-keep": (gl.GRU, {"reset": "before", "update": "keep"}),
-    "gru-after-replace": (gl.GRU, {"reset": "after", "update": "replace"}),
-    "gru-after-keep": (gl.GRU, {"reset": "after", "update": "keep"}),
-}
-#: What PyTorch's own cells compute.
+#: Cells whose equations are also written in PyTorch (:mod:`oracles.torch_loop`). A cell may have no such twin.
+TWINS = ("rnn", "lstm", "gru")
+
+
+class Member(NamedTuple):
+    """One law's subject: a cell class and the options that distinguish it from its siblings."""
+
+    kind: Any
+    options: dict[str, str]
+
+
+def members() -> dict[str, Member]:
+    """Return every class of ``CELLS`` under every combination of its options' choices, by ``name-choice-choice``.
+
+    An option without choices keeps its default.
+    """
+    found = {}
+    for name, kind in CELLS.items():
+        chosen = {key: option.choices for key, option in kind.OPTION_KEYS.items() if option.choices}
+        for values in product(*chosen.values()):
+            found["-".join((name, *values))] = Member(kind, dict(zip(chosen, values, strict=True)))
+    return found
+
+
+FAMILY = members()
+#: Members one of whose states is updated additively.
+ADDITIVE = [name for name, (kind, _) in FAMILY.items() if kind.additive_state is not None]
+#: Members that have equations in PyTorch to compare with.
+TWINNED = [name for name, (kind, _) in FAMILY.items() if kind.name in TWINS]
+#: Members whose loops are promised to run in compiled code.
+NOTED = [name for name, (kind, _) in FAMILY.items() if vars(kind).get("of_ufuncs")]
+#: Members that PyTorch provides as cells of its own.
 NATIVE = ("rnn-tanh", "rnn-relu", "lstm", "gru-after-keep")
 
 
@@ -36,6 +57,27 @@ def make(
     draw = np.random.default_rng([rng, 1])
     biases = [key for key in cell.parameters if key.startswith("b_")]
     return replace(cell, **{key: 0.5 * draw.standard_normal(getattr(cell, key).shape).astype(dtype) for key in biases})
+
+
+def recurrent_names(name: str) -> set[str]:
+    """Return the parameters that ``init`` draws in proportion to ``scale``: the recurrent weights."""
+    return _moved(name, {"scale": 2.0})
+
+
+def input_names(name: str) -> set[str]:
+    """Return the parameters that ``init`` draws in proportion to ``input_scale``: the input weights."""
+    return _moved(name, {"input_scale": 2.0})
+
+
+def bias_names(name: str) -> set[str]:
+    """Return the parameters that ``init`` draws by the law ``bias``."""
+    return _moved(name, {"bias": "uniform"})
+
+
+def _moved(name: str, change: dict[str, Any]) -> set[str]:
+    kind, options = FAMILY[name]
+    one, two = (kind.init(3, 5, rng=5, **options, **changed).parameters for changed in ({}, change))
+    return {key for key in one if not np.array_equal(one[key], two[key])}
 
 
 def states(cell: Any, batch: int, *, rng: int = 0) -> dict[str, Array]:

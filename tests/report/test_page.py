@@ -17,7 +17,7 @@ import pytest
 from synthetic import BASE, frames, make_frames
 from synthetic import GRID as SYNTHETIC
 
-from gradlab.report import Source, cells, page, source, write_report
+from gradlab.report import Source, page, source, tabular, write_report
 
 GRID = {"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5, 1.0, 2.0]}
 LOST = {("rnn", 20, 2.0): "diverged", ("lstm", 10, 0.5): "failed"}
@@ -103,7 +103,7 @@ def test_files(folder: Path) -> None:
 
 def test_needs_no_network(read: Read) -> None:
     addresses = [(key, str(value)) for _, attrs in read.tags for key, value in attrs.items() if key in ("src", "href")]
-    assert {key: value[:5] for key, value in addresses} == {"src": "data:", "href": "#orig"}
+    assert {key: value[:5] for key, value in addresses} == {"src": "data:", "href": "#prov"}
     assert all(value.startswith("data:" if key == "src" else "#") for key, value in addresses)
     assert not {tag for tag, _ in read.tags} & {"link", "iframe", "object"}
     assert [attrs for tag, attrs in read.tags if tag == "script"] == [{}]
@@ -116,7 +116,7 @@ def test_every_place_that_it_points_to_is_there(read: Read) -> None:
 
 def test_every_section_of_rates_is_in_the_navigation(read: Read) -> None:
     there = {attrs["href"] for tag, attrs in read.tags if tag == "a"}
-    assert {"#rates", "#differences", "#crossings", "#lost"} <= there
+    assert {"#rates", "#differences", "#crossings", "#failures"} <= there
 
 
 def test_what_has_not_run_is_not_counted_on_the_page(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_verdict_is_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_tables_of_a_huge_study_are_cut_but_not_what_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells.grid, "__defaults__", (200,))
+    monkeypatch.setattr(tabular.grid, "__defaults__", (200,))
     scales = [i / 10 for i in range(1, 200 + 102)]
     runs, steps = make_frames({"cell": ["rnn"], "length": [2], "scale": scales[:2]}, seeds=1)
     many = pd.concat([runs.iloc[:1]] * len(scales), ignore_index=True).assign(
@@ -337,5 +337,5 @@ def test_tables_of_a_huge_study_are_cut_but_not_what_was_lost(tmp_path: Path, mo
     )
     many.loc[0, "status"] = "done"
     found = written(tmp_path, many, steps[:0], report={"figures": ["rates"]})
-    assert "101 rows more are in the files under tables/." in found.text
+    assert "101 more rows are in the files under tables/." in found.text
     assert found.text.count("too late") == len(scales) - 1 + 1

@@ -125,14 +125,14 @@ def test_a_figure_that_one_has_not_got_says_why(tmp_path: Path) -> None:
 
 def test_two_of_the_same_differ_in_nothing(tmp_path: Path) -> None:
     found = opened(tmp_path, source(GRID, folder="x"), source(GRID, folder="y"))
-    assert "Nothing: they have the same settings and versions." in found.text
+    assert "None: they have the same settings and versions." in found.text
     assert "x and y" in found.text
 
 
 def test_without_rates_there_is_nothing_to_compare(tmp_path: Path) -> None:
     one = source(GRID, "first", keys={"hooks": "gates"}, report={"figures": ["rates"]})
     found = opened(tmp_path, one, source(GRID, "second", report={"figures": ["rates"]}))
-    assert "There is no combination of which both have a rate." in found.text
+    assert "There is no combination with a rate in both studies." in found.text
     assert 'rates is not drawn: runs: no rates; hooks = ["gradients"] records them' in found.text
 
 

@@ -14,7 +14,7 @@ from synthetic import make_frames
 
 from gradlab.errors import InputError
 from gradlab.formatting.numbers import compact
-from gradlab.report import printed
+from gradlab.report import format_tables
 from gradlab.report.page import TABLES
 
 PUBLISHED = {
@@ -41,7 +41,7 @@ def runs() -> pd.DataFrame:
 
 
 def test_every_table_has_its_caption(runs: pd.DataFrame) -> None:
-    text = printed(runs, STUDY, "markdown")
+    text = format_tables(runs, STUDY, "markdown")
     blocks = text.split("\n\n**")
     assert [block.strip("*").partition(".")[0] for block in blocks] == MADE
     for block in blocks:
@@ -51,9 +51,9 @@ def test_every_table_has_its_caption(runs: pd.DataFrame) -> None:
         "**comparisons.** Difference of rates at length 20, paired by seed and data, with intervals that hold" in text
     )
     assert "2 of 2 differ (1 without an interval); the largest difference: LSTM vanishes 0.356 [0.356, 0.356] " in text
-    lost = printed(runs.assign(status="failed", error="no"), STUDY, "markdown")
+    lost = format_tables(runs.assign(status="failed", error="no"), STUDY, "markdown")
     assert "No difference has an interval." in lost
-    assert "**excluded.** Runs that are left out of every mean. 3 diverged and 3 failed." in text
+    assert "**excluded.** Runs excluded from every mean. 3 diverged and 3 failed." in text
     assert "It does in every seed in 1 of 4 rows." in text
     assert "1 consistent (a part of the interval does: more runs would tell)." in text
     ends = runs.query("length == 20").groupby(["cell", "scale"])["lyapunov_1"].mean().agg(["min", "max"])
@@ -62,14 +62,14 @@ def test_every_table_has_its_caption(runs: pd.DataFrame) -> None:
 
 
 def test_rates_stand_side_by_side(runs: pd.DataFrame) -> None:
-    lines = printed(runs, STUDY, "markdown").splitlines()
+    lines = format_tables(runs, STUDY, "markdown").splitlines()
     assert lines[2] == "| init scale g | rnn | lstm |"
     rates = runs.query("cell == 'rnn' and scale == 0.5 and length == 20")["rate"]
     assert lines[4].startswith(f"| 0.5 | −{abs(rates.mean()):.3f} ± ")
 
 
 def test_csv_has_every_row(runs: pd.DataFrame) -> None:
-    blocks = dict(block.split("\n", 1) for block in printed(runs, STUDY, "csv").removeprefix("# ").split("\n# "))
+    blocks = dict(block.split("\n", 1) for block in format_tables(runs, STUDY, "csv").removeprefix("# ").split("\n# "))
     assert list(blocks) == MADE
     rates = pd.read_csv(io.StringIO(blocks["rates"]))
     assert len(rates) == 12
@@ -81,7 +81,7 @@ def test_csv_has_every_row(runs: pd.DataFrame) -> None:
 
 
 def test_latex_pastes_into_a_paper(runs: pd.DataFrame, tmp_path: Path) -> None:
-    text = printed(runs, STUDY, "latex")
+    text = format_tables(runs, STUDY, "latex")
     assert text.startswith("% needs \\usepackage{booktabs} in the preamble\n\\begin{table}\n")
     assert_well_made(text)
     assert r"\label{tab:made-up-rates}" in text
@@ -90,7 +90,7 @@ def test_latex_pastes_into_a_paper(runs: pd.DataFrame, tmp_path: Path) -> None:
 
 
 def test_html_is_escaped_and_closed(runs: pd.DataFrame) -> None:
-    read = Read(printed(runs, STUDY, "html"))
+    read = Read(format_tables(runs, STUDY, "html"))
     assert not read.open
     assert [tag for tag, _ in read.tags].count("table") == len(MADE)
     assert "ValueError: <b>told you</b> & so" in read.text
@@ -99,11 +99,11 @@ def test_html_is_escaped_and_closed(runs: pd.DataFrame) -> None:
 
 def test_tables_without_rows_are_left_out() -> None:
     runs, _ = make_frames({"cell": ["rnn"]}, seeds=1)
-    text = printed(runs, {"name": "x"}, "markdown")
+    text = format_tables(runs, {"name": "x"}, "markdown")
     assert text.startswith("**rates.** Rate of ln‖δ‖ in nats per step back in time, of one seed. rnn: −0.2")
     assert text.count("**") == 2
 
 
 def test_an_unknown_format_is_named(runs: pd.DataFrame) -> None:
     with pytest.raises(InputError, match=r'unknown format "lates"; did you mean "latex"\?'):
-        printed(runs, STUDY, "lates")
+        format_tables(runs, STUDY, "lates")

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pandas as pd
+import pytest
 from synthetic import make_frames
 
 from gradlab.report import tabular
@@ -75,3 +76,36 @@ def test_side_by_side_of_a_key_that_one_cell_lacks() -> None:
     wide = tabular.side_by_side(tables.rates(runs), "cell")
     assert sorted(wide["forget bias b_f"]) == ["0", "1", "—"]
     assert (wide == "—").sum().tolist() == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("−0.412 [−0.431, −0.393]", "-0.412"),
+        ("-0.4", "-0.4"),
+        ("50", "50"),
+        ("5 of 5", "5"),
+        ("1e+06", "1e+06"),
+        ("1e−05", "1e-05"),
+        ("∞", "Infinity"),
+        ("< 0.001", "0.001"),
+        ("−∞", "-Infinity"),
+        ("—", ""),
+        ("", ""),
+        ("none from 0.5 to 2", ""),
+        ("± 5 %", ""),
+        ("3.11.7", ""),
+        ("0, 1, 2", ""),
+        ("2nd", ""),
+    ],
+)
+def test_the_number_that_a_cell_begins_with(text: str, value: str) -> None:
+    assert tabular.sort_value(text) == value
+
+
+def test_rows_beyond_the_most_are_counted() -> None:
+    words = pd.DataFrame({"cell": ["rnn", "gru"], "rate": ["−1", "—"]})
+    rnn, gru = [tabular.Cell("rnn", ""), tabular.Cell("−1", "-1")], [tabular.Cell("gru", ""), tabular.Cell("—", "")]
+    grid = tabular.grid
+    assert grid(words) == grid(words, most=None) == tabular.Grid(["cell", "rate"], [rnn, gru], 0)
+    assert grid(words, most=1) == tabular.Grid(["cell", "rate"], [rnn], 1)

@@ -112,14 +112,16 @@ def test_it_defines_no_rows() -> None:
 def test_the_report_puts_it_beside_what_was_measured(tmp_path: Path) -> None:
     results = tiny(published=[ENTRY], report=ONE).run(tmp_path / "r", workers=0, progress=False)
     page = (results.folder / "report.html").read_text(encoding="utf-8")
-    assert "Beside published numbers" in page
+    assert "Comparison with published numbers" in page
     table = pd.read_csv(results.folder / "tables" / "published.csv")
     runs = results.frame("runs")
     chosen = runs[(runs["cell"] == "rnn") & (runs["length"] == 9) & (runs["scale"] == 1.5)]
     assert table["measured"][0] == pytest.approx(chosen["lyapunov_1"].mean(), rel=1e-5)
     text = (results.folder / "tables" / "published.md").read_text(encoding="utf-8")
     header = "| claim | kind | source | set-up | published | measured, 95 % interval | size | runs | tolerance |"
-    assert text.splitlines()[0].startswith("By the 95 % interval of what was measured: reproduced: the whole")
+    assert text.splitlines()[0].startswith(
+        "The word follows from the 95 % interval of the measured number: reproduced: the whole"
+    )
     assert text.splitlines()[2].startswith(header)
     assert "numerics" in table["made_with"][0]
     plain = tiny(report=ONE).run(tmp_path / "r", workers=0, progress=False)

@@ -12,7 +12,7 @@ from gradlab import figures
 from gradlab.errors import InputError
 from gradlab.figures.style import DODGE
 from gradlab.report.page import made_tables
-from gradlab.report.table_formats import printed
+from gradlab.report.table_formats import format_tables
 from gradlab.tables.learning_outcomes import criterion_table, has_criterion
 
 #: Steps to the criterion of the seeds of each cell; nan where the training ended at step 100 without it.
@@ -86,7 +86,7 @@ def test_without_a_criterion_there_is_no_table() -> None:
 
 @pytest.mark.parametrize("kind", ["markdown", "latex", "csv", "html"])
 def test_the_report_has_the_table_in_words(kind: str) -> None:
-    text = printed(studied(), {"name": "made_up"}, kind)
+    text = format_tables(studied(), {"name": "made_up"}, kind)
     assert "criterion" in text
     if kind == "markdown":
         assert "3 of 10 runs are solved; the others are censored" in text

@@ -10,7 +10,7 @@ from synthetic import in_training, make_frames
 
 from gradlab.report import tabular
 from gradlab.report.page import made_tables
-from gradlab.report.table_formats import printed
+from gradlab.report.table_formats import format_tables
 from gradlab.schema import described
 from gradlab.tables.outcomes import has_outcomes, outcomes
 
@@ -85,7 +85,7 @@ def test_what_diverged_is_counted_and_in_no_mean() -> None:
 
 
 def test_the_caption_says_who_came_closest_and_what_others_reach() -> None:
-    text = printed(studied(), {"name": "made_up"}, "markdown")
+    text = format_tables(studied(), {"name": "made_up"}, "markdown")
     assert (
         "**outcomes.** Loss and score on test data, with 95 % t-intervals over 4 seeds. The least mean loss is" in text
     )

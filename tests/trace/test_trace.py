@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from oracles.compare import assert_normwise
-from oracles.family import FAMILY, make, states
+from oracles.family import FAMILY, TWINNED, make, states
 
 import gradlab as gl
 from gradlab.errors import InputError
@@ -70,7 +70,7 @@ def test_of_a_bare_cell_the_output_is_h() -> None:
     np.testing.assert_array_equal(trace.outputs, trace.states["h"][1:])
 
 
-@cases
+@pytest.mark.parametrize("name", TWINNED)
 def test_gates_and_states_satisfy_the_equations(name: str) -> None:
     trace = a_trace(name)
     h, gate = trace.states["h"], trace.gates

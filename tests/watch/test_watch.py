@@ -449,7 +449,11 @@ def test_a_report_shows_each_layers_decay_at_the_first_the_middle_and_the_last_s
     assert list(table["setting"].cat.categories) == ["LSTM, layer 0", "LSTM, layer 1"]
     assert {0, 5, 11} <= set(table["step"])
     assert table["step"].nunique() == tables["spectra"]["step"].nunique() == 5
-    steps = w.frame().query("quantity == 'last_adjoint' and lag >= 1").set_index(["layer", "step", "lag"])["mean_log"]
+    steps = (
+        w.frame("steps")
+        .query("quantity == 'last_adjoint' and lag >= 1")
+        .set_index(["layer", "step", "lag"])["mean_log"]
+    )
     for row in table.to_dict("records"):
         layer, step = int(row["setting"][-1]), row["step"]
         assert row["change"] == steps[layer, step, row["lag"]] - steps[layer, step, 1]
