@@ -147,7 +147,7 @@ def _refuse_mixed(path: str, found: Sequence[Mapping[str, Any]]) -> None:
     for key in found[0]:
         levels = list(dict.fromkeys(level(values.get(key)) for values in found))
         if key != "seed" and len(levels) > 1:
-            raise SpecError(f"{path}: these runs differ in {key}; say which: {', '.join(levels)}")
+            raise SpecError(f"{path}: these runs differ in {key}; give one of {', '.join(levels)}")
 
 
 def _refuse_unmeasured(path: str, step: int | None, found: Sequence[Mapping[str, Any]]) -> None:
