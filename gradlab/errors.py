@@ -1,4 +1,4 @@
-"""The exceptions of gradlab, and the one way in which their messages name what was meant."""
+"""The exceptions of gradlab, and how their messages suggest the nearest valid name."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class GradlabError(Exception):
-    """Anything that gradlab refuses; its text says what was expected, what came and what to do."""
+    """Base class of gradlab's errors; the message has what was expected, what came, and what to do."""
 
 
 class InputError(GradlabError, ValueError):
-    """An array, a size or a choice that a public function cannot take."""
+    """An argument that a public function cannot accept: an array, a size or a choice."""
 
 
 class SpecError(GradlabError, ValueError):
-    """A study's specification that cannot be run; the text starts with the key's path."""
+    """An invalid specification of a study; the message starts with the path of the key."""
 
 
 class StoreError(GradlabError):
@@ -23,7 +23,7 @@ class StoreError(GradlabError):
 
 
 class RunError(GradlabError):
-    """A run that had begun and could not go on; what had finished is kept."""
+    """A run that stopped before its end; finished work is kept."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
@@ -35,7 +35,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 def printable(text: str, most: int) -> str:
-    """Return ``text`` as one line of at most ``most`` characters: escaped as in Python, without its middle."""
+    """Return ``text`` on one line of at most ``most`` characters: escaped as in Python, shortened in the middle."""
     half = (most - 3) // 2
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return line if len(line) <= most else f"{line[:half]} … {line[-half:]}"

@@ -16,11 +16,14 @@ from study.tiny import tiny
 
 import published
 from gradlab import cli, selfcheck
-from gradlab.cells import LSTM
+from gradlab.cells import CELLS, LSTM
+from gradlab.cells.variants import variants
 from gradlab.errors import InputError, StoreError
 from published_text import number
 from truths import TRUTHS, Truth
 
+#: The cells with all their options.
+COUNT = sum(len(list(variants(name))) for name in CELLS)
 WHERE = ENTRY["where"]
 ENTRIES = [
     ENTRY | {"claim": "far off", "value": 5.0, "explanation": "nobody is this small"},
@@ -197,14 +200,14 @@ def test_the_command(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_check_of_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = check(monkeypatch, capsys)
     assert (code, err) == (0, "")
-    assert out.count("checks passed\n") == 9
+    assert out.count("checks passed\n") == COUNT
     code, out, err = check(monkeypatch, capsys, "lstm")
     assert (code, err) == (0, "")
     assert out.startswith("selfcheck of LSTM(input_size=3, hidden_size=5, float64): passed\n")
     assert "complex step" in out
     code, out, err = check(monkeypatch, capsys, "lsmt")
     assert (code, out) == (2, "")
-    assert err == 'gradlab: unknown cell "lsmt"; did you mean "lstm"? (rnn, lstm, gru)\n'
+    assert err == 'gradlab: unknown cell "lsmt"; did you mean "lstm"? (' + f"{', '.join(CELLS)})\n"
 
 
 def test_check_of_a_cell_that_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,7 +221,7 @@ def test_check_of_a_cell_that_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: 
     code, out, _ = check(monkeypatch, capsys)
     assert code == 1
     assert "selfcheck of LSTM(input_size=3, hidden_size=5, float64): FAILED" in out
-    assert out.count("checks passed\n") == 8
+    assert out.count("checks passed\n") == COUNT - 1
 
 
 def test_the_script_runs_from_a_clone() -> None:

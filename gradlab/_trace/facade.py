@@ -1,4 +1,4 @@
-"""One layer and direction of a trace as the user meets it: :class:`LayerPass` with its verdict and its pictures."""
+"""One layer and direction of a trace: :class:`LayerPass` with long-range questions, a verdict and figures."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Exponents that a verdict computes: a quarter of the directions of a state of up to 32, enough to call it MIXED. For
-#: a wider state only the largest, since eight take as much time as eight passes.
+#: Number of exponents that a verdict computes: a quarter of the directions of a state of width 32, enough to call it
+#: MIXED. A wider state gets only the largest, because eight exponents take as long as eight passes.
 EXPONENTS = 8
-#: The suggestion of a layer alone, where a change may help.
+#: The suggestion of a layer alone, if a change may help.
 ELSEWHERE = Suggestion({}, "a layer has no model to change", "trace.verdict(), which tries changes on the same data")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerTrace(LayerPass):
-    """What one pass left in one layer and direction, with everything that can be asked of it.
+    """One layer and direction of a trace, with every question that can be asked of it.
 
     The attributes are those of :class:`~gradlab.layer.LayerPass`.
     """
@@ -50,32 +50,43 @@ class LayerTrace(LayerPass):
         return spectrum(self.tape, k, warmup=warmup, every=every, adjoint=adjoint)
 
     def propagator(self, t0: int, t1: int) -> Propagator:
-        """Return ∂s_t1/∂s_t0, t as the cell ran; see :class:`gradlab.jacobians.propagator.Propagator`."""
+        """Return ∂s_t1/∂s_t0, with t in the order in which the cell ran.
+
+        See :class:`gradlab.jacobians.propagator.Propagator`.
+        """
         return Propagator(self.tape, t0, t1)
 
     def propagator_norms(self, ord: int | str = 2) -> NDArray[np.float64]:
-        """Return ln‖∂s_T/∂s_t‖ for all t, ``(T+1, B)``; see :func:`gradlab.jacobians.propagator.propagator_norms`."""
+        """Return ln‖∂s_T/∂s_t‖ of all t, ``(T+1, B)``, in nats.
+
+        See :func:`gradlab.jacobians.propagator.propagator_norms`.
+        """
         return propagator_norms(self.tape, ord)
 
     def sensitivity(self, probes: int | None = None) -> Sensitivity:
-        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)`` and its error: see `gradlab.jacobians.sensitivity`."""
+        """Return ln‖∂s_t/∂s_s‖_F, ``(T+1, T+1, B)``, in nats, with its error.
+
+        See :func:`gradlab.jacobians.sensitivity.sensitivity`.
+        """
         return sensitivity(self.tape, probes)
 
     def truncation(self, lags: Sequence[int] | None = None) -> Truncation:
-        """Return BPTT(k) against the full gradient; see :func:`gradlab.jacobians.truncation.truncation`."""
+        """Return BPTT(k) compared with the full gradient; see :func:`gradlab.jacobians.truncation.truncation`."""
         return truncation(self.tape, self._backward.direct, lags)
 
     def paths(self) -> Paths:
-        """Return the additive path against all paths; see :func:`gradlab.jacobians.paths.paths`."""
+        """Return the gradient on the additive path and on all paths; see :func:`gradlab.jacobians.paths.paths`."""
         return paths(self.tape, self.last_adjoint)
 
     def evidence(self, lag: int | None = None, *, exponents: int = 0, cell: bool = True) -> Evidence:
-        """Return the numbers of a verdict: those of the gradient, and of the ``cell`` and its ``exponents`` if asked.
+        """Return the numbers on which a verdict rests.
 
         Parameters
         ----------
-        lag : steps that the task needs; those from the loss to the first input unless given.
-        exponents : how many of the leading Lyapunov exponents; of a state wider than four times as many only one.
+        lag : number of steps that the task needs; by default the steps from the loss to the first input.
+        exponents : number of leading Lyapunov exponents to compute; only one if the state is wider than four times
+            that number.
+        cell : whether to add the facts about the cell: its gates, and the scale of its weights.
         """
         found = self.decay.evidence(lag)
         return replace(found, **(facts(self.tape) if cell else {}), **self._exponents(exponents))
@@ -89,13 +100,13 @@ class LayerTrace(LayerPass):
         return {"exponents": tuple(found.exponents.tolist()), "errors": tuple(found.stderr.tolist()), "size": S}
 
     def word(self, lag: int | None = None) -> str:
-        """Return the word alone, from the gradient alone, which is cheap: what a study keeps of every run."""
+        """Return the verdict's word from the gradient alone, which is cheap: a study keeps this word for every run."""
         return word_of(self.evidence(lag, cell=False))
 
     def verdict(self, lag: int | None = None) -> Verdict:
-        """Return the verdict on this layer and direction, by ``lag`` as in `evidence`.
+        """Return the verdict on this layer and direction; for ``lag`` see :meth:`evidence`.
 
-        A layer does not know its model, so it has no change to try: ``trace.verdict()`` tries changes, and says which.
+        A layer does not know its model and cannot try a change; ``trace.verdict()`` tries changes and reports them.
         """
         found = judge(self.evidence(lag, exponents=EXPONENTS))
         changes = found.facts is not None and proposed(found.facts, found.word)
@@ -106,9 +117,9 @@ class LayerTrace(LayerPass):
         return plots.plot([self], name, theory=theory, ax=ax)
 
     def describe(self) -> list[str]:
-        """Return word and evidence without exponents, and how to ask for more; nothing where there is no loss.
+        """Return the lines of a notebook's view: word, evidence without exponents, and how to ask for more.
 
-        Where the rate takes another pass, only how to ask.
+        A pass without a loss has no lines. If the rate needs another backward pass, the only line reports that.
         """
         if self.gradients is None:
             return []
@@ -121,7 +132,7 @@ class LayerTrace(LayerPass):
         return markup.plain(self._title, [("cell", self.cell)])
 
     def _repr_html_(self) -> str:
-        """Return the cell and the verdict, where that takes no further pass: sums over arrays that are there."""
+        """Return the cell and the verdict as HTML; the verdict only if it needs no further pass."""
         return markup.html(self._title, [("", text) for text in (self.cell, *self.describe())])
 
     @property

@@ -1,7 +1,7 @@
-"""A trace as one file: the model, what it was given, what every layer put out, and the loss. Nothing in it can run.
+"""A trace as one file: the model, its inputs, the output of every layer, and the loss. The file holds no code.
 
-What a layer put out is kept, not computed again: each step is taken from the h that it had, so that on another machine,
-whose rounding may differ, the pass is the one that was saved, chaotic or not.
+The outputs are stored, not recomputed: each step starts from the stored h. So the pass is the one that was saved, even
+if it is chaotic and the machine that loads it rounds differently.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
+from gradlab.arrays.scaled import Array
 from gradlab.bptt import Run, run_forward
 from gradlab.cells import Cell
 from gradlab.errors import StoreError
@@ -20,32 +19,33 @@ from gradlab.models import archive
 from gradlab.models.losses import Loss, LossFunction, retold, told
 from gradlab.models.network import Network
 
-Array = NDArray[Any]
-#: What a file of ours says first; the number is the version of its layout.
+#: The first entry of a file; the number is the version of its layout.
 FORMAT = "gradlab trace 1"
 
 
 @dataclass(frozen=True, eq=False)
 class Recalled:
-    """What a loss that no file can hold, a function, said of the outputs that were saved: ``(B,)``, ``(T, B, O)``."""
+    """Value ``(B,)`` and gradient ``(T, B, O)`` of a loss function, which no file can hold, at the saved outputs."""
 
     value: Array
     grad: Array
 
     def __call__(self, y: Array) -> tuple[Array, Array]:
-        """Return it; of other outputs it knows nothing."""
+        """Return the stored value and gradient, which hold for the saved outputs alone."""
         return self.value, self.grad
 
 
-def save(path: Path, model: Cell | Network, run: Run, loss: Loss | LossFunction | None, said: Recalled | None) -> Path:
-    """Write a pass; ``said`` is what the loss said of it, if that is a function.
+def save(
+    path: Path, model: Cell | Network, run: Run, loss: Loss | LossFunction | None, recalled: Recalled | None
+) -> Path:
+    """Write a pass; ``recalled`` holds the value and the gradient of a loss that is a function.
 
     Raises
     ------
     InputError
         for a custom cell, whose equations no file can hold.
     StoreError
-        where the file cannot be written.
+        if the file cannot be written.
     """
     arrays = {f"parameters/{name}": array for name, array in model.parameters.items()}
     arrays["x"] = run.tapes[0][0].x
@@ -56,7 +56,7 @@ def save(path: Path, model: Cell | Network, run: Run, loss: Loss | LossFunction 
             arrays |= {f"initial/{index}.{place}": tape.states[0], f"h/{index}.{place}": tape.output}
     page = {"model": archive.described(model), "loss": None}
     if loss is not None:
-        page["loss"], own = told(loss) if isinstance(loss, Loss) else ({"kind": "own"}, vars(said))
+        page["loss"], own = told(loss) if isinstance(loss, Loss) else ({"kind": "own"}, vars(recalled))
         arrays |= {f"loss/{name}": array for name, array in own.items()}
     return archive.write(path, FORMAT, page, arrays)
 
@@ -67,7 +67,7 @@ def load(path: Path) -> tuple[Cell | Network, Run, Loss | LossFunction | None]:
     Raises
     ------
     StoreError
-        for a file that cannot be read, or is none of ours.
+        for a file that cannot be read, or that holds no trace.
     """
     try:
         page, arrays = archive.read(path, FORMAT)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab._trace.facade import LayerTrace
-from gradlab.arrays.scaled import Scaled
+from gradlab.arrays.scaled import Array, Scaled
 from gradlab.bptt import Columns
 from gradlab.cells import Cell
 from gradlab.jacobians.steps import Jacobians
 from gradlab.verdicts.decay import Decay
 
-Array = NDArray[Any]
 P = ParamSpec("P")
 R = TypeVar("R")
 

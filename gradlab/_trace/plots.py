@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Points, as the titles of all figures.
+#: Size of titles in points, as in all figures.
 TITLE = 8
-#: Theory's line, with the columns lag, theory and rate; or None, and why there is none.
+#: The theory's line with the columns lag, theory and rate, and ""; or None and the reason why there is none.
 Line = tuple["pd.DataFrame | None", str]
 NO_LINE: Line = (None, "")
 
@@ -46,7 +46,7 @@ def plot(
 
 
 def overview(passes: Sequence[LayerPass], *, theory: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw the gradient over the lag: of one layer total, direct and joint; of several the total of each."""
+    """Draw gradients over the lag: total, direct and joint of one layer; the total of each of several layers."""
     total, line = f"dL/d{passes[0].cell.state_names[0]}", NO_LINE
     if len(passes) > 1:
         tables = [one.profile(total).assign(quantity=f"{one.name}, {_worded(one)}") for one in passes]
@@ -54,7 +54,7 @@ def overview(passes: Sequence[LayerPass], *, theory: bool = False, ax: Axes | No
     else:
         (one,) = passes
         words = {total: f"total {total}", "direct": f"direct {total}", "adjoint": "joint δ"}
-        names = list(words)[: 2 if len(one.cell.state_names) == 1 else 3]  # of one state δ is the total
+        names = list(words)[: 2 if len(one.cell.state_names) == 1 else 3]  # with one state, δ is the total
         tables = [one.profile(name).assign(quantity=words[name]) for name in names]
         title = f"{_worded(one)}: {one.rate()}"
         line = expected(one, total) if theory else NO_LINE
@@ -64,15 +64,15 @@ def overview(passes: Sequence[LayerPass], *, theory: bool = False, ax: Axes | No
 
 
 def _worded(one: LayerPass) -> str:
-    """Return the word of a layer, and what it rests on where that is not the rate: ``VANISHING (measured)``."""
+    """Return the word of a layer, with its basis if that is not the rate: ``VANISHING (measured)``."""
     evidence = one.decay.evidence()
     word = word_of(evidence)
-    said = basis(word, evidence)
-    return f"{word} ({said})" if said else word
+    source = basis(word, evidence)
+    return f"{word} ({source})" if source else word
 
 
 def expected(one: LayerPass, quantity: str) -> Line:
-    """Return mean field's line, of slope ½ ln χ, through a quantity's value at lag 1, or why there is none."""
+    """Return the mean-field line, of slope ½ ln χ through the value at lag 1, or the reason why there is none."""
     import pandas as pd
 
     try:
@@ -98,7 +98,7 @@ def _expected_rate(one: LayerPass, quantity: str) -> float:
 
 
 def _frames(passes: Sequence[LayerPass], names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return the tables that a figure of these passes, or quantities or a column of theirs, are drawn from."""
+    """Return the tables from which a figure, quantities or a column of these passes are drawn."""
     from gradlab.figures import FIGURES, hooks_of
 
     if "paths" in names and all(one.cell.additive_state is None for one in passes):

@@ -1,18 +1,17 @@
-"""A pass that was too long to be kept: what its hooks measured, its loss, and its parameters' gradients."""
+"""A pass too long to keep: the measurements of its hooks, its loss, and the gradients of its parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab import schema
 from gradlab._trace.facade import LayerTrace
-from gradlab.arrays.scaled import ldexp
+from gradlab.arrays.scaled import Array, ldexp
 from gradlab.bptt import Gradients, Segment, SegmentedRun
 from gradlab.cells import Cell
 from gradlab.errors import InputError
@@ -30,14 +29,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[Any]
-#: Arrays that :func:`layer_numbers` counts are what a pass keeps; this share of the free memory they may take.
+#: Share of the free memory that the arrays of a pass may take; :func:`layer_numbers` counts them.
 SHARE = 0.5
-#: Bytes that a segment takes unless its length is given: few enough to leave room, many enough to fill NumPy's calls.
+#: Bytes of a segment by default: few enough to leave memory free, many enough to make NumPy's calls efficient.
 ROOM = 2**24
-#: Bytes that a whole pass may take whatever is free: to ask takes as long as some of its steps.
+#: Bytes that a whole pass may take without a look at the free memory, which takes as long as some steps.
 UNASKED = 2**26
-#: Which hook answers what a trace would have been asked.
+#: The hook that measures what a whole trace would answer.
 GRADIENTS = (
     *("rate", "shape", "horizon", "verdict", "evidence", "word", "log_norm", "by_lag", "from_loss", "profile"),
     *("quantities", "describe"),
@@ -50,7 +48,7 @@ HOOKS = {
     "paths": "paths",
     "param_contributions": "contributions",
 }
-#: What looks at all steps at once.
+#: Questions that need all steps at once.
 WHOLE = (
     "propagator",
     "propagator_norms",
@@ -65,13 +63,16 @@ WHOLE = (
 
 
 class SegmentedTrace:
-    """What one pass said that kept no more than a segment of it; what else it is asked for it tells how to get.
+    """A pass that kept one segment at a time: loss, parameter gradients, and the measurements of its hooks.
+
+    Every other question to a :class:`Trace` raises an InputError that names the hook that answers it.
 
     Attributes
     ----------
+    model : the cell or network that ran.
     loss : ``(B,)`` or None.
     hooks : the hooks that measured this pass, segment by segment.
-    segment_length : steps of a segment.
+    segment_length : number of steps of a segment.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class SegmentedTrace:
 
     @property
     def overflow_step(self) -> int:
-        """The first index at which any state of any sequence is not finite; 0 where there is none."""
+        """The first index at which any state of any sequence is not finite; 0 if there is none."""
         found = np.concatenate(list(self._run.overflow.values()))
         return int(found[found > 0].min()) if found.any() else 0
 
@@ -120,7 +121,7 @@ class SegmentedTrace:
 
     @property
     def scaled_param_grads(self) -> dict[str, tuple[Array, int]]:
-        """:attr:`param_grads` as ``(mantissa, exponent)``: mantissa · 2^exponent neither over- nor underflows."""
+        """:attr:`param_grads` as pairs ``(mantissa, exponent)``; mantissa · 2^exponent neither over- nor underflows."""
         if self.loss is None:
             raise InputError("this trace has no gradients; give gl.trace a loss")
         bare = isinstance(self.model, Cell)
@@ -132,19 +133,19 @@ class SegmentedTrace:
 
     @cached_property
     def param_grads(self) -> dict[str, Array]:
-        """Gradients of the batch-mean loss: ``W_hh`` of a cell, ``layers.0.W_hh``, ``readout.W_hy`` of a network."""
+        """Gradients of the batch-mean loss: ``W_hh`` for a cell, ``layers.0.W_hh``, ``readout.W_hy`` for a network."""
         with np.errstate(all="ignore"):
             return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self.scaled_param_grads.items()}
 
     # --- tables ------------------------------------------------------------------------------------
 
     def measured(self) -> dict[str, pd.DataFrame]:
-        """Return what the hooks measured by table, as :meth:`Trace.measured` does."""
+        """Return the tables that the hooks measured, as :meth:`Trace.measured` does."""
         rows = [frames.run_row(*_named(place), self._mean_loss, self.overflow_step) for place in self._run.places]
         return frames.measured(self.hooks, rows)
 
     def frame(self, name: str = "runs") -> pd.DataFrame:
-        """Return what the hooks measured, as :meth:`Trace.frame` does; nothing is measured in addition.
+        """Return one table of the hooks' measurements, as :meth:`Trace.frame` does; no hook is added.
 
         Raises
         ------
@@ -200,7 +201,7 @@ class SegmentedTrace:
         with np.errstate(all="ignore"):
             return float("nan") if self.loss is None else float(self.loss.astype(np.float64).mean())
 
-    # --- what is not there -------------------------------------------------------------------------
+    # --- questions that need a whole pass -------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> NoReturn:
         """Raise an InputError that names how to get what a whole :class:`Trace` would answer, else AttributeError."""
@@ -213,8 +214,8 @@ class SegmentedTrace:
         if name in WHOLE:
             raise InputError(f'{every}, and "{name}" needs all steps at once; give segment_length={self._run.steps}')
         own = f"a gl.Hook whose segment(segment) reads segment.{name}"
-        told = f'the hook "{HOOKS[name]}", or {own}' if name in HOOKS else own
-        raise InputError(f'{every}, so it has no "{name}"; give gl.trace {told}')
+        source = f'the hook "{HOOKS[name]}", or {own}' if name in HOOKS else own
+        raise InputError(f'{every}, so it has no "{name}"; give gl.trace {source}')
 
     def __repr__(self) -> str:
         return markup.plain(*self._shown())
@@ -223,8 +224,8 @@ class SegmentedTrace:
         return markup.html(*self._shown())
 
     def _shown(self) -> tuple[str, list[tuple[str, object]]]:
-        said = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
-        title = f"SegmentedTrace: T {self._run.steps}, B {self._run.batch}, segments of {self.segment_length}, {said}"
+        loss = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
+        title = f"SegmentedTrace: T {self._run.steps}, B {self._run.batch}, segments of {self.segment_length}, {loss}"
         return title, [(f"layer {p[0]}, {DIRECTIONS[p[1]]}", self._cell(p)) for p in self._run.places]
 
 
@@ -234,7 +235,7 @@ def _named(place: tuple[int, int]) -> tuple[int, str]:
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """The gradients of the last loss step's loss in a segment, which are there already (a `LastLoss`)."""
+    """A `LastLoss` of one segment, whose gradients are computed already."""
 
     found: Gradients
 
@@ -246,19 +247,19 @@ class _Known:
 
 
 def layer_numbers(cell: Cell) -> int:
-    """Return how many numbers a whole pass keeps of a step of one sequence in one layer and direction.
+    """Return how many numbers a whole pass keeps per step and sequence in one layer and direction.
 
-    Pre-activations and gates, the states; their adjoints, of several states the total gradients too; gradients at the
-    pre-activations; what arrives at h, and what the loss gave, of a loss that is read at every step.
+    These are the pre-activations and gates, the states, their adjoints, and with several states their total gradients;
+    then the gradients at the pre-activations, the direct gradient at h, and that of a loss read at every step.
     """
     k, s = max(len(cell.block_names), 1), len(cell.state_names)
     return (3 * k + (3 * s if s > 1 else 2) + 1) * cell.hidden_size
 
 
 def chosen_length(network: Network, steps: int, batch: int, free_memory: Callable[[], float | None]) -> int:
-    """Return the steps of a segment: all where a whole pass fits into the free bytes, otherwise what is handy.
+    """Return the number of steps of a segment: all if the whole pass fits into the free memory, else about ``ROOM``.
 
-    What is free is not asked of a small pass.
+    A small pass is kept whole without a look at the free memory.
     """
     numbers = sum(layer_numbers(cell) for layer in network.layers for cell in cells_of(layer)) + 4 * network.input_size
     bytes = numbers * batch * network.dtype.itemsize

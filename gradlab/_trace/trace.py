@@ -1,4 +1,4 @@
-"""One pass: a model, inputs and a loss go in; every timestep's states, gradients and Jacobians come out."""
+"""One pass: a model, inputs and a loss go in; states, gradients and Jacobians of every step come out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gradlab._trace.one_layer import OneLayer
 from gradlab._trace.segmented import SegmentedTrace, chosen_length
 from gradlab.arrays.checks import FLOATS, as_array, finite, float_array, positive
 from gradlab.arrays.memory import free_memory
-from gradlab.arrays.scaled import ldexp, log_norm, sequences_first
+from gradlab.arrays.scaled import Array, ldexp, log_norm, sequences_first
 from gradlab.bptt import Gradients, Last, Run, SegmentedRun, readout_gradients, run_backward, run_forward
 from gradlab.cells import Cell
 from gradlab.errors import InputError, unknown
@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[Any]
-#: The initial state of one layer: its array, or arrays by state name; of two directions, a pair of those.
-StateLike = Array | Mapping[str, Array] | Sequence[Any] | None
+#: The initial state of one cell: its array, or its arrays by the name of the state; None for zeros.
+CellState = Array | Mapping[str, Array] | None
+#: The initial state of a model: of a cell; or of each layer of a network, with a pair for two directions.
+StateLike = CellState | Sequence[CellState | Sequence[CellState]]
+AnyLoss = Loss | LossFunction | None
 #: Joint initial states ``(S, B)`` by layer and direction.
 Initial = list[list[Array]]
-#: Each sequence's own length, ``(B,)``; None where all have T.
+#: The length of each sequence, ``(B,)``; None if all have length T.
 Ends = NDArray[np.int64] | None
 
 
@@ -81,29 +83,34 @@ def trace(
     hooks: Iterable[Hook | str] = (),
     segment_length: int | None = None,
 ) -> Trace | SegmentedTrace:
-    """Run ``model`` forward over ``x`` and exactly backward, and keep what every timestep says.
+    """Run a model forward over ``x`` and exactly backward, and keep every step.
 
     Parameters
     ----------
-    model : a cell, or a :class:`gradlab.Network`
-    x : ``(T, B, D)``
-    loss : a loss of :mod:`gradlab.models.losses`, or a function ``y (T, B, O) -> (value (B,), dL/dy)``. A bare cell's
-        y is its h. y is zero beyond a sequence's own end, and dL/dy must be zero there too. None: forward and Jacobians
-        only.
-    state : the initial state, zeros unless given: of a bare cell ``{"h": (B, H), "c": (B, H)}`` (a plain array where
-        there is one state); of a network a list, one such entry (or None) a layer, a pair for two directions.
-    lengths : each sequence's own length ``(B,)``, 1 … T; what lies beyond it is not read.
-    hooks : :class:`~gradlab.hooks.Hook` objects, or names of built-in ones.
-    segment_length : steps of a segment; of a pass of more steps only the states where segments begin are kept, and each
-        is run again on the way back, so that memory does not grow with T but for what the hooks keep. The answer is
-        then a :class:`gradlab.SegmentedTrace`: loss, parameter gradients and what the hooks measured, the same to
-        1e-12. Unless given, a pass is whole where it fits into half of the memory that is free, and otherwise
-        cut into segments of 16 MiB. A loss that is a function sees all outputs, which are then kept.
+    model : a cell, or a :class:`gradlab.Network`.
+    x : the inputs, ``(T, B, D)``.
+    loss : a loss of :mod:`gradlab.models.losses`, or a function ``y (T, B, O) -> (value (B,), dL/dy (T, B, O))``. The
+        outputs y of a bare cell are its h. Beyond the end of a sequence y is zero, and dL/dy must be zero too. Without
+        a loss, the trace has states and Jacobians but no gradients.
+    state : the initial state, by default zeros. For a cell ``{"h": (B, H), "c": (B, H)}``, or a plain array if the cell
+        has one state. For a network a list with one such entry (or None) per layer, a pair for two directions.
+    lengths : the length of each sequence, ``(B,)``, 1 … T; steps beyond it are not read.
+    hooks : :class:`~gradlab.hooks.Hook` objects, or names of built-in hooks.
+    segment_length : number of steps of a segment. A longer pass keeps the states at which segments begin, and runs each
+        segment again on the way back, so memory does not grow with T, except for what hooks keep. By default a pass is
+        kept whole if it fits into half of the free memory, else it is cut into segments of 16 MiB. A loss that is a
+        function needs all outputs, which are then kept.
+
+    Returns
+    -------
+    Trace or SegmentedTrace
+        A :class:`gradlab.SegmentedTrace` if the pass was cut: it has the loss, the parameter gradients and the
+        measurements of the hooks, equal to those of the whole pass to 1e-12.
 
     Raises
     ------
     InputError
-        naming what was expected, what came and where.
+        for an invalid argument; the message has its name, what was expected and what came.
 
     Examples
     --------
@@ -124,7 +131,7 @@ def trace(
 def whole_trace(
     model: Cell | Network, x: Array, loss: Loss | LossFunction | None = None, *, hooks: Iterable[Hook | str] = ()
 ) -> Trace:
-    """Run as :func:`trace` does, and keep all whatever memory is free, so that bits do not depend on it."""
+    """Run as :func:`trace` does, but keep the pass whole, so that no bit depends on the free memory."""
     network, given, initial, ends = _checked(model, x, None, None)
     return _whole(model, network, given, loss, initial, ends, make_hooks(hooks))
 
@@ -140,13 +147,13 @@ def _checked(model: Cell | Network, x: Array, state: StateLike, lengths: Any) ->
 
 
 def _whole(
-    model: Cell | Network, network: Network, x: Array, loss: Any, initial: Initial, ends: Ends, hooks: list[Hook]
+    model: Cell | Network, network: Network, x: Array, loss: AnyLoss, initial: Initial, ends: Ends, hooks: list[Hook]
 ) -> Trace:
     return Trace(model, run_forward(network, _columns(network, x, ends, slice(0, len(x))), initial, ends), loss, hooks)
 
 
-def _segment_length(network: Network, T: int, B: int, ends: Any, given: int | None) -> int:
-    """Return the steps of a segment, T or more for a whole pass."""
+def _segment_length(network: Network, T: int, B: int, ends: Ends, given: int | None) -> int:
+    """Return the number of steps of a segment; T or more means a whole pass."""
     turned = ends is not None and any(len(cells_of(layer)) > 1 for layer in network.layers)
     if given is None:
         return T if turned else chosen_length(network, T, B, free_memory)
@@ -162,7 +169,7 @@ def _in_segments(
     model: Cell | Network,
     network: Network,
     x: Array,
-    loss: Any,
+    loss: AnyLoss,
     initial: Initial,
     ends: Ends,
     hooks: list[Hook],
@@ -171,7 +178,7 @@ def _in_segments(
     T, B = x.shape[:2]
     columns = partial(_columns, network, x, ends)
     for start in range(0, T, length):
-        columns(slice(start, min(start + length, T)))  # refuses what is not finite before anything is measured
+        columns(slice(start, min(start + length, T)))  # raises for input that is not finite, before any hook measures
     O = output_size(network.layers[-1]) if network.readout is None else len(network.readout.W_hy)
     like = np.zeros((1, B, O), network.dtype)
     read = None if loss is None else reading(loss, T, like, ends)
@@ -182,12 +189,12 @@ def _in_segments(
 def _checked_shape(network: Network, x: Array) -> Array:
     given = as_array("x", x)
     if given.ndim != 3 or given.dtype.name not in FLOATS or 0 in given.shape or given.shape[2] != network.input_size:
-        float_array("x", given, ("T", "B", network.input_size))  # says which
+        float_array("x", given, ("T", "B", network.input_size))  # raises with the shape that was expected
     return given
 
 
 def _columns(network: Network, x: Array, ends: Ends, steps: slice) -> Array:
-    """Return some steps of x as columns ``(n, D, B)``, zero beyond each sequence's end, checked to be finite."""
+    """Return some steps of x as columns ``(n, D, B)``, checked to be finite, zero beyond the end of a sequence."""
     given = x[steps]
     if ends is not None:
         given = np.where(np.less.outer(np.arange(steps.start, steps.stop), ends)[..., None], given, 0.0)
@@ -212,7 +219,7 @@ def _checked_lengths(lengths: Any, T: int, B: int) -> NDArray[np.int64]:
 def _checked_state(network: Network, state: StateLike, B: int) -> list[list[Array]]:
     """Return joint initial states ``(S, B)`` of each layer and direction."""
     if state is None:
-        given: list[Any] = [None] * len(network.layers)
+        given: list[CellState | Sequence[CellState]] = [None] * len(network.layers)
     elif len(network.layers) == 1 and (isinstance(state, (Mapping, np.ndarray))):
         given = [state]
     elif isinstance(state, list | tuple) and len(state) == len(network.layers):
@@ -253,7 +260,7 @@ def _joint_state(name: str, cell: Cell, given: Any, B: int) -> Array:
 
 
 class Trace(OneLayer, Measurements):
-    """What one pass left. If it has one layer, every name of its :class:`LayerTrace` works on the trace itself.
+    """One pass of a model. If it has one layer, every name of its :class:`LayerTrace` works on the trace itself.
 
     Attributes
     ----------
@@ -269,7 +276,7 @@ class Trace(OneLayer, Measurements):
         self._gradients: list[tuple[Gradients, ...]] | None = None
         self._last: Last | None = None
         self._readout_grad: Array | None = None
-        self._said: Recalled | None = None
+        self._recalled: Recalled | None = None
         self._readout_steps = slice(0)
         if loss is not None:
             self._backward(loss)
@@ -278,7 +285,7 @@ class Trace(OneLayer, Measurements):
 
     def _backward(self, loss: Loss | LossFunction) -> None:
         self.loss, first, grad = evaluate(loss, self.outputs, self._run.lengths)
-        self._said = None if isinstance(loss, Loss) else Recalled(self.loss, grad)
+        self._recalled = None if isinstance(loss, Loss) else Recalled(self.loss, grad)
         loss_grad = np.ascontiguousarray(np.swapaxes(grad, 1, 2))
         self._gradients, self._readout_grad = run_backward(self._run, loss_grad, first=first)
         self._readout_steps = slice(first, first + len(grad))
@@ -302,17 +309,17 @@ class Trace(OneLayer, Measurements):
 
     @property
     def passes(self) -> list[LayerTrace]:
-        """Every layer and direction, bottom up, forward before reverse."""
+        """Every layer and direction, from the input upward, forward before reverse."""
         return [one for layer in self.layers for one in (layer, layer.reverse) if one is not None]
 
     @property
     def outputs(self) -> Array:
-        """y_t of all steps, ``(T, B, O)``, zero beyond a sequence's end, of a bare cell h_t; not to be written to."""
+        """The outputs y_t, ``(T, B, O)``, h_t for a bare cell; read-only, and zero beyond the end of a sequence."""
         return sequences_first(self._run.y)
 
     @property
     def overflow_step(self) -> int:
-        """The first index at which any state of any sequence is not finite; 0 where there is none."""
+        """The first index at which any state of any sequence is not finite; 0 if there is none."""
         found = np.concatenate([one.overflow_step for one in self.passes])
         return int(found[found > 0].min()) if found.any() else 0
 
@@ -330,7 +337,7 @@ class Trace(OneLayer, Measurements):
         return layers if passes == count else f"{layers} and {passes} directions in all"
 
     def _where(self, name: str) -> str:
-        """Return how a name is asked of a layer, and of the other direction of those that have one."""
+        """Return how to ask a layer for a name, and the other direction of those layers that have one."""
         last = len(self.layers) - 1
         both = [one.layer for one in self.layers if one.reverse is not None]
         forward = f"trace.layers[i].{name}, i 0 … {last}" if last else f"trace.layers[0].{name}"
@@ -346,29 +353,29 @@ class Trace(OneLayer, Measurements):
     @overload
     def log_norm(self, name: str) -> Any: ...
     def log_norm(self, name: str) -> Any:
-        """See :meth:`LayerTrace.log_norm`; ``"dL/dW_hy"`` and ``"dL/db_y"`` are the readout's."""
+        """Return :meth:`LayerTrace.log_norm` in nats; "dL/dW_hy" and "dL/db_y" are quantities of the readout."""
         if name in ("dL/dW_hy", "dL/db_y") and self._run.network.readout is not None:
             array = self._readout_grads()[name.removeprefix("dL/d")]
             return float(log_norm(array.reshape(-1, 1), 0)[0])
         return self._only(f'log_norm("{name}")').log_norm(name)
 
-    # --- words -------------------------------------------------------------------------------------
+    # --- verdict -------------------------------------------------------------------------------------
 
     def verdict(self, lag: int | None = None, *, rerun: bool = True) -> Verdict:
-        """Return what the gradient does over the span, why, and what to try, in three lines (``str`` of it, or print).
+        """Return the verdict on the gradient: a word, the evidence, and a suggestion, printed as three lines.
 
-        What it suggests has been tried: the same inputs, loss, initial state and lengths run again through the model
-        with that one change, up to a dozen times; the layer's new rate stands in the line. Of several layers each has
-        its own three lines, and ``.word`` is the gravest, or MIXED where some vanish and others explode.
+        The suggestion has been tried: the same inputs, loss, initial state and lengths ran again through the model with
+        that one change, up to a dozen times, and the line contains the layer's new rate. With several layers, each has
+        its own three lines; ``.word`` is the most severe word, or MIXED if some vanish and others explode.
 
-        Where the interval of the rate is too wide for a word, it may rest on λ₁, or on what is left of the gradients
-        that were measured over the whole span, where these leave no doubt. Then the lines say so: ``−0.3 ± 4.1
-        nats/step; measured: 1 % of the gradient is left after 14 of the 59 steps``, as does the title of :meth:`plot`.
+        If the interval of the rate is too wide for a word, the word may rest on λ₁, or on the gradient that is left
+        after the whole span. The lines then contain this basis: ``−0.3 ± 4.1 nats/step; measured: 1 % of the gradient
+        is left after 14 of the 59 steps``.
 
         Parameters
         ----------
-        lag : steps that the task needs the gradient to travel; those from the loss to the first input unless given.
-        rerun : False says what to try without trying it.
+        lag : number of steps that the gradient has to travel for the task; by default from the loss to the first input.
+        rerun : whether to try the suggestion; False only names it.
 
         Raises
         ------
@@ -384,9 +391,9 @@ class Trace(OneLayer, Measurements):
         return judge(found, again if rerun else None)
 
     def _again(self, layer: int, direction: str, lag: int | None, change: Change) -> Evidence | None:
-        """Return the evidence of a layer after the same pass of a changed model; None where it cannot be changed."""
+        """Return the evidence of a layer after the same pass of a changed model; None if it cannot be changed."""
         if isinstance(self._loss, Recalled):
-            return None  # it knows nothing of other outputs
+            return None  # such a loss is known at the saved outputs alone
         network = changed(self._run.network, layer, direction, change)
         if network is None:
             return None
@@ -399,24 +406,24 @@ class Trace(OneLayer, Measurements):
     # --- parameters --------------------------------------------------------------------------------
 
     def parameter_name(self, one: LayerTrace, key: str) -> str:
-        """Return how parameter ``key`` of a layer and direction is called: as it is in a bare cell."""
+        """Return the name of parameter ``key`` of a layer and direction; for a bare cell it is ``key`` itself."""
         return key if isinstance(self.model, Cell) else place_of(one.layer, one.direction) + key
 
     @property
     def scaled_param_grads(self) -> dict[str, tuple[Array, int]]:
-        """:attr:`param_grads` as ``(mantissa, exponent)``: mantissa · 2^exponent neither over- nor underflows."""
+        """:attr:`param_grads` as pairs ``(mantissa, exponent)``; mantissa · 2^exponent neither over- nor underflows."""
         parts = ((one, one.scaled_param_grads.items()) for one in self.passes)
         found = {self.parameter_name(one, key): pair for one, pairs in parts for key, pair in pairs}
         return found | {f"{READOUT}{key}": (array, 0) for key, array in self._readout_grads().items()}
 
     @cached_property
     def param_grads(self) -> dict[str, Array]:
-        """Gradients of the batch-mean loss: ``W_hh`` of a cell, ``layers.0.W_hh``, ``readout.W_hy`` of a network."""
+        """Gradients of the batch-mean loss: ``W_hh`` for a cell, ``layers.0.W_hh``, ``readout.W_hy`` for a network."""
         with np.errstate(all="ignore"):
             return {name: ldexp(m, np.asarray(e)) for name, (m, e) in self.scaled_param_grads.items()}
 
     def param_contributions(self) -> dict[str, NDArray[np.float64]]:
-        """Return ln of the norm of each step's part of the recurrent parameters' gradients, ``(T,)``, in nats."""
+        """Return ln of the norm of each step's part of the gradients of recurrent parameters, ``(T,)``, in nats."""
         parts = ((one, one.param_contributions().items()) for one in self.passes)
         return {self.parameter_name(one, key): logs for one, pairs in parts for key, logs in pairs}
 
@@ -477,12 +484,12 @@ class Trace(OneLayer, Measurements):
         return [added, *self.hooks]
 
     def measured(self) -> dict[str, pd.DataFrame]:
-        """Return what the hooks measured by table: ``runs`` (one row a layer and direction), ``steps``, ``spectra``.
+        """Return the tables that the hooks measured: ``runs`` (one per layer and direction), ``steps`` and ``spectra``.
 
         Raises
         ------
         InputError
-            for a hook whose ``table`` is none of these.
+            for a hook whose ``table`` is unknown.
         """
         return self._measured(self.hooks)
 
@@ -530,39 +537,40 @@ class Trace(OneLayer, Measurements):
         InputError
             for a custom cell, whose equations no file can hold.
         StoreError
-            where the file cannot be written.
+            if the file cannot be written.
         """
-        return files.save(Path(path), self.model, self._run, self._loss, self._said)
+        return files.save(Path(path), self.model, self._run, self._loss, self._recalled)
 
     def __repr__(self) -> str:
         return markup.plain(self._title, [(one.name, one.cell) for one in self.passes])
 
     def _repr_html_(self) -> str:
-        """Return each layer with its verdict, where that takes no further pass: sums over arrays that are there."""
+        """Return each layer and its verdict as HTML; the verdict only if it needs no further pass."""
         rows = [row for one in self.passes for row in ((one.name, one.cell), *(("", line) for line in one.describe()))]
         return markup.html(self._title, rows)
 
     @property
     def _title(self) -> str:
         T, O, B = self._run.y.shape
-        said = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
-        return f"Trace: T {T}, B {B}, O {O}, {said}"
+        loss = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
+        return f"Trace: T {T}, B {B}, O {O}, {loss}"
 
 
 def load_trace(path: str | Path, *, hooks: Iterable[Hook | str] = ()) -> Trace:
-    """Open what :meth:`Trace.save` wrote: a trace that answers every question; nothing in the file can run.
+    """Load a trace that :meth:`Trace.save` wrote; the file holds no code.
 
-    Each step is taken again from the h that it had, and the loss reads the outputs again, so all is what it was but for
-    rounding. Of a loss that was a function only what it said is known: a verdict then has no change tried.
+    Each step starts again from its stored h, and the loss is evaluated again, so every number is the same up to
+    rounding. A loss that was a function is known only at the saved outputs, so a verdict tries no change.
 
     Parameters
     ----------
-    hooks : what is to be measured of the pass, as for :func:`trace`.
+    path : the file.
+    hooks : hooks that measure the pass, as for :func:`trace`.
 
     Raises
     ------
     StoreError
-        for a file that cannot be read, or is none of ours.
+        for a file that cannot be read, or that holds no trace.
     """
     return Trace(*files.load(Path(path)), make_hooks(hooks))
 

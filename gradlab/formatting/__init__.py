@@ -1,0 +1,1 @@
+"""Numbers, titles and rows as text and as HTML."""

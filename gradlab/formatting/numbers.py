@@ -1,16 +1,16 @@
-"""Numbers as text, with the digits that their interval supports and a true minus sign."""
+"""Numbers as text, with as many digits as their interval supports and a true minus sign."""
 
 from __future__ import annotations
 
 import math
 
-#: What stands for a number that is not known.
+#: The text of an unknown number.
 UNKNOWN = "—"
-#: Digits beyond these say nothing in nats per step, however narrow the interval is.
+#: Decimals of a number in nats per step, at most, however narrow its interval is.
 MOST_DECIMALS = 6
-#: An interval that is narrower than this share of its value is made of rounding.
+#: An interval that is narrower than this share of its value is only rounding.
 ROUNDING = 1e-12
-#: An interval is uneven whose upper side is more than so many times its lower one.
+#: An interval is uneven if its upper side is longer than its lower side by more than this factor.
 UNEVEN = 1.5
 
 
@@ -29,7 +29,7 @@ def compact(value: float, digits: int = 2) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a number as it was chosen: ``0.5``, ``1``, ``−2``."""
+    """Return a chosen number in its shortest form: ``0.5``, ``1``, ``−2``."""
     return _signed(f"{value:g}")
 
 
@@ -39,12 +39,25 @@ def significant(value: float, digits: int = 2) -> str:
 
 
 def probability(p: float) -> str:
-    """Return a p value as it is printed: ``0.031``, ``< 0.001``; digits beyond these are never right."""
+    """Return a p value with three decimals: ``0.031``, ``< 0.001``; further digits are never reliable."""
     return "< 0.001" if p < 0.001 else numeral(p, 3)
 
 
 def estimate(value: float, low: float, high: float) -> str:
-    """Return ``−0.412 [−0.431, −0.393]``; two digits of the interval's half width, of an uneven one its short side."""
+    """Return ``−0.412 [−0.431, −0.393]``, a value with its interval.
+
+    The decimals show two significant digits of the interval's half width; of an uneven interval, of its shorter side.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The estimate and the ends of its interval; nan ends leave the interval out.
+
+    Examples
+    --------
+    >>> estimate(-0.41234, -0.4310, -0.3930)
+    '−0.412 [−0.431, −0.393]'
+    """
     decimals = _supported(value, low, high)
     if math.isnan(low) or math.isnan(high):
         return numeral(value, decimals)
@@ -52,7 +65,7 @@ def estimate(value: float, low: float, high: float) -> str:
 
 
 def plus_minus(value: float, low: float, high: float) -> str:
-    """Return ``−0.412 ± 0.019``, for an interval that lies evenly around its value."""
+    """Return ``−0.412 ± 0.019``, for an interval that is symmetric around its value."""
     decimals = _supported(value, low, high)
     if math.isnan(low) or math.isnan(high):
         return numeral(value, decimals)
@@ -86,5 +99,5 @@ def _decimals(value: float, digits: int) -> int:
 
 
 def _signed(text: str) -> str:
-    """Return ``text`` with a true minus, and without one where rounding left only zeros."""
+    """Return ``text`` with a true minus, and without a sign if rounding left only zeros."""
     return text.lstrip("-") if not text.strip("-0.") else text.replace("-", "−")

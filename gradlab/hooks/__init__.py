@@ -1,4 +1,4 @@
-"""The hooks. A new one is one file beside these, and one line in :data:`HOOKS`."""
+"""The hooks. A new one is one file in this folder and one line in :data:`HOOKS`."""
 
 from collections.abc import Iterable
 
@@ -26,7 +26,7 @@ HOOKS: dict[str, type[Hook]] = {
 
 
 def make_hook(name: str) -> Hook:
-    """Return a built-in hook by its name, which may carry one argument: ``"jacobians:all"``.
+    """Return a built-in hook by its name, which may have one argument: ``"jacobians:all"``.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def make_hook(name: str) -> Hook:
 
 
 def make_hooks(hooks: Iterable[Hook | str]) -> list[Hook]:
-    """Return hooks given as objects or by name, as objects."""
+    """Return hooks, given as objects or by name, as objects."""
     if isinstance(hooks, str):
         raise InputError(f'hooks must be a list, got "{hooks}"; write hooks=["{hooks}"]')
     made = [make_hook(hook) if isinstance(hook, str) else hook for hook in hooks]

@@ -1,34 +1,41 @@
-"""The unit of instrumentation, for the user as for the library."""
+"""Hooks: what measures a backward pass, for the user and for the library alike."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import Scaled
-from gradlab.layer import LayerPass
+from gradlab.arrays.scaled import Array, Scaled
+from gradlab.cells import Cell
+from gradlab.layer import LayerPass, Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[Any]
+
+#: Columns of ``runs`` for one layer and direction.
+Summary = dict[str, float | str]
 
 
 @dataclass(frozen=True, eq=False)
 class Info:
-    """What a hook is told before a pass: ``layers`` of (layer, direction, cell), T steps, B sequences.
+    """Facts about a pass that a hook gets before it starts.
 
-    ``whole`` says whether the pass comes as one segment.
+    Attributes
+    ----------
+    layers : (layer, direction, cell) for every layer and direction.
+    steps : T.
+    batch : B, the number of sequences.
+    whole : whether the pass comes as one segment.
     """
 
-    layers: Sequence[tuple[int, str, Any]]
+    layers: Sequence[tuple[int, str, Cell]]
     steps: int
     batch: int
     whole: bool = True
@@ -36,9 +43,12 @@ class Info:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step of the backward pass of one layer and direction, all B sequences.
+    """One step of the backward pass in one layer and direction, for all B sequences.
 
-    ``index`` is its place in ``trace``, counted as the cell ran; ``t`` is the true time step of the longest sequence.
+    Attributes
+    ----------
+    trace : the pass, or the segment of it, that holds the step.
+    index : the position of the step in ``trace``, in the order in which the cell ran.
     """
 
     trace: LayerPass
@@ -46,7 +56,7 @@ class Step:
 
     @property
     def t(self) -> int:
-        """The time step, T … 1 forward; in reverse that of the longest sequence, 1 … T."""
+        """The true time step of the longest sequence: T … 1 forward, 1 … T in reverse."""
         return int(self.trace.t[self.index].max())
 
     @property
@@ -61,12 +71,12 @@ class Step:
 
     @property
     def state(self) -> dict[str, Array]:
-        """The states at t by name, ``(B, H)``."""
+        """The states at this step by name, ``(B, H)``."""
         return {name: array[self.index] for name, array in self.trace.states.items()}
 
     @property
     def gates(self) -> dict[str, Array]:
-        """The gates of step t by name, ``(B, H)``."""
+        """The gates at this step by name, ``(B, H)``."""
         return {name: array[self.index - 1] for name, array in self.trace.gates.items()}
 
     @property
@@ -76,38 +86,52 @@ class Step:
 
     @property
     def direct(self) -> dict[str, Scaled]:
-        """What arrives at s_t with the layer's own recurrence cut, by state, ``(B, H)``."""
+        """The direct gradients by state, ``(B, H)``: the layer's own recurrence is cut."""
         return {name: scaled[self.index] for name, scaled in self.trace.direct.items()}
 
     @property
     def jacobian(self) -> Array:
-        """J_t = ∂s_t/∂s_{t−1}, dense ``(B, S, S)``, formed when asked for."""
+        """The step Jacobian J_t = ∂s_t/∂s_{t−1}, dense ``(B, S, S)``, computed on demand."""
         return self.trace.jacobians.dense(self.index)
 
 
 class Hook:
-    """Measures a backward pass. Give one of :meth:`step` and :meth:`segment`; the rest is optional.
+    """A measurement of a backward pass. Implement :meth:`step` or :meth:`segment`; the rest is optional.
 
-    ``begin(info)`` comes first, then ``segment(segment)`` for a whole stretch of a layer and direction at once (a
-    :class:`~gradlab.layer.LayerPass`), or ``step(step)`` for t = T … 1 of it, top layer first. ``forward(segment)``
-    comes before them, bottom layer first, for what runs forward in time.
+    The pass calls ``begin(info)`` first and ``forward(segment)`` next, from the bottom layer upward. Then it calls
+    ``segment(segment)`` for each layer and direction, from the top layer downward; by default that calls
+    ``step(step)`` for t = T … 1.
 
-    A pass with ``segment_length`` comes as many segments of each layer and direction, one after the other. Each says
-    where it lies (``segment.start``, ``.steps``, ``.ends``, and the true ``.t`` and ``.lag`` of its states), and is
-    forgotten afterwards. The steps of a hook with :meth:`step` are the same ones in either case.
+    A pass with ``segment_length`` has several segments for each layer and direction, the last one first. Each knows its
+    position: ``segment.start``, ``.steps``, ``.ends``, and the true ``.t`` and ``.lag`` of its states. It is dropped
+    afterwards. A hook with :meth:`step` sees the same steps in either case.
+
+    Examples
+    --------
+    >>> import gradlab as gl, numpy as np
+    >>> class Norms(gl.Hook):
+    ...     def __init__(self):
+    ...         self.logs = []
+    ...     def step(self, step):
+    ...         self.logs.append(float(step.grad["h"].log_norm()[0] / np.log(2)))
+    >>> cell = gl.RNN(W_xh=np.zeros((1, 1)), W_hh=np.array([[0.5]]), activation="identity")
+    >>> norms = Norms()
+    >>> _ = gl.trace(cell, np.zeros((3, 1, 1)), gl.projection(np.ones((1, 1))), hooks=[norms])
+    >>> norms.logs
+    [0.0, -1.0, -2.0]
     """
 
-    #: The table of a study that :meth:`frame` gives rows of.
+    #: The table of a study to which :meth:`frame` adds rows: "steps" or "spectra".
     table: ClassVar[str] = "steps"
 
     def begin(self, info: Info) -> None:
-        """Learn of the pass that is to come."""
+        """Prepare for a pass."""
 
     def forward(self, segment: LayerPass) -> None:
-        """Measure a stretch forward in time."""
+        """Measure a segment on the way forward in time."""
 
     def segment(self, segment: LayerPass) -> None:
-        """Measure a whole stretch; unless overridden, call :meth:`step` for each of its steps, last first."""
+        """Measure a segment on the way back; by default, call :meth:`step` for each step, the last one first."""
         for index in range(segment.tape.steps, 0, -1):
             self.step(Step(segment, index))
 
@@ -115,13 +139,13 @@ class Hook:
         """Measure one step."""
 
     def frame(self) -> pd.DataFrame:
-        """Return what was measured as a tidy table."""
+        """Return the rows for the hook's table."""
         import pandas as pd
 
         return pd.DataFrame()
 
     def summary(self) -> pd.DataFrame:
-        """Return columns of the ``runs`` table: one row a layer and direction, keyed by those two."""
+        """Return columns for the ``runs`` table: one row per layer and direction, with those two as keys."""
         import pandas as pd
 
         return pd.DataFrame()
@@ -129,15 +153,15 @@ class Hook:
 
 @dataclass(frozen=True)
 class Part:
-    """What was measured of some neighbouring segments, ``count`` of them from ``start`` on."""
+    """Measurements of ``count`` adjacent segments, the first of which begins at step ``start``."""
 
     start: int
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     kept: dict[str, Array]
     count: int = 1
 
     def with_(self, other: Part) -> Part:
-        """Return both as one, in the order of time as the cell ran."""
+        """Return both parts joined, in the order in which the cell ran."""
         first, second = sorted((self, other), key=attrgetter("start"))
         pairs = zip(first.rows, second.rows, strict=True) if first.rows and second.rows else ()
         rows = _shared([_joined(pair) for pair in pairs]) or first.rows or second.rows
@@ -146,64 +170,67 @@ class Part:
 
 @dataclass
 class Found:
-    """What a hook has measured of one layer and direction so far.
+    """Measurements of one layer and direction so far.
 
-    Parts of as many segments are put together as they come: there are few, and most is in large arrays, which go back
-    to the system when they are freed.
+    Parts with the same number of segments are joined as they arrive. So there are few parts, in large arrays, and freed
+    memory returns to the system.
     """
 
     parts: list[Part] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: Summary = field(default_factory=dict)
 
-    def add(self, start: int, rows: list[dict[str, Any]], kept: dict[str, Array]) -> None:
-        """Take what was measured of the segment that begins at ``start``, neighbour of the one before."""
+    def add(self, start: int, rows: list[Row], kept: dict[str, Array]) -> None:
+        """Add the measurements of the segment that begins at ``start``, which is adjacent to the one added before."""
         self.parts.append(Part(start, _shared(rows), kept))
         while len(self.parts) > 1 and (start == 0 or self.parts[-2].count <= self.parts[-1].count):
             self.parts.append(self.parts.pop().with_(self.parts.pop()))
 
     def kept(self) -> dict[str, Array]:
-        """Hand over what was kept of the whole pass, whose first segment came last."""
+        """Return and drop the kept arrays of the whole pass, whose first segment was added last."""
         (whole,) = self.parts
         self.parts = [replace(whole, kept={})]
         return whole.kept
 
-    def take(self) -> list[dict[str, Any]]:
-        """Hand over the rows of every quantity."""
+    def take(self) -> list[Row]:
+        """Return and drop the rows of every quantity."""
         found, self.parts = [one for part in self.parts for one in part.rows], []
         return found
 
 
 class TableHook(Hook):
-    """A hook that fills the study's tables: give :meth:`measure`, and :meth:`summarise` for columns of ``runs``."""
+    """A hook that fills the tables of a study: :meth:`measure` makes rows, :meth:`summarise` columns of ``runs``."""
 
     def begin(self, info: Info) -> None:
-        """Start with empty tables."""
+        """Reset the tables."""
         import pandas as pd
 
         self._found: dict[tuple[int, str], Found] = {}
         self._frame = pd.DataFrame()
 
     @abstractmethod
-    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Array]]:
-        """Return columns of the hook's table (:meth:`LayerPass.rows`), a dict a quantity, and what it has to keep.
+    def measure(self, segment: LayerPass) -> tuple[list[Row], dict[str, Array]]:
+        """Return the rows of the hook's table, and arrays to keep for :meth:`summarise`.
 
-        What is kept, arrays with a row a step, is joined over all segments for :meth:`summarise`. Every segment gives
-        the same names, and the same quantities or none.
+        Returns
+        -------
+        rows : one dict of columns per quantity, as :meth:`LayerPass.rows` makes it.
+        kept : arrays with one row per step, by name; those of all segments are joined. Every segment returns the same
+            names, and the same quantities or none.
         """
 
-    def summarise(self, segment: LayerPass, kept: dict[str, Array]) -> dict[str, Any]:
-        """Return columns of ``runs`` from what was kept of the whole pass; ``segment`` is the one that came last."""
+    def summarise(self, segment: LayerPass, kept: dict[str, Array]) -> Summary:
+        """Return columns of ``runs`` from the kept arrays of the whole pass; ``segment`` is the first in time."""
         return {}
 
     def segment(self, segment: LayerPass) -> None:
-        """Measure a stretch of one layer and direction."""
+        """Measure one segment of a layer and direction."""
         found = self._found.setdefault((segment.layer, segment.direction), Found())
         found.add(segment.start, *self.measure(segment))
         if segment.start == 0:
             found.summary = self.summarise(segment, found.kept())
 
     def frame(self) -> pd.DataFrame:
-        """Return rows of the hook's table."""
+        """Return the rows of the hook's table."""
         import pandas as pd
 
         rows = [one for found in self._found.values() for one in found.take()]
@@ -212,15 +239,15 @@ class TableHook(Hook):
         return self._frame.copy(deep=False)
 
     def summary(self) -> pd.DataFrame:
-        """Return columns of ``runs``, one row a layer and direction."""
+        """Return columns of ``runs``, one row per layer and direction."""
         import pandas as pd
 
-        places = [{"layer": layer, "direction": direction} for layer, direction in self._found]
+        places: list[Summary] = [{"layer": layer, "direction": direction} for layer, direction in self._found]
         return pd.DataFrame([place | one.summary for place, one in zip(places, self._found.values(), strict=True)])
 
 
-def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return columns of segments end to end; what is no array is the same in all."""
+def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Concatenate the columns of segments; a value that is not an array is the same in all segments."""
     if len(parts) == 1:
         return dict(parts[0])
     return {
@@ -229,8 +256,8 @@ def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _shared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows of quantities in which a column that is that of the quantity before is the same array."""
+def _shared(rows: list[Row]) -> list[Row]:
+    """Return the rows; a column that equals that of the quantity before becomes the same array, to save memory."""
     for before, one in pairwise(rows):
         for name, value in one.items():
             if isinstance(value, np.ndarray) and _same(before.get(name), value):
@@ -238,15 +265,15 @@ def _shared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _same(one: Any, two: Array) -> bool:
+def _same(one: object, two: Array) -> bool:
     """Return whether two columns are equal to the bit."""
     if one is two or not isinstance(one, np.ndarray) or one.dtype != two.dtype or one.shape != two.shape:
         return one is two
     return np.array_equal(np.ascontiguousarray(one).view(np.uint8), np.ascontiguousarray(two).view(np.uint8))
 
 
-def _stacked(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the columns of several quantities below each other, and take them away: both would be twice the table."""
+def _stacked(rows: Sequence[Row]) -> dict[str, Any]:
+    """Concatenate the columns of several quantities, and drop each one, so that only one copy is alive."""
     sizes = [max(len(value) for value in one.values() if isinstance(value, np.ndarray)) for one in rows]
     return {name: _column([one.pop(name) for one in rows], sizes) for name in list(rows[0])}
 

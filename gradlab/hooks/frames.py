@@ -1,4 +1,4 @@
-"""What hooks measure of a pass, as tables: of a whole trace, and as a figure needs them."""
+"""The tables that hooks measure: of a whole trace, and of some layers for a figure of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def call(hooks: Iterable[Hook], passes: Sequence[LayerPass]) -> None:
-    """Show a pass to hooks, each all of it: every layer and direction forward, bottom up, then backward, top down."""
+    """Call each hook on the whole pass: every layer and direction forward, bottom up, then backward, top down."""
     T, B = passes[0].tape.steps, passes[0].tape.x.shape[-1]
     for hook in hooks:
         hook.begin(Info([(one.layer, one.direction, one.cell) for one in passes], T, B))
@@ -26,12 +26,12 @@ def call(hooks: Iterable[Hook], passes: Sequence[LayerPass]) -> None:
 
 
 def rows(hooks: Iterable[Hook]) -> dict[str, pd.DataFrame]:
-    """Return the rows that hooks have by table, of every table but ``runs``.
+    """Return the rows of the hooks by table, for every table except ``runs``.
 
     Raises
     ------
     InputError
-        for a hook whose ``table`` is none of these.
+        for a hook whose ``table`` is unknown.
     """
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in schema.TABLES if name != "runs"}
     for hook in hooks:
@@ -43,7 +43,7 @@ def rows(hooks: Iterable[Hook]) -> dict[str, pd.DataFrame]:
 
 
 def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return frames below each other; a single one is not copied."""
+    """Concatenate frames; a single one is not copied."""
     import pandas as pd
 
     if len(frames) == 1:
@@ -52,14 +52,14 @@ def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def measured(hooks: Sequence[Hook], runs: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    """Return what hooks measured by table: ``runs``, a row a layer and direction with what they add, and `rows`."""
+    """Return the tables that hooks measured: ``runs``, one row per layer and direction, and those of :func:`rows`."""
     import pandas as pd
 
     return {"runs": _with_summaries(pd.DataFrame(runs), hooks), **rows(hooks)}
 
 
 def run_row(layer: int, direction: str, loss: float, overflow_step: int) -> dict[str, Any]:
-    """Return what a row of ``runs`` has whatever the hooks."""
+    """Return the columns of ``runs`` that do not depend on hooks."""
     return {
         "layer": layer,
         "direction": direction,

@@ -1,14 +1,13 @@
-"""How open the gates are, and how many of them are saturated."""
+"""The activity of the gates, and the share of them that is saturated."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from gradlab.hooks.base import TableHook
+from gradlab.arrays.scaled import Array
+from gradlab.hooks.base import Summary, TableHook
 from gradlab.jacobians.gates import kept_share
-from gradlab.layer import LayerPass
+from gradlab.layer import LayerPass, Row
 from gradlab.statistics.saturation import saturated
 
 #: Name under which the keep gate's mean is stored, next to the gates' own names.
@@ -16,19 +15,20 @@ KEPT = "kept"
 
 
 class GatesHook(TableHook):
-    """Quantities gate_<g>, ln of the mean of |gate| over units, and saturation_<g>, ln of the share saturated.
+    """Quantities gate_<g>, ln of the mean of |gate| over units, and saturation_<g>, ln of the saturated share.
 
-    Columns of ``runs``: saturation, and keep_gate_mean, the mean of the keep gate. For a cell without gates the hook
-    measures its output h in place of the gates; saturation is then that of |h|, which is meaningful for tanh.
+    It adds two columns to ``runs``: saturation, and keep_gate_mean, the mean of the keep gate. For a cell without gates
+    the hook measures its output h instead; saturation then means that of |h|, which is meaningful for tanh.
     """
 
-    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return activity and saturation of every gate; keep the saturated shares and the keep gate's mean per step."""
+    def measure(self, segment: LayerPass) -> tuple[list[Row], dict[str, Array]]:
+        """Return activity and saturation of every gate; keep the saturated shares and the keep gate per step."""
         units = segment.gates or {"h": segment.states["h"][1:]}
         within = segment.lag[1:] >= 0
         indices = np.arange(1, segment.tape.steps + 1)
         tanh = (*segment.cell.candidate_names, "h")
-        rows, shares = [], {}
+        rows: list[Row] = []
+        shares: dict[str, Array] = {}
         for name, values in units.items():
             share = saturated(values, tanh=name in tanh).mean(axis=-1)
             shares[name] = np.where(within, share, np.nan)
@@ -39,11 +39,11 @@ class GatesHook(TableHook):
         gate = kept_share(segment.tape)
         return rows, shares if gate is None else {**shares, KEPT: np.where(within, gate, np.nan)}
 
-    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
-        """Return the share of saturated units, over all gates, and the mean of the keep gate."""
+    def summarise(self, segment: LayerPass, kept: dict[str, Array]) -> Summary:
+        """Return the share of saturated units over all gates, and the mean of the keep gate."""
         shares = [_mean(share) for name, share in kept.items() if name != KEPT]
         return {"saturation": float(np.mean(shares)), "keep_gate_mean": _mean(kept[KEPT]) if KEPT in kept else np.nan}
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Array) -> float:
     return float(values[~np.isnan(values)].mean())

@@ -1,27 +1,30 @@
-"""The singular values of step Jacobians, at a sample of steps or at all."""
+"""The singular values of step Jacobians, at a sample of steps or at every step."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import COUNT
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
-from gradlab.hooks.base import TableHook
-from gradlab.layer import LayerPass
+from gradlab.hooks.base import Summary, TableHook
+from gradlab.layer import LayerPass, Row
 
-#: Steps that are looked at in a run unless all are asked for: enough for a median, cheap at any length.
+#: Number of sampled steps by default: enough for a median, cheap at any length.
 SAMPLED = 32
-#: Where the singular values of a step lie, beside the largest and the smallest: their median and quartiles.
+#: Quantiles of the singular values of a step that are kept with the largest and the smallest.
 QUANTILES = (0.75, 0.5, 0.25)
 
 
 class JacobiansHook(TableHook):
-    """Quantities jac_norm2, jac_fro, jac_cond, jac_q75, jac_q50, jac_q25 and jac_min, at ``steps`` sampled evenly.
+    """Quantities jac_norm2, jac_fro, jac_cond, jac_q75, jac_q50, jac_q25 and jac_min, at evenly sampled steps.
 
-    ``"all"`` is every step. jac_q.. are the quantiles of the S singular values of a J_t, jac_min is the smallest.
+    jac_q… are quantiles of the S singular values of one J_t; jac_min is the smallest of them.
+
+    Parameters
+    ----------
+    steps : number of sampled steps as text, or "all" for every step.
     """
 
     def __init__(self, steps: str = str(SAMPLED)) -> None:
@@ -29,8 +32,8 @@ class JacobiansHook(TableHook):
             raise InputError(f'jacobians:{steps}: expected "all" or a number of steps of at least 1, got "{steps}"')
         self.steps = steps
 
-    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return norms and condition numbers of the sampled steps; kept are those of which medians are taken."""
+    def measure(self, segment: LayerPass) -> tuple[list[Row], dict[str, Array]]:
+        """Return norms and condition numbers of the sampled steps; keep those whose medians go to ``runs``."""
         T, start = segment.steps, segment.start
         count = T if self.steps == "all" else min(int(self.steps), T)
         sampled = np.unique(np.linspace(1, T, count).round().astype(int)) - start
@@ -48,8 +51,8 @@ class JacobiansHook(TableHook):
         kept = {name: measured[name] for name in ("jac_norm2", "jac_cond")}
         return [segment.rows(name, logs, chosen) for name, logs in measured.items()], kept
 
-    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
-        """Return the medians of the largest singular value and of the condition number."""
+    def summarise(self, segment: LayerPass, kept: dict[str, Array]) -> Summary:
+        """Return the medians of the largest singular value and of the condition number over steps and sequences."""
         return {f"{name}_median": _median_exp(logs) for name, logs in kept.items()}
 
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import COUNT
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
-from gradlab.hooks.base import Info, TableHook
+from gradlab.hooks.base import Info, Summary, TableHook
 from gradlab.jacobians.lyapunov import Spectrum, TangentWalk
-from gradlab.layer import LayerPass
+from gradlab.layer import LayerPass, Row
 
-Array = NDArray[Any]
-#: Share of the steps at the start that align the tangents and are not counted.
+#: Share of the steps, at the start, in which the tangents align; they are not counted.
 WARMUP_SHARE = 0.1
 
 
 class LyapunovHook(TableHook):
-    """``lyapunov:k`` (k 1 unless given, capped at the state's width): rows of ``spectra``; of ``runs`` lyapunov_1 … k.
+    """The k leading Lyapunov exponents: rows of ``spectra``, and columns lyapunov_1 … lyapunov_k of ``runs``.
 
-    And of ``runs`` what follows from them: kaplan_yorke, entropy, positive_exponents and mean_exponent. The mean of all
-    exponents is also the mean of ln|det J_t| over S (the sum rule), which an RNN has in closed form, so there it needs
-    no more than k = 1.
+    Further columns of ``runs`` follow from them: kaplan_yorke, entropy, positive_exponents and mean_exponent. By the
+    sum rule, the mean of all exponents equals the mean of ln|det J_t| divided by S. An RNN has that determinant in
+    closed form, so its mean exponent needs no more than k = 1.
+
+    Parameters
+    ----------
+    count : k as text, at most the width of the state.
     """
 
     table: ClassVar[str] = "spectra"
@@ -34,13 +37,13 @@ class LyapunovHook(TableHook):
         self.count = int(count)
 
     def begin(self, info: Info) -> None:
-        """Start with empty tables."""
+        """Reset the tables and the tangents."""
         super().begin(info)
         self._walks: dict[tuple[int, str], TangentWalk] = {}
         self._dets: dict[tuple[int, str], list[Array]] = {}
 
     def forward(self, segment: LayerPass) -> None:
-        """Carry the tangents along."""
+        """Move the tangents through one segment."""
         place, cell, T = (segment.layer, segment.direction), segment.cell, segment.steps
         if place not in self._walks:
             k = min(self.count, cell.state_size)
@@ -50,20 +53,21 @@ class LyapunovHook(TableHook):
         if walk.k < cell.state_size:
             self._dets.setdefault(place, []).append(segment.jacobians.log_abs_det(dense=False))
 
-    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return exponents with standard errors; of a state smaller than k, all of them."""
+    def measure(self, segment: LayerPass) -> tuple[list[Row], dict[str, Array]]:
+        """Return the exponents with their standard errors; all of them if the state is smaller than k."""
         if segment.start:
             return [], {}
         found = self._walks[segment.layer, segment.direction].spectrum()
-        where, k = {"layer": segment.layer, "direction": segment.direction}, len(found.exponents)
+        where: Row = {"layer": segment.layer, "direction": segment.direction}
+        k = len(found.exponents)
         return [where | {"index": np.arange(1, k + 1), "exponent": found.exponents, "stderr": found.stderr}], {}
 
-    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
-        """Return the exponents, and what follows from them."""
+    def summarise(self, segment: LayerPass, kept: dict[str, Array]) -> Summary:
+        """Return the exponents, and the numbers that follow from them."""
         place = segment.layer, segment.direction
         walk = self._walks.pop(place)
         found = walk.spectrum()
-        summary = {f"lyapunov_{i}": float(value) for i, value in enumerate(found.exponents, start=1)}
+        summary: Summary = {f"lyapunov_{i}": float(value) for i, value in enumerate(found.exponents, start=1)}
         summary |= {"kaplan_yorke": found.kaplan_yorke, "entropy": found.entropy}
         known = np.isfinite(found.entropy)
         summary["positive_exponents"] = float((found.exponents > 0).sum()) if known else float("nan")
@@ -73,7 +77,7 @@ class LyapunovHook(TableHook):
 
 
 def _mean(S: int, found: Spectrum, dets: list[Array], warmup: int) -> float:
-    """Return the mean of all exponents, in nats per step; nan where neither they nor the determinants are at hand."""
+    """Return the mean of all exponents in nats per step; nan if neither they nor the determinants are known."""
     if len(found.exponents) == S:
         return float(found.exponents.mean())
     logs = np.concatenate(dets)[warmup:]

@@ -1,23 +1,22 @@
-"""How large the state is, and how far a recurrent weight moves it: the two sides of a long memory."""
+"""The size of the state, and its sensitivity to a recurrent weight: the two sides of a long memory."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
-from gradlab.hooks.base import Info, TableHook
+from gradlab.hooks.base import Info, Summary, TableHook
 from gradlab.hooks.lyapunov import WARMUP_SHARE
-from gradlab.layer import LayerPass
+from gradlab.layer import LayerPass, Row
 
 
 class SensitivityHook(TableHook):
-    """Columns state_power and weight_sensitivity of ``runs``: mean squares, E h² and E (∂h/∂w)².
+    """Columns state_power and weight_sensitivity of ``runs``: the mean squares E h² and E (∂h/∂w)².
 
-    Of a diagonal linear network, W_hh = λI, under white input of variance v they are v/(1 − λ²) and
-    v(1 + λ²)/(1 − λ²)³ in expectation: as memory, 1/(1 − λ), grows, the second grows as the cube of the first, though
+    For a diagonal linear network, W_hh = λI, with white input of variance v, they are v/(1 − λ²) and
+    v(1 + λ²)/(1 − λ²)³ in expectation. As the memory 1/(1 − λ) grows, the second grows as the cube of the first, though
     ∂h_T/∂h_t = λ^(T−t) stays below 1. A cell without a parameter W_hh has no weight_sensitivity.
 
     References
@@ -26,21 +25,21 @@ class SensitivityHook(TableHook):
     """
 
     def begin(self, info: Info) -> None:
-        """Start anew; each sequence's own gradient of a weight is a sum over all steps, so the pass is one segment."""
+        """Reset; the gradient of a weight for one sequence is a sum over all steps, so the pass must be one segment."""
         if not info.whole:
-            raise InputError(f'hook "sensitivity" sees all steps at once; give gl.trace segment_length={info.steps}')
+            raise InputError(f'hook "sensitivity" needs all steps at once; give gl.trace segment_length={info.steps}')
         super().begin(info)
 
-    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return no rows; kept are mean squares of the state, over units, and of its derivative by a weight."""
+    def measure(self, segment: LayerPass) -> tuple[list[Row], dict[str, Array]]:
+        """Return no rows; keep the mean squares over units of the state, and of its derivative by a weight."""
         h = np.asarray(segment.states[segment.cell.state_names[0]][1:], np.float64)
         with np.errstate(all="ignore"):
             squares = np.einsum("tbh,tbh->tb", h, h) / h.shape[-1]
         power = np.where(segment.lag[1:] >= 0, squares, np.nan)
         return [], {"power": power[int(WARMUP_SHARE * len(power)) :], "weight": _by_weight(segment)}
 
-    def summarise(self, segment: LayerPass, kept: dict[str, Any]) -> dict[str, Any]:
-        """Return both, means over sequences; of the state over the steps after the first tenth too."""
+    def summarise(self, segment: LayerPass, kept: dict[str, Array]) -> Summary:
+        """Return both means over sequences; that of the state is over the steps after the first tenth too."""
         names = {"power": "state_power", "weight": "weight_sensitivity"}
         known = {name: kept[key][~np.isnan(kept[key])] for key, name in names.items()}
         with np.errstate(all="ignore"):
@@ -48,7 +47,7 @@ class SensitivityHook(TableHook):
 
 
 def _by_weight(segment: LayerPass) -> NDArray[np.float64]:
-    """Return ‖∂ℓ/∂W_hh‖² / (H ‖∂ℓ/∂s‖²) of each sequence, ``(1, B)``; nan where the loss reads no step of it."""
+    """Return ‖∂ℓ/∂W_hh‖² / (H ‖∂ℓ/∂s‖²) of each sequence, ``(1, B)``; nan if the loss reads none of its steps."""
     if "W_hh" not in segment.cell.parameters:
         return np.full((1, 1), np.nan)
     with np.errstate(all="ignore"):

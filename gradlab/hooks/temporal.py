@@ -1,25 +1,29 @@
-"""Who teaches whom: what each loss step says to each earlier state."""
+"""The gradient of each loss step at each earlier state."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from gradlab.arrays.checks import COUNT
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.hooks.base import Info, TableHook
-from gradlab.layer import LayerPass
+from gradlab.layer import LayerPass, Row
 from gradlab.statistics.profiles import step_rows
 
-#: Loss steps that are kept unless all are asked for: enough for a map, few rows at any length.
+#: Number of loss steps that are kept by default: enough for a map, few rows at any length.
 KEPT = 32
 
 
 class TemporalHook(TableHook):
-    """``temporal:n`` (n 32 unless given, or "all"): quantity temporal, ln‖∂L_t/∂s_s‖ of n loss steps t, every s ≤ t.
+    """The quantity temporal, ln‖∂L_t/∂s_s‖ in nats for n loss steps t and every s ≤ t.
 
-    Of a row, ``t`` is the state's step s, and ``lag`` the steps from it to the loss step, not to the sequence's end.
+    In a row, ``t`` is the step s of the state, and ``lag`` counts the steps from s to the loss step, not to the end of
+    the sequence.
+
+    Parameters
+    ----------
+    steps : n as text, or "all".
     """
 
     def __init__(self, steps: str = str(KEPT)) -> None:
@@ -28,13 +32,13 @@ class TemporalHook(TableHook):
         self.steps = steps
 
     def begin(self, info: Info) -> None:
-        """Start with an empty table; every pair of steps is looked at, so the pass must be one segment."""
+        """Reset the table; every pair of steps is measured, so the pass must be one segment."""
         if not info.whole:
-            raise InputError(f'hook "temporal" sees all steps at once; give gl.trace segment_length={info.steps}')
+            raise InputError(f'hook "temporal" needs all steps at once; give gl.trace segment_length={info.steps}')
         super().begin(info)
 
-    def measure(self, segment: LayerPass) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return a row a kept loss step and state; loss steps at which nothing is read are not kept."""
+    def measure(self, segment: LayerPass) -> tuple[list[Row], dict[str, Array]]:
+        """Return one row per kept loss step and state; loss steps at which the loss reads nothing are left out."""
         logs, T = segment.temporal(), segment.tape.steps
         place = np.arange(T)
         read = place[np.isfinite(logs[place, place + 1]).any(axis=-1)] + 1
@@ -45,5 +49,5 @@ class TemporalHook(TableHook):
         at, s = np.nonzero(np.arange(T + 1) <= chosen[:, None])
         loss_t = chosen[at]
         lag = np.where(loss_t[:, None] > segment.tape.ends, -1, (loss_t - s)[:, None])
-        where = {"layer": segment.layer, "direction": segment.direction}
+        where: Row = {"layer": segment.layer, "direction": segment.direction}
         return [where | step_rows("temporal", logs[loss_t - 1, s], segment.t[s], lag)], {}

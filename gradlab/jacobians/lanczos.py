@@ -1,9 +1,10 @@
-"""Largest singular values of many matrices at once by Lanczos on AᵀA, none of them formed: one product for all.
+"""Largest singular values of many matrices at once, by Lanczos on AᵀA, which takes one product for all of them.
 
-Matrices that are there are taken one after the other, each while it lies in the cache (``cells/lanczos.h``).
+No matrix is formed. Matrices that are formed already are taken one after another, each while it is in the cache
+(``gradlab/native/lanczos.h``).
 
-A Ritz value is accepted by its residual, which bounds its error, never by how little it moved. For the largest value
-alone no basis is kept; for several, full reorthogonalisation keeps it orthogonal to rounding.
+A Ritz value is accepted by its residual, which bounds its error, never by how little it changed. For the largest value
+alone no basis is kept; for several, full reorthogonalisation keeps the basis orthogonal to rounding.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from numpy.typing import NDArray
 from gradlab.native.compiled import compiled, ufunc
 
 Array = NDArray[Any]
-#: ``columns (S, N)`` → ``columns (S, N)``, one matrix a column.
+#: ``columns (S, N)`` → ``columns (S, N)``, one matrix per column.
 Product = Callable[[Array], Array]
 #: A Ritz value θ = σ² with residual r lies within r of an eigenvalue: r ≤ 1e-10 θ is 5e-11 in σ.
 RESIDUAL = 1e-10
-#: A remainder this far below the matrix is rounding: the Krylov space is complete, and nothing may grow from it.
+#: A remainder this far below the matrix is rounding: the Krylov space is complete, and the iteration ends.
 ENDED = 1e-13
-#: Steps before the first look at the residual, and between two looks.
+#: Steps before the first check of the residual, and between two checks.
 FIRST, EVERY = 12, 4
-#: The same where no basis is kept, and the most steps, in units of S.
+#: The same without a basis; and the most steps, in units of S.
 LOOKS, MOST = (24, 8), 2
-#: Whether dense matrices are taken one after the other, and not all of them a step at a time.
+#: Whether dense matrices are taken one after another, instead of all together step by step.
 ALONE = ufunc("largest_of_each") is not None
-#: Of θ and 1/θ: beyond it the squares of either, which Laguerre's steps take, would not fit.
+#: Bound of θ and 1/θ, because Laguerre's steps square both.
 LARGE = 1e140
-#: Steps to an eigenvalue of a tridiagonal matrix: about six, more where several are close.
+#: Most steps to an eigenvalue of a tridiagonal matrix: about six are usual, more if several values are close.
 MOST_LAGUERRE = 40
 
 
@@ -42,15 +43,25 @@ def largest_singular_value(
 ) -> NDArray[np.float64]:
     """Return the largest singular value of N matrices A ``(S, S)``, ``(N,)``; nan where it did not converge.
 
-    A vector is made orthogonal to the two before it alone. Copies of a value that this lets in appear only after the
-    value itself has converged (Paige 1980), and then its column is out already: every look at the residuals narrows
-    the product to the columns that go on.
+    A vector is made orthogonal only to the two before it. This lets copies of a value appear, but only after the value
+    itself has converged (Paige 1980). Its column has left the product by then: every check of the residuals narrows
+    the product to the columns that have not converged.
 
     Parameters
     ----------
-    narrowed : columns ``(n,)`` of the N → their product AᵀA v, for ``v (S, n)``.
-    looks : steps before the first look at the residuals, and between two looks.
-    fewest : columns to go on with; fewer are left at nan.
+    narrowed : callable
+        Maps columns ``(n,)`` of the N to their product AᵀA v, for ``v (S, n)``.
+    size, columns : int
+        S and N.
+    looks : tuple of int
+        Steps before the first check of the residuals, and between two checks.
+    fewest : int
+        Fewest columns to continue with; if fewer remain, they are left at nan.
+
+    Returns
+    -------
+    array (N,)
+        σ_max per matrix, with a relative error of at most 5e-11; nan if it did not converge.
 
     References
     ----------
@@ -59,7 +70,7 @@ def largest_singular_value(
     answer, live = np.full(columns, np.nan), np.arange(columns)
     square, v = narrowed(live), np.repeat(_start(size)[:, None], columns, axis=1)
     before, rest = np.zeros_like(v), np.zeros(columns)
-    diagonal, beside = np.empty((2, MOST * size, columns))
+    diagonal, off_diagonal = np.empty((2, MOST * size, columns))
     first, above = min(looks[0], len(diagonal)), np.full(columns, np.inf)
     for m in range(1, len(diagonal) + 1):
         image = square(v)
@@ -70,24 +81,24 @@ def largest_singular_value(
         highest = np.abs(diagonal[:m]).max(axis=0)
         ended = rest <= ENDED * highest
         v[:, ended], rest[ended] = 0.0, 0.0
-        beside[m - 1] = rest
+        off_diagonal[m - 1] = rest
         if m >= first and (m - first) % looks[1] == 0:
-            value, last, settled = _top_of_tridiagonal(diagonal[:m], beside[: m - 1], above)
+            value, last, settled = _top_of_tridiagonal(diagonal[:m], off_diagonal[: m - 1], above)
             fits = (highest < LARGE) & (highest > 1 / LARGE)
             done = settled & (rest * last <= RESIDUAL * value) & fits
             answer[live[done]] = np.sqrt(value[done])
             on = ~done & fits & np.isfinite(value)
             if on.sum() < fewest:
                 break
-            above = (value + rest * last)[on]  # where the value that more steps give should lie below
+            above = (value + rest * last)[on]  # the value after more steps is expected below this
             live, v, before, rest = live[on], v[:, on], before[:, on], rest[on]
-            square, diagonal, beside = narrowed(live), diagonal[:, on], beside[:, on]
+            square, diagonal, off_diagonal = narrowed(live), diagonal[:, on], off_diagonal[:, on]
     return answer
 
 
 @cache
 def _start(size: int) -> Array:
-    """Return a random direction, the same for all: chunks then change no number."""
+    """Return a random direction, the same for all matrices, so that chunks change no number."""
     start = np.random.default_rng(0).standard_normal(size)
     return np.asarray(start / np.linalg.norm(start))
 
@@ -99,9 +110,9 @@ def largest_of_dense(matrices: Array) -> NDArray[np.float64]:
 
 @compiled
 def largest_of_each(matrices: Array, start: Array) -> Array:
-    """Matrices, the direction to start from → σ_max, as :func:`largest_singular_value` finds it.
+    """Return σ_max of matrices ``(…, S, S)`` from one start direction, as :func:`largest_singular_value` does.
 
-    Compiled, a step reads a matrix once, row by row, for both products, and no matrix waits for another.
+    The compiled form reads a matrix once per step, row by row, for both products; no matrix waits for another.
     """
     flat = matrices.reshape(-1, *matrices.shape[-2:]).astype(np.float64, copy=False)
 
@@ -113,44 +124,49 @@ def largest_of_each(matrices: Array, start: Array) -> Array:
     return values.reshape(matrices.shape[:-2])
 
 
-def _top_of_tridiagonal(diagonal: Array, beside: Array, above: Array) -> tuple[Array, Array, Array]:
-    """Return the largest eigenvalue ``(N,)`` of N tridiagonal matrices, the last entry of its unit vector, and where
-    both are known to rounding.
+def _top_of_tridiagonal(diagonal: Array, off_diagonal: Array, above: Array) -> tuple[Array, Array, Array]:
+    """Return the largest eigenvalue of N tridiagonal matrices, the last entry of its unit vector, and a mask.
 
-    ``diagonal (m, N)``, ``beside (m − 1, N)``. Laguerre's steps on the characteristic polynomial come down to the
-    eigenvalue, from a bound that it is thought to be below, ``above (N,)``, or from Gershgorin's where it is not, and
-    do not pass it; beyond it all pivots of θ − T are positive.
+    The mask ``(N,)`` marks the matrices for which both are known to rounding. Laguerre's steps on the characteristic
+    polynomial descend to the eigenvalue without passing it; above it all pivots of θ − T are positive.
+
+    Parameters
+    ----------
+    diagonal, off_diagonal : arrays (m, N), (m − 1, N)
+        The diagonal and the off-diagonal.
+    above : array (N,)
+        Values expected to lie above the eigenvalue. If one does not, its steps start from Gershgorin's bound.
     """
     m, edge = len(diagonal), np.zeros((1, diagonal.shape[1]))
-    bound = (diagonal + np.concatenate([beside, edge]) + np.concatenate([edge, beside])).max(axis=0)
+    bound = (diagonal + np.concatenate([off_diagonal, edge]) + np.concatenate([edge, off_diagonal])).max(axis=0)
     value, thought = np.minimum(above, bound), above < bound
     end, known, live = np.empty_like(value), np.zeros(value.shape, bool), np.arange(len(value))
     for _ in range(MOST_LAGUERRE):
         at, settled = value[live], known[live]
-        beyond, first, second, last = _pivots(diagonal, beside, at)
+        beyond, first, second, last = _pivots(diagonal, off_diagonal, at)
         wrong = thought[live] & ~beyond
         step = m / (first + np.sqrt(np.maximum((m - 1) * (m * second - first**2), 0.0)))
         at = np.where(wrong, bound[live], np.where(beyond & ~settled, at - step, at))
-        value[live], thought[live] = at, False  # what others need changes no column
+        value[live], thought[live] = at, False  # the needs of other matrices change no column
         end[live] = np.where(settled, end[live], last)
         known[live] = settled = settled | (~beyond & ~wrong) | (step <= 1e-14 * at) & beyond
         if settled.all():
             break
-        if settled.sum() > len(live) // 2:  # close values are approached slowly: those columns go on alone
-            live, diagonal, beside = live[~settled], diagonal[:, ~settled], beside[:, ~settled]
+        if settled.sum() > len(live) // 2:  # close values are approached slowly: these columns continue alone
+            live, diagonal, off_diagonal = live[~settled], diagonal[:, ~settled], off_diagonal[:, ~settled]
     return value, end, known
 
 
-def _pivots(diagonal: Array, beside: Array, at: Array) -> tuple[Array, Array, Array, Array]:
+def _pivots(diagonal: Array, off_diagonal: Array, at: Array) -> tuple[Array, Array, Array, Array]:
     """Eliminate ``at − T`` from the last row up.
 
-    Returns where all pivots are positive; of ln|det| the first derivative and the second's negative; and what the last
-    entry of the eigenvector is.
+    Returns a mask of positive pivots, the first and the negative second derivative of ln|det|, and the last entry of
+    the eigenvector.
     """
     pivot = at - diagonal[-1]
     least, rise = pivot, 1.0 / pivot  # pivot'/pivot
     bend, last, first, second = np.zeros_like(at), np.ones_like(at), rise, rise**2  # bend: pivot''/pivot
-    for a, b in zip(diagonal[-2::-1], beside[::-1], strict=True):
+    for a, b in zip(diagonal[-2::-1], off_diagonal[::-1], strict=True):
         ratio = b / pivot
         last = last * np.abs(ratio)
         taken = b * ratio
@@ -161,18 +177,21 @@ def _pivots(diagonal: Array, beside: Array, at: Array) -> tuple[Array, Array, Ar
         first = first + rise
         second = second + (rise * rise - bend)
         least = np.minimum(least, pivot)
-    return least > 0, first, second, last / np.sqrt(slope if len(beside) else 1.0)
+    return least > 0, first, second, last / np.sqrt(slope if len(off_diagonal) else 1.0)
 
 
 def largest_singular_values(square: Product, size: int, columns: int, k: int = 1) -> NDArray[np.float64]:
     """Return the k largest singular values of N matrices A ``(S, S)``, descending, ``(N, k)``.
 
-    Values are found one after the other, each in the complement of the right singular vectors already found, so that
-    equal ones are found as often as they occur.
+    Each value is sought in the complement of the right singular vectors found before, so that equal values are found
+    as often as they occur.
 
     Parameters
     ----------
-    square : AᵀA v for ``columns (S, N)``, one vector a matrix.
+    square : callable
+        AᵀA v for ``columns (S, N)``, one vector per matrix.
+    size, columns, k : int
+        S, N and the number of values.
 
     References
     ----------
@@ -189,11 +208,11 @@ def largest_singular_values(square: Product, size: int, columns: int, k: int = 1
 
 
 def _largest(square: Product, locked: Array, start: Array) -> tuple[Array, Array]:
-    """Return AᵀA's largest eigenvalue ``(N,)`` and its vector ``(S, N)``, in the complement of ``locked (n, S, N)``."""
+    """Return AᵀA's largest eigenvalue ``(N,)`` and vector ``(S, N)`` in the complement of ``locked (n, S, N)``."""
     S, N = start.shape
     most = S - len(locked)
     basis = np.empty((most, S, N))
-    diagonal, beside = np.zeros((N, most)), np.zeros((N, most))
+    diagonal, off_diagonal = np.zeros((N, most)), np.zeros((N, most))
     basis[0] = _unit(_orthogonal(start, locked)[0])[0]
     for m in range(1, most + 1):
         image = _orthogonal(square(basis[m - 1]), locked)[0]
@@ -201,10 +220,10 @@ def _largest(square: Product, locked: Array, start: Array) -> tuple[Array, Array
         diagonal[:, m - 1] = along[-1]
         image, rest = _unit(image)
         ended = rest <= ENDED * np.abs(diagonal[:, :m]).max(axis=1)
-        image[:, ended], beside[:, m - 1] = 0.0, np.where(ended, 0.0, rest)
+        image[:, ended], off_diagonal[:, m - 1] = 0.0, np.where(ended, 0.0, rest)
         if m == most or (m >= FIRST and (m - FIRST) % EVERY == 0):
-            value, weights = _top_ritz(diagonal[:, :m], beside[:, : m - 1])
-            residual = beside[:, m - 1] * np.abs(weights[:, -1])
+            value, weights = _top_ritz(diagonal[:, :m], off_diagonal[:, : m - 1])
+            residual = off_diagonal[:, m - 1] * np.abs(weights[:, -1])
             if m == most or not (residual > RESIDUAL * value).any():
                 break
         basis[m] = image
@@ -212,7 +231,7 @@ def _largest(square: Product, locked: Array, start: Array) -> tuple[Array, Array
 
 
 def _orthogonal(columns: Array, basis: Array) -> tuple[Array, Array]:
-    """Return columns ``(S, N)`` less their parts along ``basis (m, S, N)``, and those parts ``(m, N)``; done twice."""
+    """Subtract from ``columns (S, N)`` their parts along ``basis (m, S, N)``, twice; return rest and parts."""
     total = np.zeros((len(basis), columns.shape[-1]))
     for _ in range(2):
         along = np.einsum("msn,sn->mn", basis, columns)
@@ -222,20 +241,20 @@ def _orthogonal(columns: Array, basis: Array) -> tuple[Array, Array]:
 
 
 def _unit(columns: Array) -> tuple[Array, Array]:
-    """Bring columns to length 1, in place, and return them and the lengths that they had."""
+    """Scale columns to length 1, in place; return them and their former lengths."""
     size = np.sqrt(np.einsum("sn,sn->n", columns, columns))
     columns /= np.where(size > 0, size, 1.0)
     return columns, size
 
 
-def _top_ritz(diagonal: Array, beside: Array) -> tuple[Array, Array]:
+def _top_ritz(diagonal: Array, off_diagonal: Array) -> tuple[Array, Array]:
     """Return the largest eigenvalue ``(N,)`` and its vector ``(N, m)`` of N tridiagonal matrices; 0 if not finite."""
     m = diagonal.shape[1]
     place = np.arange(m)
     matrix = np.zeros((len(diagonal), m, m))
     matrix[:, place, place] = diagonal
-    matrix[:, place[:-1], place[1:]] = beside
-    matrix[:, place[1:], place[:-1]] = beside
+    matrix[:, place[:-1], place[1:]] = off_diagonal
+    matrix[:, place[1:], place[:-1]] = off_diagonal
     finite = np.asarray(np.isfinite(matrix).all(axis=(-2, -1)))
     values, vectors = np.linalg.eigh(np.where(finite[:, None, None], matrix, 0.0))
     return values[:, -1], vectors[..., -1]

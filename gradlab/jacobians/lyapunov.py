@@ -1,4 +1,4 @@
-"""Lyapunov spectra: how fast directions of the state grow or shrink on average, by repeated QR."""
+"""Lyapunov spectra: mean growth rates of directions of the state, by repeated QR."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ from gradlab.native.compiled import compiled
 from gradlab.native.loop import Loop
 
 Array = NDArray[Any]
-#: The columns may drift apart by this factor between two QRs (in nats): R then keeps twelve digits.
+#: Drift between columns, in nats, that is aimed at between two QRs: R then keeps twelve digits.
 SPREAD = 9.0
-#: A stretch that drifted further than this is done again: e^12 · eps = 4e-11.
+#: A stretch that drifted further than this is repeated in halves: e^12 · eps = 4e-11.
 MOST_SPREAD = 12.0
-#: Most steps between two QRs: growth of e^10 a step then stays within float64.
+#: Most steps between two QRs: growth by e^10 per step then stays within float64.
 MOST_STEPS = 64
-#: Rows that differ by more than this are sorted before Householder's QR: the factor by which a small one's digits
-#: suffer.
+#: Rows that differ by more than this factor are sorted before Householder's QR, which costs small rows their digits.
 GRADED = 100.0
-#: Blocks whose scatter gives the standard errors: long enough to be nearly independent, many enough to know it; and
-#: the fewest QRs in each of them, which bound the interval between two.
+#: Number of blocks whose scatter gives the standard errors, and the fewest QRs per block. Blocks are long enough to be
+#: nearly independent, and numerous enough for a standard error.
 BLOCKS, QRS_A_BLOCK = 20, 2
-#: From so many sequences on each tangent's product is one by itself: a step's derivatives then lie as a tangent does.
+#: From this many sequences on, each tangent has a product of its own, in the memory order of a step's derivatives.
 ALONE = 16
-#: Exponents that a repr shows.
+#: Number of exponents that a repr lists.
 SHOWN = 8
 
 
@@ -46,14 +45,22 @@ class Spectrum:
 
     Attributes
     ----------
-    exponents : ``(k,)`` mean over the sequences that outlast the warm-up.
-    per_sequence : ``(B, k)``; nan for a sequence of which the warm-up leaves no step.
-    stderr : ``(k,)`` standard error of ``exponents`` from 20 blocks in time; nan under 40 QRs (steps, unless
-        ``every`` is given).
-    history, history_steps : ``(n, k)`` running mean of the exponents, and the steps ``(n,)`` that each rests on.
-    kaplan_yorke : dimension j + Σ_{i≤j} λ_i/|λ_{j+1}| where the sum turns negative within the k known, else nan.
-    entropy : sum of the positive exponents where all of them are known, else nan (Pesin's bound of the entropy rate).
-    intervals : steps between QRs, shortest and longest.
+    exponents : array (k,)
+        Mean over the sequences that outlast the warm-up.
+    per_sequence : array (B, k)
+        Exponents per sequence; nan if the warm-up leaves no step.
+    stderr : array (k,)
+        Standard error of ``exponents`` from 20 blocks in time; nan below 40 QRs (steps, unless ``every`` is given).
+    history : array (n, k)
+        Running mean of the exponents.
+    history_steps : int array (n,)
+        Number of steps behind each entry of ``history``.
+    kaplan_yorke : float
+        Dimension j + Σ_{i≤j} λ_i/|λ_{j+1}|; nan if the sum does not turn negative within the k exponents.
+    entropy : float
+        Sum of the positive exponents, Pesin's bound of the entropy rate; nan if not all of them are known.
+    intervals : tuple of int
+        Shortest and longest number of steps between two QRs.
     """
 
     exponents: NDArray[np.float64]
@@ -72,7 +79,7 @@ class Spectrum:
         return markup.html(*self._shown())
 
     def _shown(self) -> tuple[str, list[tuple[str, object]]]:
-        """Return a title, and up to `SHOWN` exponents with two standard errors."""
+        """Return a title, and up to `SHOWN` exponents with two standard errors each."""
         named = zip(self.exponents[:SHOWN], self.stderr[:SHOWN], strict=True)
         rows: list[tuple[str, object]] = [
             (f"λ{i}", plus_minus(value, value - 2 * error, value + 2 * error))
@@ -97,25 +104,37 @@ def spectrum(
 ) -> Spectrum:
     """Return the k leading Lyapunov exponents of the states on ``tape``.
 
-    k orthonormal tangents are carried along by the cell's ``jvp`` (all sequences and tangents in one product a step);
-    now and then ``V = QR``, and ``ln R_ii`` is what direction i has grown. The steps between two QRs follow from the
-    growth that was seen: a stretch whose columns drifted too close to each other is done again in halves.
+    k orthonormal tangents are carried forward by the cell's ``jvp``, all sequences and tangents in one product per
+    step. At intervals they are decomposed, ``V = QR``, and ``ln R_ii`` is the growth of direction i. The interval
+    follows from the growth so far; a stretch whose columns became nearly parallel is repeated in halves.
 
     Parameters
     ----------
-    k : how many; 1 is the cheap form, one tangent vector, whose QR is a norm. All S of them obey the sum rule
-        Σ λ_i = mean_t ln|det J_t|, exactly at finite T.
-    warmup : steps at the start that align the tangents and are not counted.
-    every : steps between two QRs; chosen from the growth unless given.
-    adjoint : carry δ back from T by Jᵀ in place of tangents forward: the same sum at finite T, each exponent the same
-        only in the limit.
-    rng : seed of the first tangents.
+    tape : Tape
+        The forward pass of one layer and direction.
+    k : int
+        Number of exponents, 1 … S. k = 1 is cheap: the QR of one tangent is a norm. All S exponents obey the sum rule
+        Σ λ_i = mean_t ln|det J_t| exactly, at finite T.
+    warmup : int
+        Steps at the start that align the tangents and are not counted.
+    every : int, optional
+        Steps between two QRs; chosen from the growth by default.
+    adjoint : bool
+        Carry δ back from T by Jᵀ instead of tangents forward. The sum is the same at finite T, each exponent only in
+        the limit.
+    rng : int
+        Seed of the first tangents.
+
+    Returns
+    -------
+    Spectrum
+        Exponents in nats per step, with standard errors.
 
     Raises
     ------
     InputError
-        for k outside 1 … S, a warm-up that leaves no step, ``every`` below 1, or so long that the tangents drift
-        apart further than the cell's precision holds.
+        If k is outside 1 … S, the warm-up leaves no step, or ``every`` is below 1 or so long that the tangents become
+        parallel within the cell's precision.
 
     References
     ----------
@@ -127,10 +146,10 @@ def spectrum(
 
 
 class TangentWalk:
-    """k tangents of every sequence on their way, ``(S, K·B)``, and the growth that each QR found.
+    """k tangents per sequence on their way, ``(S, K·B)``, and the growth found by each QR.
 
-    Forward in time the tape may come in pieces (:meth:`take`), and what is found does not depend on where they are cut.
-    The parameters are those of :func:`spectrum`; ``steps`` and ``ends (B,)`` are the whole pass's.
+    Forward in time the tape may come in pieces (:meth:`take`); results do not depend on where it is cut. Parameters are
+    those of :func:`spectrum`; ``steps`` and ``ends (B,)`` are those of the whole pass.
     """
 
     def __init__(
@@ -159,7 +178,7 @@ class TangentWalk:
         start = np.linalg.qr(np.random.default_rng(rng).standard_normal((B, S, k)))[0].astype(cell.dtype)
         self.tangents: Array = np.moveaxis(start, 0, -1).reshape(S, -1)
         self.at, self.interval = 0, 1
-        #: Beyond this drift in nats less than two digits of the shortest tangent are left: 30 in float64.
+        #: Drift in nats beyond which fewer than two digits of the shortest tangent are left: 30 in float64.
         self.lost = -float(np.log(400.0 * np.finfo(cell.dtype).eps))
         self._tape: Tape | None = None
         self._origin, self._known = 0, 0
@@ -171,13 +190,13 @@ class TangentWalk:
         self.forget()
 
     def forget(self) -> None:
-        """Start counting anew."""
+        """Reset all counts."""
         self.growth: list[NDArray[np.float64]] = []
         self.lengths: list[int] = []
         self.counts: list[NDArray[np.int64]] = []
 
     def take(self, tape: Tape) -> None:
-        """Go as far as ``tape`` allows, which begins where the one before ended."""
+        """Advance as far as ``tape`` allows; it begins where the previous one ended."""
         self._tape = continued(self._tape, self.at - self._origin, tape)
         self._origin, self._known = self.at, self._known + tape.steps
         self._chunk = slice(0, 0)
@@ -190,12 +209,12 @@ class TangentWalk:
                 self._go(self.steps, self.steps - self.warmup)
 
     def spectrum(self) -> Spectrum:
-        """Return what was found, when all steps were taken."""
+        """Return the exponents, after all steps were taken."""
         with np.errstate(all="ignore"):
             return _summary(self)
 
     def _go(self, end: int, steps: int) -> None:
-        """Carry the tangents on to ``end``, or to where the tape ends; ``steps`` are taken there in all."""
+        """Carry the tangents to ``end`` or to the end of the tape; the walk to ``end`` has ``steps`` steps in all."""
         every, most = self.every, min(MOST_STEPS, max(1, steps // (QRS_A_BLOCK * BLOCKS)))
         self.interval = min(self.interval, most)
         while self.at < end:
@@ -226,7 +245,7 @@ class TangentWalk:
             )
 
     def _live(self, count: int) -> NDArray[np.int64]:
-        """Return how many of the next ``count`` steps each sequence really takes, ``(B,)``."""
+        """Return how many of the next ``count`` steps lie within each sequence, ``(B,)``."""
         taken = count - (self.steps - self.ends - self.at) if self.adjoint else self.ends - self.at
         return np.asarray(np.minimum(np.maximum(taken, 0), count))
 
@@ -235,7 +254,7 @@ class TangentWalk:
         self.interval = max(1, min(allowed, 2 * self.interval, most))
 
     def _advance(self, count: int) -> Array:
-        """Carry the tangents on, as a leading axis of views ``(K, H, B)``: a step's derivatives serve all of them."""
+        """Carry the tangents over ``count`` steps, as views ``(K, H, B)``, so that a step's derivatives serve all K."""
         self._carried[...] = self.tangents.reshape(-1, self.k, len(self.ends)).swapaxes(0, 1)
         place, end = self.at, self.at + count
         while place < end:
@@ -270,8 +289,10 @@ class TangentWalk:
 
 
 def _room(cell: Cell, k: int, B: int) -> Array:
-    """Return room for k tangents ``(K, S, B)``: one after the other where a step of each is a small product by itself,
-    of four blocks at most; else side by side, for one product.
+    """Return an array for k tangents ``(K, S, B)``.
+
+    Tangents are contiguous, one after another, if a step of each is a small product by itself (of four blocks at most).
+    Otherwise they lie side by side, for one product.
     """
     if B >= ALONE and 4 * cell.state_size * cell.hidden_size * B <= SMALL:
         return np.empty((k, cell.state_size, B), cell.dtype)
@@ -279,7 +300,7 @@ def _room(cell: Cell, k: int, B: int) -> Array:
 
 
 def _loop_on(cell: Cell, factored: Callable[..., Any], k: int, adjoint: bool) -> Loop:
-    """Return the loop that carries k tangents on; it knows no walk, which would be a circle of references."""
+    """Return the loop that carries k tangents; it holds no reference to the walk, which would be a cycle."""
 
     def act(carried: Array, *local: Array) -> None:
         state = cell.split(carried)
@@ -303,12 +324,19 @@ def _frame(columns: Array) -> tuple[Array, NDArray[np.float64]]:
 
 @compiled
 def gram_schmidt(columns: Array) -> tuple[Array, Array, Array]:
-    """Return Q and R's diagonal ``(K, B)`` of ``columns (S, K, B)``, nan from a column on that is zero, and κ's bound.
+    """Decompose ``columns (S, K, B)`` by modified Gram-Schmidt.
 
-    Modified Gram-Schmidt: what lies along a column is taken from all behind it as soon as that one is done. ``columns``
-    is QR to rounding in every row, a tiny one's too, but columns of Q are orthogonal only but for κ·eps, where κ² is at
-    most Σ_i (‖column i‖/R_ii)², the third that is returned, ``(B,)``. R's diagonal suffers from it by (κ·eps)², and no
-    later one more: A = QR and JQ = Q₂R₂ give JA = Q₂R₂R, whatever Q is.
+    As soon as a column is done, its direction is subtracted from all columns behind it. ``columns`` equals QR to
+    rounding in every row, tiny rows included. Columns of Q are orthogonal up to κ·eps, which costs R's diagonal a
+    relative error of (κ·eps)². The error does not accumulate: A = QR and JQ = Q₂R₂ give JA = Q₂R₂R for any Q.
+
+    Returns
+    -------
+    Q : array (S, K, B)
+    R : array (K, B)
+        R's diagonal; nan from a zero column on.
+    lost : array (B,)
+        Σ_i (‖column i‖/R_ii)², an upper bound of κ².
 
     References
     ----------
@@ -328,10 +356,10 @@ def gram_schmidt(columns: Array) -> tuple[Array, Array, Array]:
 
 
 def graded_qr(columns: Array) -> tuple[Array, NDArray[np.float64]]:
-    """Return Q ``(B, S, K)`` and ``ln |R_ii|`` ``(B, K)`` of ``columns (B, S, K)``, rows taken largest first.
+    """Return Q ``(B, S, K)`` and ``ln |R_ii|`` ``(B, K)`` of ``columns (B, S, K)``, with rows sorted by size.
 
-    A saturated unit makes a tiny row; Householder's QR keeps its digits when larger rows go before it (Cox & Higham
-    1998). Rows that differ little are left where they are.
+    A saturated unit makes a tiny row. Householder's QR keeps its digits if larger rows precede it (Cox & Higham 1998).
+    Rows of similar size are not sorted.
     """
     finite = np.asarray(np.isfinite(columns).all(axis=(-2, -1)))
     safe = columns if finite.all() else np.where(finite[:, None, None], columns, np.eye(*columns.shape[-2:]))
@@ -351,7 +379,7 @@ def _log_diagonal(R: Array) -> NDArray[np.float64]:
 
 
 def _spread(logs: NDArray[np.float64]) -> float:
-    """Return by how many nats the columns of any sequence drifted apart, or all of them grew; nan if one is lost."""
+    """Return the largest drift in nats between a sequence's columns, or a 40th of their growth; nan if one is nan."""
     apart = float((logs.max(axis=-1) - logs.min(axis=-1)).max())
     return max(apart, float(np.abs(logs[:, 0]).max()) / 40.0)  # a nan, first, stays
 
@@ -377,7 +405,7 @@ def _summary(walk: TangentWalk) -> Spectrum:
 def _block_errors(growth: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return standard errors of the rates ``Σ growth / Σ steps`` from the scatter of :data:`BLOCKS` blocks in time.
 
-    ``growth (n, k)`` and the steps ``counts (n,)`` are those of all sequences together.
+    ``growth (n, k)`` and the steps ``counts (n,)`` are sums over all sequences.
     """
     if len(growth) < QRS_A_BLOCK * BLOCKS:
         return np.full(growth.shape[1], np.nan)
@@ -388,7 +416,7 @@ def _block_errors(growth: NDArray[np.float64], counts: NDArray[np.int64]) -> NDA
 
 
 def kaplan_yorke(exponents: NDArray[np.float64]) -> float:
-    """Return Kaplan and Yorke's dimension of descending exponents; nan where they do not reach down to it."""
+    """Return the Kaplan–Yorke dimension of some leading exponents; nan if their sum never turns negative."""
     ordered = np.sort(exponents)[::-1]
     sums = np.cumsum(ordered)
     below = np.flatnonzero(sums < 0)
@@ -399,7 +427,7 @@ def kaplan_yorke(exponents: NDArray[np.float64]) -> float:
 
 
 def entropy(exponents: NDArray[np.float64], size: int) -> float:
-    """Return the sum of the positive exponents, in nats per step; nan where further positive ones may be unknown."""
+    """Return the sum of the positive exponents, in nats per step; nan if more positive ones may exist."""
     if np.isnan(exponents).any() or (len(exponents) < size and exponents.min() > 0):
         return float("nan")
     return float(exponents[exponents > 0].sum())

@@ -1,4 +1,4 @@
-"""Which way a gradient travels: along the additive path of a gated cell, or through its gates."""
+"""Paths of a gradient: along the additive state of a gated cell alone, or through its gates."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ Array = NDArray[Any]
 
 
 class Paths(NamedTuple):
-    """What travels back to s_t on the additive path alone, and on every path, ``(T+1, B)`` each, in nats.
+    """The gradient at s_t on the additive path alone, and on all paths, ``(T+1, B)`` each, in nats.
 
-    additive : ln‖a_t‖, where a_T is the total gradient of the additive state at the last loss step, dL/dc_T of an LSTM,
-        dL/dh_T of a GRU, and a_{t−1} = D_t ⊙ a_t with D_t = f_t (LSTM) or 1 − w_t, what is kept (GRU).
-    everything : ln‖dL/dc_t‖ or ln‖dL/dh_t‖, the total gradient, under the same loss.
-    gates : ln of the norm of their difference, what travelled through a gate at least once.
+    Attributes
+    ----------
+    additive : array (T+1, B)
+        ln‖a_t‖ with a_{t−1} = D_t ⊙ a_t, where D_t is the kept share: f_t in an LSTM, 1 − w_t in a GRU. a_T is the
+        total gradient of the additive state at the last loss step: dL/dc_T in an LSTM, dL/dh_T in a GRU.
+    everything : array (T+1, B)
+        ln‖dL/dc_t‖ or ln‖dL/dh_t‖, the total gradient of the same loss.
+    gates : array (T+1, B)
+        ln of the norm of their difference, the part that passed through a gate at least once.
     """
 
     additive: NDArray[np.float64]
@@ -48,32 +53,40 @@ class Paths(NamedTuple):
 
     @property
     def share(self) -> NDArray[np.float64]:
-        """‖a‖/(‖a‖ + ‖rest‖), ``(T+1, B)``: 1 where all travels additively, 0 where all goes through gates."""
+        """‖a‖/(‖a‖ + ‖rest‖), ``(T+1, B)``: 1 if all of it is additive, 0 if all of it passed through gates."""
         with np.errstate(all="ignore"):
             return np.asarray(1.0 / (1.0 + np.exp(self.gates - self.additive)))
 
 
 def paths(tape: Tape, adjoint: Columns) -> Paths:
-    """Return how much of the adjoint of an LSTM's c or of a GRU's h travels on the additive path alone.
+    """Return the norms of a gradient on the additive path of a gated cell alone, and on all paths.
 
-    ``∏f`` is not an LSTM's gradient and ``∏(1 − w)`` not a GRU's: they are one path among all. The path starts with
-    the total gradient at each sequence's last loss step, dL/dc_T or dL/dh_T. At the extremes of g and b_f the share is
-    1 (no recurrent weights) or next to nothing (large weights, which amplify what goes through the gates).
+    ``∏f`` is not the gradient of an LSTM, and ``∏(1 − w)`` not that of a GRU: each is one path among all. The path
+    starts with the total gradient at each sequence's last loss step. The additive share is 1 without recurrent weights.
+    It is close to 0 with large ones, which amplify the paths through the gates.
 
     Parameters
     ----------
-    adjoint : δ of the last loss step's loss alone, ``(T+1, S, B)``, the one from which the rate is taken.
+    tape : Tape
+        The forward pass of one layer and direction.
+    adjoint : Columns (T+1, S, B)
+        δ of the last loss step's loss alone, from which rates are estimated.
+
+    Returns
+    -------
+    Paths
+        Log norms in nats, ``(T+1, B)`` each.
 
     Raises
     ------
     InputError
-        for a cell without an additive path.
+        If the cell has no additive state.
     """
     return PathWalk(tape.cell, tape.x.shape[-1]).take(tape, adjoint, whole=True)
 
 
 class PathWalk:
-    """What travels on the additive path, on its way back; the tape may come in pieces, the last one first."""
+    """The additive path on its way back in time; the tape may come in pieces, the last one first."""
 
     def __init__(self, cell: Cell, batch: int) -> None:
         if cell.additive_state is None:
@@ -83,7 +96,7 @@ class PathWalk:
         self._begun = np.zeros(batch, bool)
 
     def take(self, tape: Tape, adjoint: Columns, *, whole: bool) -> Paths:
-        """Return the norms at the states 1 … n of ``tape``, and at its state 0 too where it is the ``whole`` rest."""
+        """Return the norms at the states 1 … n of ``tape``; also at state 0 if ``whole``, with nothing before it."""
         additive: list[Array] = []
         everything: list[Array] = []
         gates: list[Array] = []

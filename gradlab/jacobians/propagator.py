@@ -1,4 +1,4 @@
-"""Long products of Jacobians, ``P_{T,t} = J_T … J_{t+1}``: norms and singular values that stay right at any length."""
+"""Long products of Jacobians, ``P_{T,t} = J_T … J_{t+1}``: norms and singular values, accurate at any length."""
 
 from __future__ import annotations
 
@@ -22,19 +22,25 @@ from gradlab.jacobians.steps import CACHED, CHUNK, LANCZOS_FROM, Jacobians
 from gradlab.native.pool import empty
 
 Array = NDArray[Any]
-#: Sweeps of Jacobi rotations: a graded matrix needs two or three, equal singular values perhaps ten.
+#: Most sweeps of Jacobi rotations: a graded matrix needs two or three, equal singular values about ten.
 MOST_SWEEPS = 60
-#: Sequences whose products are carried back together, at most; groups are shared out over the cores.
+#: Most sequences whose products are carried back together; groups are distributed over the cores.
 TOGETHER = 8
 
 
 class Isometry(NamedTuple):
-    """How far P is from a rotation, ``(B,)`` each. All but the first three are pure numbers.
+    """Deviation of P from a rotation, arrays ``(B,)``.
 
-    mean_log, var_log : mean and variance of ln σ over the S singular values, nats and nats².
-    log_condition : ln σ_max − ln σ_min, nats.
-    participation_ratio : (Σσ²)²/Σσ⁴, how many directions carry the energy, 1 … S.
-    stable_rank : ‖P‖_F²/‖P‖₂², 1 … S.
+    Attributes
+    ----------
+    mean_log, var_log
+        Mean and variance of ln σ over the S singular values, in nats and nats².
+    log_condition
+        ln σ_max − ln σ_min, in nats.
+    participation_ratio
+        (Σσ²)²/Σσ⁴, the number of directions that carry the energy, 1 … S.
+    stable_rank
+        ‖P‖_F²/‖P‖₂², 1 … S.
     """
 
     mean_log: NDArray[np.float64]
@@ -45,11 +51,16 @@ class Isometry(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Three numbers that are often taken for each other, ``(B,)`` each, in nats.
+    """The norm of a product and two numbers that are often taken for it, arrays ``(B,)`` in nats.
 
-    log_norm : ln‖J_T … J_{t+1}‖₂, what happens.
-    log_norm_product : Σ ln‖J_s‖₂, an upper bound of it (Pascanu, Mikolov & Bengio 2013).
-    log_spectral_radius : Σ ln ρ(J_s), neither a bound nor an estimate of it for matrices that are not normal.
+    Attributes
+    ----------
+    log_norm
+        ln‖J_T … J_{t+1}‖₂, the norm itself.
+    log_norm_product
+        Σ ln‖J_s‖₂, an upper bound of it (Pascanu, Mikolov & Bengio 2013).
+    log_spectral_radius
+        Σ ln ρ(J_s). For matrices that are not normal it is neither a bound nor an estimate.
     """
 
     log_norm: NDArray[np.float64]
@@ -59,7 +70,15 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Propagator:
-    """``∂s_{t1}/∂s_{t0} = J_{t1} … J_{t0+1}`` of every sequence; beyond a sequence's own end it stands still."""
+    """``∂s_{t1}/∂s_{t0} = J_{t1} … J_{t0+1}`` of every sequence; steps beyond a sequence's own end are identities.
+
+    Parameters
+    ----------
+    tape : Tape
+        The forward pass of one layer and direction.
+    t0, t1 : int
+        First and last state, 0 ≤ t0 ≤ t1 ≤ T.
+    """
 
     tape: Tape
     t0: int
@@ -100,12 +119,12 @@ class Propagator:
     def log_singular_values(self, k: int | None = None) -> NDArray[np.float64]:
         """Return ln σ_1 ≥ … ≥ ln σ_k of each sequence (all S unless k is given), ``(B, k)``, in nats.
 
-        They stay right where the product itself is noise: QR factors of a backward and of a forward sweep leave a
-        graded triangle ``diag(e^d) U`` with d sorted, whose singular values Jacobi rotations find to high *relative*
-        accuracy without ever forming it. The error of ln σ is about ε times the condition numbers of the *single*
-        steps, however large the product's; where one J_t alone loses its digits (10^16, a unit saturated beyond hope),
-        the smallest σ of the product do too. A product whose second half undoes its first is no better known than
-        its factors are: rounding of a step between them is stretched by what the halves stretch.
+        They stay accurate where the product itself is rounding noise. QR factors of a backward and a forward sweep
+        leave a graded triangle ``diag(e^d) U`` with d sorted. Jacobi rotations find its singular values to high
+        *relative* accuracy without forming it. The error of ln σ is about ε times the condition numbers of the
+        *single* steps, however large that of the product. If one J_t loses its digits (condition 10^16, a fully
+        saturated unit), so do the smallest σ. If the second half of a product undoes the first, rounding of the steps
+        between them is amplified by the halves.
 
         References
         ----------
@@ -118,7 +137,7 @@ class Propagator:
 
     @property
     def isometry(self) -> Isometry:
-        """How far P is from a rotation."""
+        """Deviation of P from a rotation."""
         logs = self._logs
         with np.errstate(all="ignore"):
             energy, square = logsumexp(2.0 * logs, axis=-1), logsumexp(4.0 * logs, axis=-1)
@@ -132,7 +151,7 @@ class Propagator:
 
     @property
     def bounds(self) -> Bounds:
-        """Norm of the product, product of the norms, product of the spectral radii: side by side, never mixed."""
+        """Norm of the product, product of the norms, product of the spectral radii."""
         product, radius = np.zeros((2, self.tape.x.shape[-1]))
         with np.errstate(all="ignore"):
             for J in _forward(self.tape, self.t0, self.t1):
@@ -167,7 +186,7 @@ def _of_sequences(tape: Tape, some: slice) -> Tape:
 
 
 def _sweep_back(tape: Tape, ord: str) -> NDArray[np.float64]:
-    """Return ln‖∂s_T/∂s_t‖ ``(T+1, B)``: a stretch of products is kept at a time, and all its norms found at once."""
+    """Return ln‖∂s_T/∂s_t‖ ``(T+1, B)``; the products of one stretch are kept, and their norms computed together."""
     S, B, T = tape.cell.state_size, tape.x.shape[-1], tape.steps
     product = np.broadcast_to(np.eye(S, dtype=tape.cell.dtype), (B, S, S))
     exponent = np.zeros(B, np.int64)
@@ -186,8 +205,9 @@ def _sweep_back(tape: Tape, ord: str) -> NDArray[np.float64]:
 
 
 def _log_largest(matrices: Array) -> NDArray[np.float64]:
-    """Return ln of the largest singular value of ``(…, S, S)`` whose largest entries are in range; LAPACK's where
-    Lanczos does not pay, or did not converge.
+    """Return ln of the largest singular value of ``(…, S, S)``, whose largest entries are in range.
+
+    LAPACK replaces Lanczos where that is slower or did not converge.
     """
     flat = matrices.reshape(-1, *matrices.shape[-2:])
     logs = np.log(largest_of_dense(flat)) if flat.shape[-1] >= LANCZOS_FROM else np.full(len(flat), np.nan)
@@ -222,7 +242,7 @@ def _dense(tape: Tape, steps: NDArray[np.int64]) -> Array:
 
 
 def _in_range(matrices: Array, exponent: NDArray[np.int64]) -> Array:
-    """Return matrices ``(B, S, S)`` whose largest entries are in range; their powers of two go to ``exponent``."""
+    """Bring matrices ``(B, S, S)`` into range, in place; ``exponent`` takes the powers of two."""
     flat = matrices.reshape(len(matrices), -1)
     if not in_room(np.einsum("bi,bi->b", flat, flat), flat.dtype):
         normalise(flat.T, exponent)
@@ -248,7 +268,7 @@ def _log_radii(matrices: Array) -> NDArray[np.float64]:
 
 
 def product_log_singular_values(tape: Tape, t0: int, t1: int, *, transposed: bool = False) -> NDArray[np.float64]:
-    """Return ln σ of the product of steps t0+1 … t1, ``(B, S)``, descending; of its transpose, which has the same."""
+    """Return ln σ of the product of steps t0+1 … t1, ``(B, S)``, descending; ``transposed`` computes it by Jᵀ."""
     applied, undone = (_backward, _forward) if transposed else (_forward, _backward)
     S, B = tape.cell.state_size, tape.x.shape[-1]
     Q = np.linalg.qr(np.random.default_rng(0).standard_normal((B, S, S)))[0]
@@ -263,7 +283,7 @@ def product_log_singular_values(tape: Tape, t0: int, t1: int, *, transposed: boo
 
 
 def _times(R: Array, U: Array, d: NDArray[np.float64]) -> tuple[Array, NDArray[np.float64]]:
-    """Return ``R diag(e^d) U`` as another ``diag(e^d) U``, for an upper triangle R: no row leaves its range."""
+    """Return ``R diag(e^d) U`` as another ``diag(e^d) U`` with rows in range, for an upper triangle R."""
     logs = np.log(np.abs(np.triu(R))) + d[:, None, :]
     rows = logs.max(axis=-1)
     rows = np.where(np.isfinite(rows), rows, 0.0)
@@ -271,9 +291,9 @@ def _times(R: Array, U: Array, d: NDArray[np.float64]) -> tuple[Array, NDArray[n
 
 
 def _graded_log_singular_values(U: Array, d: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ln of the singular values of ``diag(e^d) U``, ``(B, S)``, descending: Jacobi rotations of its rows.
+    """Return ln of the singular values of ``diag(e^d) U``, ``(B, S)``, descending, by Jacobi rotations of its rows.
 
-    A rotation of rows of lengths e^x ≥ e^y and cosine c has tangent e^{y−x} τ; written so, nothing leaves its range.
+    The rotation of rows of lengths e^x ≥ e^y and cosine c has tangent e^{y−x} τ. In this form nothing overflows.
     """
     S = d.shape[-1]
     size = np.linalg.norm(U, axis=-1)
@@ -290,7 +310,7 @@ def _graded_log_singular_values(U: Array, d: NDArray[np.float64]) -> NDArray[np.
 
 
 def _rotate(U: Array, d: NDArray[np.float64], one: Array, two: Array) -> float:
-    """Make rows ``one`` and ``two`` of each pair orthogonal, in place; return the largest cosine found."""
+    """Make rows ``one`` and ``two`` of each pair orthogonal, in place; return the largest cosine before it."""
     swap = d[:, two] > d[:, one]
     high, low = np.where(swap, two, one), np.where(swap, one, two)
     a, b = (np.take_along_axis(U, rows[..., None], axis=1) for rows in (high, low))
@@ -314,7 +334,7 @@ def _rotate(U: Array, d: NDArray[np.float64], one: Array, two: Array) -> float:
 
 
 def _rounds(size: int) -> Iterator[tuple[Array, Array]]:
-    """Yield disjoint pairs that together are all pairs of ``size`` rows: a round-robin tournament."""
+    """Yield rounds of disjoint pairs that cover all pairs of ``size`` rows: a round-robin tournament."""
     players = list(range(size + size % 2))
     half = len(players) // 2
     for _ in range(len(players) - 1):

@@ -1,4 +1,4 @@
-"""How far a state moves the later ones: ln‖∂s_t/∂s_s‖ for all pairs of steps."""
+"""Sensitivity of later states to earlier ones: ln‖∂s_t/∂s_s‖ for all pairs of steps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ from gradlab.formatting.numbers import compact
 from gradlab.jacobians.propagator import _forward
 
 Array = NDArray[Any]
-#: Numbers that the directions of :func:`sensitivity` may hold, 256 MiB in float64; probes that are taken at least.
+#: Numbers that the directions of :func:`sensitivity` may hold, 256 MiB in float64; the fewest probes.
 ROOM, FEWEST_PROBES = 2**25, 32
 
 
 class Sensitivity(NamedTuple):
-    """ln‖∂s_t/∂s_s‖_F in nats, ``(T+1, T+1, B)``, row t, column s ≤ t (−inf above); its standard error, 0 if exact."""
+    """Sensitivity of every state to every earlier one.
+
+    Attributes
+    ----------
+    log_norm : array (T+1, T+1, B)
+        ln‖∂s_t/∂s_s‖_F in nats, in row t and column s ≤ t; −inf above the diagonal, nan beyond a sequence's end.
+    stderr : array (T+1, T+1, B)
+        Standard error of ``log_norm``; 0 if exact.
+    probes : int
+        Number of random directions; 0 if exact.
+    """
 
     log_norm: NDArray[np.float64]
     stderr: NDArray[np.float64]
@@ -47,20 +57,30 @@ class Sensitivity(NamedTuple):
 
 
 def sensitivity(tape: Tape, probes: int | None = None, *, rng: int = 0) -> Sensitivity:
-    """Return ln‖∂s_t/∂s_s‖_F for all s ≤ t: exact from all S directions, or estimated from random ones.
+    """Return ln‖∂s_t/∂s_s‖_F for all s ≤ t, exactly from all S directions or estimated from random ones.
 
-    With m probes z ~ N(0, I), ‖P‖_F² = E‖Pz‖² is the mean of m squared norms; the standard error of its logarithm
-    follows from their scatter, and is about √(1/2m) where one direction dominates.
+    With m probes z ~ N(0, I), ‖P‖_F² = E‖Pz‖² is estimated by the mean of m squared norms. The standard error of its
+    logarithm follows from their scatter. It is about √(1/2m) if one direction dominates.
 
     Parameters
     ----------
-    probes : how many random directions, 0 for all S, exactly. Unless given, exact where the (T+1)·S²·B numbers of all
-        directions fit 256 MiB, and otherwise from as many probes as do, at least 32; the answer says how many.
+    tape : Tape
+        The forward pass of one layer and direction.
+    probes : int, optional
+        Number of random directions, at least 2; 0 takes all S directions, exactly. By default the result is exact if
+        the (T+1)·S²·B numbers of all directions fit 256 MiB; otherwise as many probes are taken as fit, at least 32.
+    rng : int
+        Seed of the probes.
+
+    Returns
+    -------
+    Sensitivity
+        The norms, their standard errors and the number of probes.
 
     Raises
     ------
     InputError
-        for 1 probe, whose error is not known, or fewer than none.
+        If ``probes`` is 1, which leaves the error unknown, or negative.
     """
     T, S, B = tape.steps, tape.cell.state_size, tape.x.shape[-1]
     count = _probes_that_fit(T, S, B) if probes is None else probes
@@ -75,13 +95,13 @@ def sensitivity(tape: Tape, probes: int | None = None, *, rng: int = 0) -> Sensi
 
 
 def _probes_that_fit(T: int, S: int, B: int) -> int:
-    """Return 0 where all S directions fit :data:`ROOM`, else how many do, at least :data:`FEWEST_PROBES`."""
+    """Return 0 if all S directions fit :data:`ROOM`; else the number that fits, at least :data:`FEWEST_PROBES`."""
     fit = ROOM // ((T + 1) * S * B)
     return 0 if fit >= S else max(fit, FEWEST_PROBES)
 
 
 def _exact(columns: Array) -> tuple[Array, Array]:
-    """Return ln‖·‖_F of ``(n, K, S, B)`` and no error."""
+    """Return ln‖·‖_F of ``(n, K, S, B)``, and an error of zero."""
     n, K, S, B = columns.shape
     logs = log_norm(columns.reshape(n, K * S, B), 0)
     return logs, np.zeros_like(logs)
@@ -100,7 +120,7 @@ def _estimated(columns: Array) -> tuple[Array, Array]:
 def _spread_forward(
     tape: Tape, start: Array, measure: Callable[[Array], tuple[Array, Array]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Carry ``start (K, S, B)`` forward from every s at once; return what ``measure`` says at every t ≥ s."""
+    """Carry ``start (K, S, B)`` forward from every s at once; return the results of ``measure`` at every t ≥ s."""
     T, B = tape.steps, tape.x.shape[-1]
     logs, errors = np.full((T + 1, T + 1, B), -np.inf), np.zeros((T + 1, T + 1, B))
     columns = np.empty((T + 1, *start.shape), tape.cell.dtype)
@@ -120,7 +140,7 @@ def _spread_forward(
 
 
 def _shift(columns: Array) -> NDArray[np.int64]:
-    """Bring ``(n, K, S, B)`` to peaks of about 1, in place, one power of two for each n and b; return those."""
+    """Scale ``(n, K, S, B)`` to peaks of about 1, in place; return the powers of two, one per n and b."""
     peak = np.abs(columns).max(axis=(1, 2))
     shift = np.where(np.isfinite(peak) & (peak > 0), np.frexp(peak)[1], 0)
     columns[...] = ldexp(columns, -shift[:, None, None, :])

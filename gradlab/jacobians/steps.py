@@ -1,7 +1,7 @@
 """Every step's Jacobian J_t = ∂s_t/∂s_{t−1}, as a view of the tape: applied, not stored.
 
-All T·B of them are applied at once as one product with the shared weights. Dense matrices are formed in chunks that
-fit a fixed room and are forgotten, so no question but ``dense`` ever holds T·B·S² numbers.
+All T·B Jacobians are applied at once, as one product with the shared weights. Dense matrices are formed in chunks of
+fixed size and dropped, so only ``dense`` ever holds T·B·S² numbers.
 """
 
 from __future__ import annotations
@@ -27,33 +27,32 @@ from gradlab.jacobians.lanczos import (
 )
 
 Array = NDArray[Any]
-#: Numbers that one chunk of dense Jacobians, or of applied vectors, may hold: 4 MiB in float64.
+#: Numbers in one chunk of dense Jacobians or of vectors: 4 MiB in float64.
 CHUNK = 2**19
-#: The same where each matrix is worked on as soon as it is there: it then lies in the cache.
+#: The same where matrices are processed one by one, each while it is in the cache.
 CACHED = 2**17
 METHODS = ("lapack", "gram", "lanczos")
-#: Lanczos pays from this S on, for the largest value alone (results/benchmarks/jacobians.md).
+#: From this S on Lanczos is faster, for the largest value alone (results/benchmarks/jacobians.md).
 LANCZOS_FROM = 32
-#: Up to this S one matrix stays in the cache: Lanczos for the largest value alone then takes each, formed, for itself.
+#: Up to this S a matrix stays in the cache: Lanczos for the largest value alone then forms and processes one at a time.
 FORMED = 256
-#: Else none is formed. Jacobians that are iterated together, for the largest value alone and for several, whose Krylov
-#: bases are kept: more would not stay in the cache. Of the former there are more where S is small: as many as hold so
-#: many numbers.
+#: Beyond it none is formed. Number of Jacobians iterated together for the largest value alone, and for several values,
+#: whose Krylov bases are kept; more would not stay in the cache. For small S the first is raised to this many numbers.
 LANCZOS_COLUMNS, LANCZOS_BASES, LANCZOS_NUMBERS = 512, 64, 2**15
-#: S times the Jacobians that Lanczos leaves to LAPACK once no more go on: each step then costs more than it gains.
+#: Lanczos leaves the rest to LAPACK once S times the remaining Jacobians is below this: a step would cost too much.
 LEFT = 512
-#: Of a value this far below the largest, squares keep 1e-16/DIGITS_LOST² = 1e-11 relative; beyond HUGE they overflow.
+#: Squares of a value this far below the largest keep 1e-16/DIGITS_LOST² = 1e-11 relative; beyond HUGE they overflow.
 DIGITS_LOST, HUGE = 3e-3, 1e140
-#: A sum this far below the squares that it is made of, or out of this range, is not taken.
+#: A sum of squares is rejected if cancellation leaves less than this share, or if it is out of this range.
 CANCELLED, SAFE = 1e-2, (1e-200, 1e200)
 
 
 @dataclass(frozen=True, eq=False)
 class Jacobians:
-    """The Jacobians of one layer and direction; of an LSTM the joint ones, blocks ``h, c``.
+    """The Jacobians of one layer and direction, of the joint state (blocks ``h, c`` in an LSTM).
 
-    ``J @ V`` and ``J.T @ U`` take ``(T, B, S)`` or ``(T, B, S, K)``. What belongs to a step beyond a sequence's own end
-    is nan. ``t`` counts from 1 in the order in which the cell ran.
+    ``J @ V`` and ``J.T @ U`` take ``(T, B, S)`` or ``(T, B, S, K)``. Results for steps beyond a sequence's own end are
+    nan. ``t`` counts from 1 in the order in which the cell ran.
     """
 
     tape: Tape
@@ -94,7 +93,7 @@ class Jacobians:
         return np.asarray(np.concatenate(after, axis=-2))
 
     def _local(self, steps: NDArray[np.int64]) -> Any:
-        """Return the factored derivatives of some steps side by side, ``(F, n·B)``: one product serves them all."""
+        """Return the factored derivatives of some steps side by side, ``(F, n·B)``, for one product."""
         tape = self.tape
         record = {name: array[steps] for name, array in tape.record.items()}
         before, after = tape.cell.split(tape.states[steps]), tape.cell.split(tape.states[steps + 1])
@@ -127,7 +126,7 @@ class Jacobians:
         return self._collect(self._frobenius, (), steps)
 
     def _frobenius(self, steps: NDArray[np.int64]) -> Array:
-        """Return ``(n, B)``: in closed form where the cell has one whose digits are good, else of dense matrices."""
+        """Return ``(n, B)``, in closed form if the cell has one that is accurate here, else from dense matrices."""
         closed = self.tape.cell.frobenius_squared(self._local(steps))
         if closed is None:
             return _frobenius(self._dense(steps))
@@ -145,18 +144,26 @@ class Jacobians:
 
         Parameters
         ----------
-        steps : the t wanted, 1 … T; all unless given.
-        method : "lapack", the SVD of each dense J; "gram", the eigenvalues of JᵀJ, the largest exact to 3e-15;
-            "lanczos", stopped by a residual that bounds the error by 5e-11, a run for each value. Nothing is formed,
-            but where the largest alone is asked for and one matrix stays in the cache (S up to 256, compiled).
-            "auto" takes "lapack" for all of them, "lanczos" for the largest alone from S = 32 on, else "gram".
-            Where a value that was asked for is so far below the largest that its square has lost digits, or did not
-            converge, LAPACK's takes its place.
+        k : int, optional
+            Number of values, 1 … S; all by default.
+        steps : sequence of int, optional
+            The t wanted, 1 … T; all by default.
+        method : str
+            "lapack" is the SVD of each dense J. "gram" takes the eigenvalues of JᵀJ; the largest value is exact to
+            3e-15. "lanczos" runs once per value, until a residual bounds the error by 5e-11; it forms no matrix, unless
+            the largest value alone is wanted and a matrix stays in the cache (S up to 256, compiled). "auto" takes
+            "lapack" for all values, "lanczos" for the largest alone from S = 32 on, else "gram". LAPACK's value
+            replaces one that did not converge, or whose square lost digits because it is far below the largest.
+
+        Returns
+        -------
+        array (T, B, k)
+            Singular values, descending; nan beyond a sequence's own end.
 
         Notes
         -----
-        Chunks of steps are shared out over the cores that BLAS may use. Costs: results/benchmarks/jacobians.md,
-        by ``python tests/benchmarks/jacobians.py``.
+        Chunks of steps are distributed over the cores that BLAS may use. ``python tests/benchmarks/jacobians.py``
+        measures costs: results/benchmarks/jacobians.md.
         """
         S = self.shape[-1]
         if k is not None and not 1 <= k <= S:
@@ -169,11 +176,11 @@ class Jacobians:
         return self._collect(lambda chunk: self._singular_values(chunk, count, chosen), (count,), steps, together)
 
     def _formed(self, k: int) -> bool:
-        """Return whether Lanczos has the matrices formed."""
+        """Return whether Lanczos forms the matrices."""
         return k == 1 and self.shape[-1] <= FORMED and ALONE
 
     def _together(self, k: int) -> int:
-        """Return how many Jacobians Lanczos takes at a time."""
+        """Return the number of Jacobians that Lanczos processes at a time."""
         S = self.shape[-1]
         if self._formed(k):
             return CACHED // S**2
@@ -191,7 +198,7 @@ class Jacobians:
         return values
 
     def _by_lanczos(self, steps: NDArray[np.int64], k: int) -> Array:
-        """Return ``(n, B, k)`` for the n ``steps`` (0-based), all of them side by side, or one after the other."""
+        """Return ``(n, B, k)`` for the n ``steps`` (0-based), computed side by side or one after another."""
         if self._formed(k):
             return largest_of_dense(self._dense(steps))[..., None]
         cell, local, (_, B, S, _) = self.tape.cell, self._local(steps), self.shape
@@ -211,11 +218,11 @@ class Jacobians:
     def log_abs_det(self, *, dense: bool = True) -> NDArray[np.float64]:
         """Return ln|det J_t| of every step and sequence, ``(T, B)``, in nats; −inf where J_t is singular.
 
-        A cell without a closed form has its matrices formed; with ``dense=False`` they are not, and all is nan.
+        Without a closed form of the cell, dense matrices are formed; with ``dense=False`` all values are nan instead.
         """
         form = self.tape.cell.log_abs_det
         with np.errstate(all="ignore"):
-            if form(self._local(np.arange(1))) is not None:  # asked of one step: all of them take much memory
+            if form(self._local(np.arange(1))) is not None:  # probed with one step, because all take much memory
                 closed = np.asarray(form(self._local(np.arange(self.shape[0])))).reshape(self.shape[:2])
                 return self._collect(lambda chosen: closed[chosen], (), None)
         if not dense:
@@ -225,7 +232,7 @@ class Jacobians:
     def _collect(
         self, question: Any, tail: tuple[int, ...], steps: Sequence[int] | None, together: int | None = None
     ) -> NDArray[np.float64]:
-        """Return what ``question`` says of some steps (1 … T; all where None), so many Jacobians at a time."""
+        """Return the results of ``question`` for some steps (1 … T; all if None), ``together`` Jacobians at a time."""
         T, B, S, _ = self.shape
         wanted = np.arange(T) if steps is None else np.array([self._index(t) for t in steps])
         answer = np.empty((len(wanted), B, *tail))
@@ -240,7 +247,7 @@ class Jacobians:
         return answer
 
     def eigenvalues(self, t: int) -> NDArray[np.complex128]:
-        """Return the eigenvalues of J_t of every sequence, ``(B, S)``, by falling modulus."""
+        """Return the eigenvalues of J_t of every sequence, ``(B, S)``, by descending modulus."""
         dense = self.dense(t)
         if not np.isfinite(dense).all():
             return np.full(dense.shape[:-1], np.nan, complex)
@@ -248,7 +255,7 @@ class Jacobians:
         return np.take_along_axis(values, np.argsort(-np.abs(values), axis=-1), axis=-1)
 
     def linear_operator(self, t: int, b: int) -> LinearOperator:
-        """Return J_t of sequence b as a scipy ``LinearOperator``: nothing is formed."""
+        """Return J_t of sequence b as a scipy ``LinearOperator``; no matrix is formed."""
         _, B, S, _ = self.shape
         if not 0 <= b < B:
             raise InputError(f"b must be a sequence 0 … {B - 1}, got {b}")
@@ -294,7 +301,7 @@ def _side_by_side(array: Array) -> Array:
 
 
 def _frobenius(dense: Array) -> Array:
-    """Frobenius norms on peaks, so that no square leaves its range."""
+    """Return Frobenius norms, scaled by the peak so that no square overflows."""
     peak = np.abs(dense).max(axis=(-2, -1), keepdims=True)
     unit = np.where((peak > 0) & np.isfinite(peak), peak, 1.0)
     return np.asarray(np.sqrt(((dense / unit) ** 2).sum(axis=(-2, -1))) * unit[..., 0, 0])
@@ -321,7 +328,7 @@ def _gram(dense: Array) -> Array:
 
 
 def _log_abs_det(dense: Array) -> Array:
-    """ln|det| after rows, then columns, are brought to 1, so that pivots compare like with like."""
+    """Return ln|det|, computed after rows and then columns are scaled to peaks of 1, so that pivots are comparable."""
     total = np.zeros(dense.shape[:-2])
     for axis in (-1, -2):
         peak = np.abs(dense).max(axis=axis, keepdims=True)

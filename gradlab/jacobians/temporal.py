@@ -1,6 +1,6 @@
-"""Who teaches whom: what each loss step says to each earlier state.
+"""The gradient of each step's loss at each earlier state.
 
-All sources travel back together as columns of one product: at step s, one column for every loss step t ≥ s.
+All loss steps are carried back together, as columns of one product: at step s, one column per loss step t ≥ s.
 """
 
 from __future__ import annotations
@@ -18,10 +18,21 @@ Array = NDArray[Any]
 
 
 def temporal(tape: Tape, direct: Columns) -> NDArray[np.float64]:
-    """Return ln‖∂L_t/∂s_s‖ of the joint state for every loss step t and every s ≤ t, ``(T, T+1, B)``, in nats.
+    """Return ln‖∂L_t/∂s_s‖ of the joint state for every loss step t and every s ≤ t.
 
-    Row t − 1, column s; −inf where L_t says nothing to s (s > t included), nan beyond a sequence's own end. Of a layer
-    below others, L_t stands for what arrives at h_t from above. The cost grows with T².
+    In a layer below others, L_t stands for the gradient that arrives at h_t from above. The cost grows with T².
+
+    Parameters
+    ----------
+    tape : Tape
+        The forward pass of one layer and direction.
+    direct : Columns (T+1, H, B) or (T+1, S, B)
+        The gradients that arrive from outside.
+
+    Returns
+    -------
+    array (T, T+1, B)
+        Nats, in row t − 1 and column s; −inf where the gradient is zero (s > t included), nan beyond a sequence's end.
     """
     T, B = tape.steps, tape.x.shape[-1]
     logs = np.full((T, T + 1, B), -np.inf)
@@ -33,9 +44,9 @@ def temporal(tape: Tape, direct: Columns) -> NDArray[np.float64]:
 
 
 def sources_back(tape: Tape, direct: Columns) -> Iterator[tuple[int, Array, NDArray[np.int64], Any]]:
-    """Yield for s = T … 0 the adjoints of loss steps t ≥ max(s, 1), latest first, ``(n, S, B)``, and exponents.
+    """Yield s = T … 0, the adjoints ``(n, S, B)`` of loss steps t ≥ max(s, 1), latest first, and their exponents.
 
-    The last entry is the local derivative of step s, None for s = 0.
+    The last item yielded is the local derivative of step s; None for s = 0.
     """
     cell, T, B = tape.cell, tape.steps, tape.x.shape[-1]
     sources = np.empty((T, cell.state_size, B), cell.dtype)

@@ -1,4 +1,4 @@
-"""What truncated backpropagation throws away: BPTT(k) against the full gradient."""
+"""Truncated backpropagation through time: the gradient of BPTT(k) against the full one."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from gradlab.formatting.numbers import numeral, significant
 from gradlab.jacobians.temporal import sources_back
 
 Array = NDArray[Any]
-#: Rows of k that a repr shows.
+#: Number of k that a repr lists.
 SHOWN = 8
 
 
 class Truncation(NamedTuple):
-    """BPTT(k) against the full gradient of the batch-mean loss, one entry a lag ``k (n,)``.
+    """BPTT(k) against the full gradient of the batch-mean loss, one entry per lag k.
 
-    error : ‖g_k − g‖/‖g‖ over all recurrent parameters together.
-    cosine : of the angle between g_k and g. Both are nan where g is exactly 0, the cosine where g_k is.
+    Attributes
+    ----------
+    k : int array (n,)
+        The lags, in steps.
+    error : array (n,)
+        ‖g_k − g‖/‖g‖ over all parameters of the cell; nan if g is exactly 0.
+    cosine : array (n,)
+        Cosine of the angle between g_k and g; nan if either is exactly 0.
     """
 
     k: NDArray[np.int64]
@@ -39,7 +45,7 @@ class Truncation(NamedTuple):
         return markup.html(*self._shown())
 
     def _shown(self) -> tuple[str, list[tuple[str, object]]]:
-        """Return a title and a row for each k, of more than `SHOWN` evenly many."""
+        """Return a title and one row per k, or `SHOWN` evenly spaced rows if there are more."""
         rows: list[tuple[str, object]] = []
         for i in np.unique(np.linspace(0, len(self.k) - 1, SHOWN).round().astype(int)).tolist():
             rows.append((f"k {self.k[i]}", f"error {significant(self.error[i])}, cosine {numeral(self.cosine[i], 3)}"))
@@ -47,15 +53,30 @@ class Truncation(NamedTuple):
 
 
 def truncation(tape: Tape, direct: Columns, lags: Sequence[int] | None = None) -> Truncation:
-    """Return how far the gradient of truncated BPTT is from the full one.
+    """Return the error of the gradient of truncated BPTT for several lags.
 
-    BPTT(k) keeps, of each loss step t, the path through the last k steps, t − k + 1 … t: its part of a parameter's
-    gradient at steps further back is dropped. k = T is the full gradient. No difference of large numbers is taken: the
-    sources travel back one by one, and each k sums those that are still within it.
+    For each loss step t, BPTT(k) keeps the path through the last k steps, t − k + 1 … t, and drops the parts of the
+    gradient at earlier steps. k = T is the full gradient. Each loss step is carried back separately, and each k sums
+    those within it, so no difference of large numbers is taken.
 
     Parameters
     ----------
-    lags : the k wanted; 1, 2, 4, … and T unless given.
+    tape : Tape
+        The forward pass of one layer and direction.
+    direct : Columns (T+1, H, B) or (T+1, S, B)
+        The gradients that arrive from outside.
+    lags : sequence of int, optional
+        The k wanted, in steps; 1, 2, 4, … and T by default.
+
+    Returns
+    -------
+    Truncation
+        Error and cosine per lag, in ascending order if ``lags`` is not given.
+
+    Raises
+    ------
+    InputError
+        If a lag is not one of 1 … T.
     """
     T = tape.steps
     wanted = np.unique([*(2 ** np.arange(int(np.log2(T)) + 1)), T]) if lags is None else np.asarray(lags)
@@ -71,7 +92,7 @@ def truncation(tape: Tape, direct: Columns, lags: Sequence[int] | None = None) -
 
 
 def _truncated_gradients(tape: Tape, direct: Columns, lags: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
-    """Return the flat parameter gradients of each lag and, last, of no truncation: ``(n + 1, P)``, exponents."""
+    """Return the flat parameter gradients per lag and, last, without truncation, ``(n + 1, P)``; and exponents."""
     cuts = [*lags.tolist(), tape.steps]
     pre_grads: list[Array] = [np.empty(0)] * len(cuts)
     exponents = np.zeros((tape.steps, tape.x.shape[-1]), np.int64)
@@ -98,6 +119,6 @@ def _parameter_gradients(tape: Tape, pre_grad: Array, exponent: NDArray[np.int64
 
 
 def _flat(gradients: list[tuple[Array, int]]) -> tuple[Array, int]:
-    """Return all parameters' gradients in one vector, with its exponent."""
+    """Return all parameter gradients as one vector, and its exponent."""
     highest = max(exponent for _, exponent in gradients)
     return np.concatenate([ldexp(m, np.asarray(e - highest)).ravel() for m, e in gradients]), highest

@@ -89,3 +89,8 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     array = empty(shape, dtype)
     array[...] = 0
     return array
+
+
+def release() -> None:
+    """Drop all pooled buffers; those in use stay alive."""
+    _shelves.clear()

@@ -11,7 +11,7 @@ import pandas as pd
 from gradlab import figures
 from gradlab.files import write_whole
 from gradlab.report import tabular
-from gradlab.report.pictures import Picture, pictures
+from gradlab.report.pictures import DrawnFigure, pictures
 from gradlab.report.render import rendered
 from gradlab.report.source import Source, made_with, page_context
 from gradlab.statistics import rates
@@ -116,7 +116,7 @@ def _compared(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"comparisons": comparisons(runs, along)} if along is not None and runs[SEED].nunique() > 1 else {}
 
 
-def page(source: Source, made: Mapping[str, pd.DataFrame], shown: list[Picture]) -> str:
+def page(source: Source, made: Mapping[str, pd.DataFrame], shown: list[DrawnFigure]) -> str:
     """Return the page of a study with its tables and figures."""
     runs = source.runs
     words = {name: tabular.readable(table) for name, table in made.items()}
@@ -132,7 +132,7 @@ def page(source: Source, made: Mapping[str, pd.DataFrame], shown: list[Picture])
     )
 
 
-def _files(made: Mapping[str, pd.DataFrame], shown: list[Picture]) -> dict[str, bytes]:
+def _files(made: Mapping[str, pd.DataFrame], shown: list[DrawnFigure]) -> dict[str, bytes]:
     drawn = [figure for figure in shown if not figure.missing]
     return {
         **{f"tables/{name}.csv": tabular.csv(table).encode() for name, table in made.items()},

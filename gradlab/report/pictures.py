@@ -11,7 +11,7 @@ from gradlab.errors import InputError
 from gradlab.tables import tables
 
 
-class Picture(NamedTuple):
+class DrawnFigure(NamedTuple):
     """A figure on the page; ``missing`` is the reason for its absence, ``unrecorded`` means no hook recorded it."""
 
     name: str
@@ -33,7 +33,7 @@ class Picture(NamedTuple):
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
 
 
-def pictures(frames: tables.Frames, study: Mapping[str, Any]) -> list[Picture]:
+def pictures(frames: tables.Frames, study: Mapping[str, Any]) -> list[DrawnFigure]:
     """Draw the figures named in the study's ``[report]``, by default all that its hooks recorded."""
     asked = study.get("report", {}).get("figures")
     if asked:
@@ -42,8 +42,8 @@ def pictures(frames: tables.Frames, study: Mapping[str, Any]) -> list[Picture]:
 
 
 def paired_pictures(
-    one: list[Picture], other: list[Picture], frames: tuple[tables.Frames, tables.Frames]
-) -> list[list[Picture]]:
+    one: list[DrawnFigure], other: list[DrawnFigure], frames: tuple[tables.Frames, tables.Frames]
+) -> list[list[DrawnFigure]]:
     """Return the figures of two studies in pairs by name; a figure that only one study shows is drawn for both."""
     sides = [{shown.name: shown for shown in side} for side in (one, other)]
     return [
@@ -52,12 +52,12 @@ def paired_pictures(
     ]
 
 
-def picture(name: str, frames: tables.Frames) -> Picture:
+def picture(name: str, frames: tables.Frames) -> DrawnFigure:
     """Draw a figure, or return the reason why it is missing."""
     figure = figures.FIGURES[name]
     try:
         table, layout = figure.table(frames)
     except InputError as error:
-        return Picture(name, missing=str(error), unrecorded=isinstance(error, tables.NotRecorded))
+        return DrawnFigure(name, missing=str(error), unrecorded=isinstance(error, tables.NotRecorded))
     drawn = figures.facets(figure, table, layout)
-    return Picture(name, figure.finding(table, layout), figure.caption, figures.svg(drawn), figures.png(drawn))
+    return DrawnFigure(name, figure.finding(table, layout), figure.caption, figures.svg(drawn), figures.png(drawn))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradlab.formatting.numbers import UNKNOWN, plain
 from gradlab.report import tabular
-from gradlab.report.pictures import Picture
+from gradlab.report.pictures import DrawnFigure
 from gradlab.tables import tables
 from gradlab.tables.factors import SEED, given, keys, longest, seeds_text, varying
 from gradlab.tasks.registry import absent
@@ -56,7 +56,7 @@ class Source:
         return self.frames["runs"]
 
 
-def page_context(source: Source, shown: list[Picture]) -> dict[str, Any]:
+def page_context(source: Source, shown: list[DrawnFigure]) -> dict[str, Any]:
     """Return the text of a page about a study, by the names that the templates use."""
     runs = source.runs
     has_rates = tables.has_rates(runs)

@@ -1,357 +1,340 @@
-"""What a plan will cost: memory from the arrays that a pass keeps, time from short copies run on this machine."""
+"""Cost of a plan: short copies of its configurations are measured here, and their time and memory interpolated."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
+import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
-from operator import itemgetter
-from statistics import median
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, cached_property
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+from pyarrow.parquet import read_metadata
+from scipy.optimize import nnls
 
 from gradlab.arrays.memory import free_memory
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
 from gradlab.hooks.jacobians import SAMPLED
-from gradlab.hooks.temporal import KEPT
 from gradlab.jacobians.steps import CHUNK
 from gradlab.native import pool
 from gradlab.progress import counted, duration
 from gradlab.study.plan import MANY_STEPS, THIN, Configuration, Plan, together
-from gradlab.study.worker import TESTED, measure
+from gradlab.study.worker import measure, task_of
 from gradlab.tasks import TASKS, Task
 
-
-class Cost(NamedTuple):
-    """What a cell costs, counted and measured: ``arrays`` of T·B·H numbers that a layer keeps, and seconds a step."""
-
-    arrays: float
-    step: float
-
-
-COSTS = {"rnn": Cost(5.2, 65e-6), "lstm": Cost(19.2, 95e-6), "gru": Cost(12.2, 110e-6)}
-#: Arrays of T·B·H numbers that come and go beside those of all layers; arrays of T·B·D numbers.
-_PASSING, _INPUTS = 5, 4
-#: Copies of weights, of the dense Jacobians at hand, and of the tangents (at S·K·B), at the peak.
-_WEIGHTS, _DENSE, _TANGENTS = 2.5, 3, 8
-#: Copies of the adjoints of all loss steps (at T·S·B), and of their norms at all states (at T·T·B), at the peak.
-_SOURCES, _PAIRS = 4, 3
-#: Bytes of a worker that does nothing: Python, and the libraries of NumPy, SciPy, pandas and PyArrow.
-_IDLE = 205e6
-#: Bytes of a row of ``steps`` while it is made, while it waits for its group, and while the group is packed.
-_MADE, _WAITING, _PACKED = 250, 120, 290
-#: Bytes that packing takes whatever its rows.
-_PACKING = 25e6
-#: Rows of ``steps`` that a thinned quantity keeps of each doubling of the lag.
-_OCTAVE = 8
-
-#: Seconds that any configuration takes, a number of an array, one far from the next that is wanted, a step's QR, and
-#: one Jacobian, over S³ and beside it.
-_START, _NUMBER, _APART, _QR, _CUBE, _ONE = 0.025, 2e-9, 1e-8, 75e-6, 4.5e-10, 20e-6
-#: Seconds to draw a weight, and what H columns of it take to be made orthogonal, over H.
-_DRAWN, _ORTHOGONAL = 2e-8, 1.4e-10
-#: Floating-point operations a second; how much a loss at several steps adds: one more backward pass.
-_FLOPS, _AGAIN = 2.5e10, 1.5
-#: Seconds in which workers start, and what calibrating may take altogether, twice of it on a busy machine.
-_WORKERS, CALIBRATING = 2.0, 0.9
-#: Seconds of a training step beside its pass; what a pass forward takes of a whole one.
-_UPDATE, _FORWARD = 7e-4, 0.4
-#: Copies of the parameters that a training holds: its own, the optimiser's memory, the gradient and the change.
-_TRAINING = 6
+#: Bytes of a worker before its first configuration: Python with NumPy, SciPy, pandas and PyArrow.
+IDLE = 215e6
+#: Seconds in which the workers start, and seconds that timing the copies of a plan may take.
+WORKERS, TIMING = 2.0, 2.0
+#: Multiplications that take about as long as the Python code of one step of one layer.
+STEP = 1e6
+#: Most multiplications and most numbers of a copy.
+WORK, NUMBERS = 1e8, 1e7
+#: Bytes of a row of a group while it is packed; rows of each doubling of the lag that a thinned table keeps.
+ROW, OCTAVE = 250.0, 8
+#: Bytes for each number and step of the largest size that are far more than a worker takes.
+AMPLE = 1000.0
+#: A copy keeps at least this much of each axis, where the configuration has it.
+FLOORS = {"length": 16, "batch": 2, "hidden": 8}
 
 
 class Size(NamedTuple):
-    """What of a configuration decides its cost; seed and scale do not."""
+    """The part of a configuration that decides its cost; seed and scale do not.
 
-    cell: str
-    hidden: int
+    Configurations of one ``family`` (cell, precision, task, …, hooks) differ in the numbers alone and share a model.
+    """
+
+    family: tuple[Any, ...]
     layers: int
     length: int
     batch: int
-    precision: str
-    at: str | tuple[int, ...]
-    hooks: tuple[str, ...]
-    recurrent: str
-    inputs: int
-    trained: int = 0
+    hidden: int
+    sampled: int = 0
+    steps: int = 0
     measured: int = 1
 
     @property
-    def blocks(self) -> int:
-        """Blocks of H rows in the weights."""
-        return len(CELLS[self.cell].block_names)
+    def work(self) -> float:
+        """Multiplications of all passes, roughly."""
+        blocks = len(CELLS[self.family[0]].block_names)
+        once = self.layers * self.length * (STEP + blocks * self.hidden**2 * self.batch)
+        return (self.steps + self.measured) * once
 
     @property
-    def states(self) -> int:
-        """States of H units."""
-        return len(CELLS[self.cell].state_names)
+    def numbers(self) -> float:
+        """Numbers that a pass holds, roughly: blocks of the cell over time, weights, Jacobians, pairs of steps."""
+        blocks = len(CELLS[self.family[0]].block_names) * self.hidden
+        pairs = self.pairs * self.length**2 * self.batch
+        return self.layers * blocks * (self.length * self.batch + self.hidden) + self.dense + pairs
 
     @property
-    def bytes(self) -> int:
-        """Bytes of a number."""
-        return 4 if self.precision == "float32" else 8
+    def dense(self) -> float:
+        """Numbers of the dense Jacobians at hand at once."""
+        one = self.batch * (len(CELLS[self.family[0]].state_names) * self.hidden) ** 2
+        return float(min(max(self.sampled, 1) * one, max(CHUNK, one)))
 
     @property
-    def cost(self) -> Cost:
-        """The cell's cost; of one that is not in the table, the dearest."""
-        return COSTS.get(self.cell, COSTS["lstm"])
-
-    @property
-    def several(self) -> bool:
-        """Whether the loss is read at several steps, so that the last one's gradient is a pass of its own."""
-        return self.at != "last" and (self.at == "every" or len(self.at) > 1)
-
-    def hook(self, kind: str) -> str | None:
-        """Return what stands behind the colon of the hook ``kind``; None where there is no such hook."""
-        return {name.partition(":")[0]: name.partition(":")[2] for name in self.hooks}.get(kind)
-
-    @property
-    def sampled(self) -> int:
-        """At how many steps the hook ``jacobians`` looks."""
-        argument = self.hook("jacobians")
-        if argument is None:
-            return 0
-        return self.length if argument == "all" else min(int(argument or SAMPLED), self.length)
-
-    @property
-    def tangents(self) -> int:
-        """How many tangents the hook ``lyapunov`` carries."""
-        argument = self.hook("lyapunov")
-        return 0 if argument is None else min(int(argument or 1), self.states * self.hidden)
-
-    @property
-    def taught(self) -> int:
-        """Of how many loss steps the hook ``temporal`` keeps rows; of a layer below others every step is one."""
-        argument = self.hook("temporal")
-        if argument is None:
-            return 0
-        read = self.length if self.layers > 1 or self.several else 1
-        return read if argument == "all" else min(int(argument or KEPT), read)
-
-
-#: What stands in every configuration, in the order of :class:`Size`.
-_SHARED: Callable[[Mapping[str, Any]], Any] = itemgetter(
-    "cell", "hidden", "layers", "length", "batch", "precision", "at"
-)
+    def pairs(self) -> bool:
+        """Whether a hook keeps every pair of steps, so that the cost grows with the square of the length."""
+        return any(hook.partition(":")[0] == "temporal" for hook in self.family[-1])
 
 
 def size_of(config: Configuration) -> Size:
     """Return what decides the cost of ``config``."""
     v = config.values
-    own = (tuple(v["hooks"]), v.get("init.recurrent", ""), _inputs(v))
-    return Size._make((*_SHARED(v), *own, v.get("train.steps", 0), len(v.get("train.measure_at", (0,)))))
-
-
-def _inputs(values: Mapping[str, Any]) -> int:
-    options = ((key.partition(".")[2], value) for key, value in values.items() if key.startswith("task."))
-    return _input_size(TASKS[values["task.name"]], tuple(options))
-
-
-@cache
-def _input_size(task: Callable[..., Task], options: tuple[tuple[str, Any], ...]) -> int:
-    return task(**{key: value for key, value in options if key != "name"}).input_size
+    at = v["at"] if isinstance(v["at"], str) else len(v["at"]) > 1
+    inputs = _input_size(tuple(sorted(config.section("task").items())))
+    hooks = dict(hook.partition(":")[::2] for hook in v["hooks"])
+    count = hooks.pop("jacobians", "0") or SAMPLED
+    sampled = v["length"] if count == "all" else min(int(count), v["length"])
+    kept = tuple(f"{kind}:{argument}" for kind, argument in sorted(hooks.items()))
+    family = (v["cell"], v["precision"], at, v["task.name"], inputs, "train.steps" in v, kept)
+    steps, measured = v.get("train.steps", 0), len(v.get("train.measure_at", (0,)))
+    return Size(family, v["layers"], v["length"], v["batch"], v["hidden"], sampled, steps, measured)
 
 
 @cache
-def memory(size: Size, together: int = 1, thin: bool = False) -> float:
-    """Return the bytes of a worker at its peak, which measures a group of ``together`` configurations.
-
-    Parameters
-    ----------
-    thin : only logarithmically spaced lags of ``steps`` are kept.
-    """
-    T, B, H = size.length, size.batch, size.hidden
-    weights = size.layers * size.blocks * H**2 * (_WEIGHTS + (_TRAINING if size.trained else 0))
-    jacobian = B * (size.states * H) ** 2
-    dense = min(size.sampled * jacobian, max(CHUNK, jacobian)) * _DENSE
-    sources = T * B * (_SOURCES * size.states * H + _PAIRS * T) if size.taught else 0
-    passing = max(_PASSING * T * B * H, dense, _TANGENTS * size.states * H * size.tangents * B, sources)
-    rows = _rows(size, T)
-    kept_rows = size.measured * (_rows(size, min(T, _OCTAVE * math.log2(T + 1))) if thin else rows)
-    stored = (together + (size.trained > 0)) * kept_rows  # those of one training stand twice while they are joined
-    tracing = _tape(size) + (weights + passing) * size.bytes + rows * _MADE + stored * _WAITING
-    return _IDLE + max(tracing, stored * _PACKED + _PACKING)
-
-
-def _tape(size: Size) -> float:
-    """Return the bytes of the arrays over T that a pass keeps."""
-    T, B, H = size.length, size.batch, size.hidden
-    again = size.blocks + size.states * min(size.states, 2) if size.several else 0
-    return (size.layers * (size.cost.arrays + again) * T * B * H + _INPUTS * T * B * size.inputs) * size.bytes
-
-
-def _left(size: Size, sizes: Iterable[Size]) -> float:
-    """Return the bytes that passes of the other ``sizes`` may leave in a worker, to be used again."""
-    return min(float(pool.MOST), sum(_tape(other) for other in sizes if other != size))
-
-
-@cache
-def seconds(size: Size) -> float:
-    """Return the seconds of one configuration on one core, roughly: right to a factor, which calibrating finds."""
-    H, drawn = size.hidden, size.blocks * size.hidden**2 * _DRAWN
-    drawn *= 1.0 + (_ORTHOGONAL / _DRAWN * H if size.recurrent == "orthogonal" else 0.0)
-    found = _START + size.layers * drawn + size.measured * _measuring(size)
-    if size.trained:
-        tested = size.measured * math.ceil(TESTED / size.batch) * _FORWARD
-        found += size.trained * _UPDATE + (size.trained + tested) * size.layers * size.length * _step(size)
-    return found
-
-
-def _step(size: Size) -> float:
-    """Return the seconds of a step of a layer, forward and back, without hooks."""
-    B, H = size.batch, size.hidden
-    numbers = _NUMBER * (size.cost.arrays + _PASSING) * B * H
-    return size.cost.step + numbers + 6 * size.blocks * H * (H + size.inputs) * B / _FLOPS
-
-
-def _measuring(size: Size) -> float:
-    """Return the seconds of a pass with its hooks."""
-    T, B, H, S = size.length, size.batch, size.hidden, size.states * size.hidden
-    arrays = size.cost.arrays + _PASSING
-    step = _step(size) * (_AGAIN if size.several else 1.0)
-    if K := size.tangents:
-        step += _QR + B * K * (_NUMBER / 2 * arrays * H + (2 * size.blocks * H**2 + 2 * S * K) / _FLOPS)
-    if size.taught:  # T/2 adjoints at a step, on average
-        step += T / 2 * B * (_NUMBER / 2 * arrays * H + 2 * size.blocks * H**2 / _FLOPS)
-    whole = size.sampled * B * (_ONE + _CUBE * S**3)
-    if size.hook("sensitivity") is not None:  # a product over all steps for each sequence, of columns far apart
-        weights = size.blocks * H**2
-        step += B * (_APART * (size.blocks + 1) * H + 2 * weights / _FLOPS)
-        whole += B * weights * _NUMBER
-    return size.layers * (T * step + whole)
+def _input_size(options: tuple[tuple[str, Any], ...]) -> int:
+    keys = dict(options)
+    task: Callable[..., Task] = TASKS[keys.pop("name")]
+    return task(**keys).input_size
 
 
 def work(configs: Iterable[Configuration]) -> float:
-    """Return the seconds of several configurations on one core, roughly, not calibrated."""
-    return sum(count * seconds(size) for size, count in Counter(map(size_of, configs)).items())
+    """Return the multiplications of several configurations, roughly: nothing is measured, every machine agrees."""
+    return sum(size_of(config).work for config in configs)
 
 
-def calibrated(plan: Plan, measured: Callable[[Configuration], float | None] | None = None) -> dict[Size, float]:
-    """Return the seconds of one configuration of each size on one core of this machine, found in about a second.
+# --- copies -------------------------------------------------------------------------------------------
 
-    Of each cell and precision, what has most work is run in a short copy; all sizes of that cell and precision take
-    its factor of :func:`seconds`. Where none can be run in that time, the estimate stands.
+
+def copied(config: Configuration, **numbers: int) -> Configuration:
+    """Return ``config`` with other numbers of a :class:`Size`; no criterion ends its training."""
+    values, size = dict(config.values), _other(size_of(config), **numbers)
+    values |= {key: getattr(size, key) for key in ("layers", "length", "batch", "hidden")}
+    if size.sampled and "sampled" in numbers:
+        rest = [hook for hook in values["hooks"] if hook.partition(":")[0] != "jacobians"]
+        values["hooks"] = sorted([*rest, f"jacobians:{size.sampled}"])
+    if "train.steps" in values:
+        values |= {"train.steps": size.steps, "train.until": None}
+        values["train.measure_at"] = tuple(step for step in values["train.measure_at"] if step <= size.steps) or (0,)
+    if not isinstance(values["at"], str):
+        share = size.length / config.values["length"]
+        values["at"] = tuple(sorted({max(1, round(step * share)) for step in values["at"]}))
+    return Configuration(config.id, values)
+
+
+def copies(config: Configuration, smallest: Size | None = None) -> list[Configuration]:
+    """Return a short copy of ``config``, and others, each smaller along one axis: together they tell the terms apart.
 
     Parameters
     ----------
-    measured : the seconds that a configuration takes; None where it fails. By default, it is run here.
+    smallest : the least of each axis in the plan; an axis that neither varies nor was shortened is left as it is.
+        Where it is not given, all axes are halved.
     """
-    counts, examples = Counter[Size](), dict[Size, Configuration]()
+    size = size_of(config)
+    corner = copied(config, sampled=min(8, size.sampled), steps=min(1, size.steps))
+    axes = [axis for axis in FLOORS if axis != "length" or task_of(config).fixed_length is None]
+    for axis in axes:
+        whole, most = corner, getattr(size, axis)
+        found = _largest(most + 1, lambda n: _fits(size_of(copied(whole, **{axis: n}))))  # noqa: B023
+        corner = copied(corner, **{axis: max(found, min(FLOORS[axis], most))})
+    first, found_copies = size_of(corner), [corner]
+    for axis in (*axes, "layers", *(["sampled"] if smallest else [])):
+        value, least = getattr(first, axis), (getattr(smallest, axis) if smallest else 1)
+        low = min(value // 2, least) if smallest else value // 2
+        if low and (axis == "length" or min(value, least) < getattr(size, axis)):
+            found_copies.append(copied(corner, **{axis: low}))
+    return found_copies
+
+
+def _other(size: Size, **numbers: Any) -> Size:
+    return size._replace(**numbers)
+
+
+def _fits(size: Size) -> bool:
+    return size.work <= WORK and size.numbers <= NUMBERS
+
+
+def peak(copy: Configuration) -> tuple[float, float] | None:
+    """Return the most bytes that measuring a configuration holds, and its rows per step; None where it fails."""
+    pool.release()  # a buffer that is used again would not count
+    running = tracemalloc.is_tracing()
+    tracemalloc.reset_peak() if running else tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        part = measure((copy,))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        if not running:
+            tracemalloc.stop()
+        pool.release()
+    if "failed" in part.statuses.values():
+        return None
+    rows = sum(read_metadata(BytesIO(file)).num_rows for file in part.files.values())
+    return float(most - before), rows / size_of(copy).length
+
+
+def timed(copy: Configuration) -> float | None:
+    """Return the processor seconds of a configuration, on one thread; None where it fails."""
+    start = time.process_time()
+    statuses = measure((copy,)).statuses
+    return None if "failed" in statuses.values() else time.process_time() - start
+
+
+# --- models -------------------------------------------------------------------------------------------
+
+
+def fitted(terms: Callable[..., list[float]], found: Sequence[tuple[tuple[Any, ...], float]]) -> Callable[..., float]:
+    """Return a sum of ``terms`` with coefficients of at least 0, fitted to the same relative error everywhere.
+
+    Parameters
+    ----------
+    terms : a function of some arguments.
+    found : pairs of arguments and a positive quantity; without any, the sum is 0.
+    """
+    if not found:
+        return lambda *_: 0.0
+    rows = np.array([terms(*arguments) for arguments, _ in found]) / np.array([[value] for _, value in found])
+    scale = np.where(rows.any(axis=0), rows.max(axis=0), 1.0)
+    coefficients = nnls(rows / scale, np.ones(len(rows)))[0] / scale
+    return lambda *arguments: float(coefficients @ terms(*arguments))
+
+
+def _seconds(size: Size) -> list[float]:
+    """Return the terms of the time: of passes that are measured, and of training steps."""
+    L, T, B, H = size.layers, size.length, size.batch, size.hidden
+    step = [1.0, L * T, L * T * B * H, L * T * B * H**2]
+    seen = [L * H**2, L * size.sampled * B * H**3, size.pairs * L * T**2 * B * H]
+    return [*(size.measured * each for each in (*step, *seen)), *(size.steps * each for each in step)]
+
+
+def _bytes(size: Size) -> list[float]:
+    """Return the terms of the memory: a start, weights, dense Jacobians, arrays over time, and pairs of steps."""
+    L, T, B, H = size.layers, size.length, size.batch, size.hidden
+    return [1.0, L * H**2, size.dense, L * T * B * H, size.pairs * T**2 * B]
+
+
+def _smallest(sizes: Iterable[Size]) -> Size:
+    """Return the least of each axis in a family."""
+    family, *axes = zip(*sizes, strict=True)
+    return Size(family[0], *map(min, axes))
+
+
+def times(plan: Plan) -> dict[Size, float]:
+    """Return the seconds of one configuration of each size on one core of this machine.
+
+    Families with most work are timed first. One that is not timed for want of time, or fails, costs as much as the
+    most expensive of the others would at its size.
+    """
+    families, counts, examples = _families(plan)
+    models, until = dict[tuple[Any, ...], Callable[[Size], float]](), time.process_time() + TIMING
+    for sizes in families:
+        if time.process_time() > until:
+            break
+        example = examples[max(sizes, key=lambda size: size.work)]
+        if taken := _timed(copies(example, _smallest(sizes))):
+            models[sizes[0].family] = fitted(_seconds, taken)
+    known = {size: [models[size.family]] if size.family in models else models.values() for size in counts}
+    return {size: max((model(size) for model in known[size]), default=0.0) for size in counts}
+
+
+def _timed(tried: Sequence[Configuration]) -> list[tuple[tuple[Size], float]]:
+    """Return the size and the seconds of each copy that does not fail; one that trains takes few steps, then more."""
+    timed(tried[0])  # the first run of a kind finds the libraries cold
+    steps = (1, 20) if size_of(tried[0]).steps else (0,)
+    each = [copied(copy, steps=count) for copy in tried for count in steps]
+    return [((size_of(copy),), seconds) for copy in each if (seconds := timed(copy)) is not None]
+
+
+def _families(plan: Plan) -> tuple[list[list[Size]], Counter[Size], dict[Size, Configuration]]:
+    """Return the sizes of each family, that with most work first; how often each size occurs, and an example of it."""
+    counts, examples, families = Counter[Size](), dict[Size, Configuration](), dict[tuple[Any, ...], list[Size]]()
     for config in plan.configurations:
         size = size_of(config)
         counts[size] += 1
         examples.setdefault(size, config)
-    chosen = dict[tuple[str, str], Size]()
-    for size in sorted(counts, key=lambda one: counts[one] * seconds(one), reverse=True):
-        chosen.setdefault((size.cell, size.precision), size)
-    paces, until = dict[tuple[str, str], float](), time.perf_counter() + CALIBRATING
-    for kind, size in chosen.items():
-        copy = shortened(examples[size], CALIBRATING / 2 / len(chosen))
-        if copy is None or time.perf_counter() > until:
-            continue
-        took = (measured or _measured)(copy)
-        if took is not None:
-            paces[kind] = took / seconds(size_of(copy))
-    usual = median(paces.values()) if paces else 1.0
-    return {size: seconds(size) * paces.get((size.cell, size.precision), usual) for size in counts}
+    for size in counts:
+        families.setdefault(size.family, []).append(size)
+    by_work = sorted(families.values(), key=lambda sizes: -sum(counts[size] * size.work for size in sizes))
+    return by_work, counts, examples
 
 
-def shortened(config: Configuration, limit: float) -> Configuration | None:
-    """Return a copy that takes about ``limit`` seconds: shorter training, sequences, then fewer; None where none does.
-
-    What happens at some steps only happens at as large a share of the copy's; no criterion ends its training.
-    """
-    if "train.steps" in config.values:
-        config = Configuration(config.id, {**config.values, "train.until": None})
-    for key in ("train.steps", "length", "batch"):
-        if key not in config.values:
-            continue
-        fixed = key == "length" and TASKS[config.values["task.name"]]().fixed_length is not None
-        if not fixed and seconds(size_of(config)) > limit:
-            whole = config
-            fitting = _largest(whole.values[key], lambda n: seconds(size_of(_with(whole, key, n))) <= limit)  # noqa: B023
-            config = _with(whole, key, max(fitting, 1))
-    return config if seconds(size_of(config)) <= 2 * limit else None
+# --- what a plan needs --------------------------------------------------------------------------------
 
 
-def _with(config: Configuration, key: str, number: int) -> Configuration:
-    """Return ``config`` with another length or batch; with fewer steps, as much less of what happens at some."""
-    values = {**config.values, key: number}
-    if key == "train.steps":
-        share = number / config.values[key]
-        values["train.measure_at"] = tuple(sorted({round(step * share) for step in config.values["train.measure_at"]}))
-    if key == "length":
-        share, size = number / config.values["length"], size_of(config)
-        if "jacobians" in {name.partition(":")[0] for name in size.hooks}:
-            rest = [name for name in size.hooks if not name.startswith("jacobians")]
-            values["hooks"] = [*rest, f"jacobians:{max(1, round(size.sampled * share))}"]
-        if not isinstance(size.at, str):
-            values["at"] = tuple(sorted({max(1, round(step * share)) for step in size.at}))
-    return Configuration(config.id, values)
+class Need:
+    """The memory that a worker needs at its peak, measured when it is first asked for.
 
-
-def _measured(config: Configuration) -> float | None:
-    """Return the CPU seconds of the faster of two passes, on one thread: the first may find the libraries cold."""
-    took = []
-    for _ in range(2):
-        start = time.process_time()
-        statuses = measure((config,)).statuses
-        took.append(time.process_time() - start)
-        if "failed" in statuses.values():
-            return None
-    return min(took)
-
-
-class Need(NamedTuple):
-    """The largest size of a plan, how many of it are measured together, the bytes of its worker; the bytes free.
-
-    Of the bytes of its worker, ``left`` are what groups of other sizes leave there.
+    Attributes
+    ----------
+    size : the size with the most numbers.
+    free : bytes that are free; None where the system does not report them.
     """
 
-    size: Size
-    together: int
-    thin: bool
-    left: float
-    bytes: float
-    free: float | None
+    def __init__(self, plan: Plan) -> None:
+        _, self._counts, examples = _families(plan)
+        self.size = max(self._counts, key=lambda size: (size.numbers, size.layers * size.length * size.measured))
+        self.free, self._thin, self._example = free_memory(), plan.thin, examples[self.size]
+        self._together = min(together(self._example), len(plan.spec.seeds))
+        self._groups = len(plan.groups())
 
-    @classmethod
-    def of(cls, plan: Plan) -> Self:
-        """Return what the worst group of ``plan`` needs."""
-        seeds, thin = len(plan.spec.seeds), plan.thin
-        pairs = {(size_of(config), min(together(config), seeds)) for config in plan.configurations}
-        largest, most = max(pairs, key=lambda pair: memory(*pair, thin))
-        left = _left(largest, {size for size, _ in pairs})
-        return cls(largest, most, thin, left, memory(largest, most, thin) + left, free_memory())
+    @cached_property
+    def of(self) -> Callable[[Size], float]:
+        tried = copies(self._example)
+        peak(tried[0])  # the first run of a kind loads libraries
+        found = {size_of(copy): most for copy in tried if (most := peak(copy)) is not None}
+        arrays = fitted(_bytes, [((size,), most) for size, (most, _) in found.items()])
+        rows = max((rows for _, rows in found.values()), default=0.0)
+        left = min(float(pool.MOST), sum(arrays(size) for size in self._counts if size != self.size))
+
+        def model(size: Size) -> float:
+            kept = OCTAVE * math.log2(1 + size.length / OCTAVE) if self._thin else size.length
+            group = self._together + (size.steps > 0)  # the rows of one training stand twice while they are joined
+            return IDLE + left + arrays(size) + ROW * rows * kept * size.measured * group
+
+        return model
+
+    @property
+    def bytes(self) -> float:
+        """Bytes of one worker, those included that passes of other sizes leave to be used again."""
+        return self.of(self.size)
 
     @property
     def fitting(self) -> int:
-        """How many workers fit into the memory that is free; very many where that is not known."""
+        """Number of workers that fit into the free memory; a very large one where that is not known."""
         return 1_000_000 if self.free is None else int(self.free // self.bytes)
 
-    def workers(self, plan: Plan) -> int:
-        """Return how many processes run ``plan`` unless it is told: one a core, as far as memory and groups allow."""
-        return max(1, min(self.fitting, cores(), len(plan.groups())))
+    def fits(self, workers: int) -> bool:
+        """Return whether so many workers fit; nothing is measured where there is room for far more."""
+        rows = self._together * self.size.measured * self.size.layers * self.size.length
+        ample = IDLE + AMPLE * (self.size.numbers + rows)
+        return self.free is None or workers * ample <= self.free or workers <= self.fitting
+
+    @property
+    def workers(self) -> int:
+        """The default number of processes: one per core, as far as memory and groups allow."""
+        wanted = min(cores(), self._groups)
+        return wanted if self.fits(wanted) else max(1, self.fitting)
 
     def remedy(self) -> str:
         """Return a size that would fit: a smaller batch, otherwise a shorter sequence, otherwise fewer units."""
         free = self.free or 0.0
         for key in ("batch", "length", "hidden"):
-            found = _largest(getattr(self.size, key), lambda number: self._with(key, number) <= free)  # noqa: B023
+            fits = lambda n: self.of(_other(self.size, **{key: n})) <= free  # noqa: B023, E731
+            found = _largest(getattr(self.size, key), fits)
             if found:
                 return f"{key} = {found} would fit"
         return "no smaller batch, length or hidden would fit either"
 
-    def _with(self, key: str, number: int) -> float:
-        other: dict[str, Any] = {key: number}
-        return memory(self.size._replace(**other), self.together, self.thin) + self.left
-
     def __str__(self) -> str:
         one = self.size
-        sizes = f"cell {one.cell}, length {one.length}, hidden {one.hidden}, batch {one.batch}"
+        sizes = f"cell {one.family[0]}, length {one.length}, hidden {one.hidden}, batch {one.batch}"
         return f"about {self.bytes / 1e9:.1f} GB are needed ({sizes})"
 
 
@@ -361,27 +344,24 @@ def affordable(plan: Plan) -> Need:
     Raises
     ------
     SpecError
-        where not even one worker fits into the memory that is free; it says what would.
+        If not even one worker fits into the free memory; the message names a size that would.
     """
-    need = Need.of(plan)
-    if need.free is not None and not need.fitting:
-        raise SpecError(f"{need}, and {need.free / 1e9:.1f} GB are free; {need.remedy()}")
+    need = Need(plan)
+    if not need.fits(1):
+        raise SpecError(f"{need}, and {(need.free or 0) / 1e9:.1f} GB are free; {need.remedy()}")
     return need
 
 
 def refuse_too_many(plan: Plan, workers: int) -> None:
-    """Raise where ``workers`` processes do not fit into memory together."""
+    """Raise SpecError if ``workers`` processes do not fit into memory together."""
     need = affordable(plan)
-    if workers > need.fitting:
+    if not need.fits(workers):
         raise SpecError(f"workers: {need} in each of {workers} workers; {need.fitting} would fit into memory")
 
 
-def describe(plan: Plan, measured: Callable[[Configuration], float | None] | None = None) -> str:
-    """Return what ``gradlab plan`` prints: configurations, groups, what varies, memory and time.
-
-    ``measured`` is :func:`calibrated`'s.
-    """
-    spec, groups, need = plan.spec, plan.groups(), Need.of(plan)
+def describe(plan: Plan) -> str:
+    """Return the text of ``gradlab plan``: configurations, groups, what varies, memory and time."""
+    spec, groups, need = plan.spec, plan.groups(), Need(plan)
     factors = [f"{len(values)} {key}" for key, values in spec.grid.items()] + [counted(len(spec.seeds), "seed")]
     lines = [f"{spec.name}: {spec.question}" if spec.question else spec.name]
     lines.append(f"configurations  {len(plan.configurations)} ({' x '.join(factors)})")
@@ -390,10 +370,10 @@ def describe(plan: Plan, measured: Callable[[Configuration], float | None] | Non
     if plan.thin:
         lines.append(f"table steps     {THIN}, because there are more than {MANY_STEPS} steps in all")
     there = "" if need.free is None else f", {need.free / 1e9:.1f} GB are free"
-    lines.append(f"memory          about {need.bytes / 1e9:.1f} GB a worker{there}")
+    lines.append(f"memory          about {need.bytes / 1e9:.1f} GB per worker{there}")
     lines += _training(plan)
-    workers = need.workers(plan)
-    core, wall = expected(plan, workers, measured)
+    workers = need.workers
+    core, wall = expected(plan, workers)
     each = f"{counted(workers, 'worker')} ({duration(core)} of one core)"
     sooner = any(spec.values("train.until"))
     lines.append(f"time            {'up to' if sooner else 'about'} {duration(wall)} on {each}")
@@ -410,39 +390,20 @@ def _training(plan: Plan) -> list[str]:
     return [f"training        {span} steps each, {sum(steps)} in all{until}"]
 
 
-def expected(
-    plan: Plan, workers: int, measured: Callable[[Configuration], float | None] | None = None
-) -> tuple[float, float]:
-    """Return the seconds of one core that measuring ``plan`` takes, and those on the clock with so many workers.
-
-    ``measured`` is :func:`calibrated`'s.
-    """
-    costs = calibrated(plan, measured)
-    of_groups = [len(group) * costs[size_of(group[0])] for group in plan.groups()]
-    return sum(of_groups), _WORKERS + max(sum(of_groups) / workers, max(of_groups))
+def expected(plan: Plan, workers: int) -> tuple[float, float]:
+    """Return the seconds of one core that ``plan`` takes, and the seconds on the clock with ``workers`` processes."""
+    each = times(plan)
+    of_groups = [len(group) * each[size_of(group[0])] for group in plan.groups()]
+    return sum(of_groups), WORKERS + max(sum(of_groups) / workers, max(of_groups))
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _rows(size: Size, kept: float) -> float:
-    """Return the rows of ``steps`` of one configuration that keeps ``kept`` steps of each quantity."""
-    cell = CELLS[size.cell]
-    gates = 2 * max(len(cell.gate_names), 1)
-    quantities = {
-        "gradients": 4 + size.states + size.blocks,
-        "gates": gates,
-        "contributions": len(cell.parameter_names),
-    }
-    quantities["paths"] = 0 if cell.additive_state is None else 3
-    steps = kept * sum(count for hook, count in quantities.items() if size.hook(hook) is not None)
-    return size.layers * (steps + 3 * size.sampled + kept * size.taught)
-
-
 def _largest(below: int, fits: Callable[[int], bool]) -> int:
-    """Return the largest number below ``below`` that fits, 0 where none does; what is smaller fits too."""
+    """Return the largest number below ``below`` that fits, 0 where none does; smaller ones fit too."""
     low, high = 0, below
     while high - low > 1:
         middle = (low + high) // 2

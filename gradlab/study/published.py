@@ -1,4 +1,4 @@
-"""``[[published]]``: numbers from the literature that a study puts beside its own, checked before anything runs."""
+"""``[[published]]``: numbers from the literature to compare with a study's own, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gradlab.tables.published import ALLOWANCES
 _TEXT, _NUMBER = Option(str, ""), Option(float, 0.0)
 _SIZE = Option(float, 0.0, minimum=0.0)
 _EXPONENT = re.compile(r"lyapunov_[1-9][0-9]{0,8}")
-#: What may stand in ``where`` beside the study's keys, where a run has several rows.
+#: Further keys of ``where``, for runs with several rows.
 _PLACES = {
     "layer": Option(int, 0, minimum=0),
     "direction": Option(str, "forward", choices=schema.DIRECTIONS),
@@ -36,22 +36,35 @@ class Published(NamedTuple):
 
     Attributes
     ----------
-    claim, source : in words: what is claimed, and where.
-    column : of ``runs``, what is set beside it.
-    where : the keys that say which runs, ``{"scale": 3.0, "hidden": 256}``; all that vary must be among them, but for
-        the statistics that need ``against``. Of runs with several rows also ``layer``, ``direction``, ``step``.
-    value : as published.
-    reason : why the two may differ by as much as the tolerance says, or why the bound.
-    per : a key that the column is divided by, such as ``hidden``; "" for none.
-    tolerance, absolute, bound : the largest difference, relative to ``value`` or as it is, or on which side of it the
-        number must lie, "above" or "below"; one of the three is given.
-    statistic : what is made of the column (`gradlab.statistics.estimators.STATISTICS`).
-    over : of a ratio or a difference, the runs that are divided by or taken away, as ``where``; paired by seed.
-    against : of a slope or a rank correlation, the other column or key.
-    kind : "exact" for what algebra says, "published" for what a paper does, "derived" for what was derived for gradlab
-        and checked by other means, or is expected without having been published; a limit too, measured short of it.
-    explanation : shown where the word is not "reproduced": what was found of the reason.
-    not_comparable : why the study's number cannot be held against it, such as another size; the word is then that.
+    claim, source : str
+        The claim in words, and its publication.
+    column : str
+        The column of ``runs`` to compare.
+    where : mapping
+        The keys that select the runs, ``{"scale": 3.0, "hidden": 256}``. All keys that vary must be among them, except
+        for statistics that need ``against``. Runs with several rows also need ``layer``, ``direction`` or ``step``.
+    value : float
+        The published number.
+    reason : str
+        The reason for the tolerance or the bound.
+    per : str
+        A key that divides the column, such as ``hidden``; "" for none.
+    tolerance, absolute, bound : float, float, str
+        The largest difference, relative to ``value`` or absolute, or the side of ``value`` on which the number must
+        lie, "above" or "below"; exactly one of the three is given.
+    statistic : str
+        The statistic of the column (`gradlab.statistics.estimators.STATISTICS`).
+    over : mapping, optional
+        The runs of a ratio's denominator or a difference's subtrahend, selected like ``where``; paired by seed.
+    against : str
+        The other column or key of a slope or a rank correlation.
+    kind : str
+        "exact" for algebra, "published" for a paper's number, "derived" for a number that was derived for gradlab and
+        checked by other means, for an unpublished expectation, and for a limit that is measured before it is reached.
+    explanation : str
+        The reason found for a word other than "reproduced"; shown in that case.
+    not_comparable : str
+        The reason why the study's number cannot be compared, such as another size; the word is then "not comparable".
     """
 
     claim: str
@@ -72,32 +85,32 @@ class Published(NamedTuple):
     not_comparable: str = ""
 
     def table(self) -> dict[str, Any]:
-        """Return the entry as it stands in a specification."""
+        """Return the entry as a table of a specification."""
         return {name: value for name, value in self._asdict().items() if value != self._field_defaults.get(name)}
 
 
 class _Recorded(NamedTuple):
-    """What a study's runs hold: their columns, and how many exponents."""
+    """The columns of a study's runs, and their number of exponents."""
 
     columns: Mapping[str, schema.Column]
     exponents: int
 
     @property
     def numbers(self) -> list[str]:
-        """The columns that hold a number, yes and no included."""
+        """The columns with numbers, booleans included."""
         return [name for name, column in self.columns.items() if column.dtype not in ("string", "object")]
 
 
 def published(
     entries: Sequence[Mapping[str, Any]], hooks: Iterable[str], *, trained: bool = False
 ) -> tuple[Published, ...]:
-    """Return the entries, checked; ``trained`` says whether the study trains.
+    """Check the entries and return them; ``trained`` is whether the study trains.
 
     Raises
     ------
     SpecError
-        one line that starts with the entry's path: an unknown key or column with the nearest, a missing one, a wrong
-        type, a column that no hook of the study records, no tolerance or two.
+        for an unknown key or column, a missing key, a wrong type, a column that no hook of the study records, and
+        for no tolerance or two; one line that starts with the entry's path and names the nearest valid key.
     """
     recorded = _Recorded(schema.tables(trained=trained)["runs"], _exponents(hooks))
     return tuple(_entry(f"published[{i}]", entry, recorded) for i, entry in enumerate(entries))
@@ -108,12 +121,12 @@ def refuse_unmatched(
     configurations: Iterable[Mapping[str, Any]],
     full: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
 ) -> None:
-    """Raise where the runs that an entry names are none, of ``full`` either, or differ in more than the seed.
+    """Raise if an entry selects no runs, not even of ``full``, or runs that differ in more than the seed.
 
     Raises
     ------
     SpecError
-        saying what the study has, or which key is missing.
+        naming the values that the study has, or the missing key.
     """
     every = list(configurations)
     for i, entry in enumerate(entries):
@@ -134,7 +147,7 @@ def _refuse_mixed(path: str, found: Sequence[Mapping[str, Any]]) -> None:
     for key in found[0]:
         levels = list(dict.fromkeys(level(values.get(key)) for values in found))
         if key != "seed" and len(levels) > 1:
-            raise SpecError(f"{path}: these runs differ in {key}; say which: {', '.join(levels)}")
+            raise SpecError(f"{path}: these runs differ in {key}; give one of {', '.join(levels)}")
 
 
 def _refuse_unmeasured(path: str, step: int | None, found: Sequence[Mapping[str, Any]]) -> None:
@@ -181,7 +194,7 @@ def _refuse_allowance(path: str, given: Mapping[str, Any]) -> None:
 
 
 def _refuse_needs(path: str, found: Mapping[str, Any]) -> None:
-    """Raise where ``over`` or ``against`` is missing, or given to a statistic that takes none."""
+    """Raise if ``over`` or ``against`` is missing, or given to a statistic that takes none."""
     name = found.get("statistic", "mean")
     for key in ("over", "against"):
         if (key in found) != (STATISTICS[name].needs == key):
@@ -228,18 +241,18 @@ def _numbers() -> list[str]:
 
 
 def _exponents(hooks: Iterable[str]) -> int:
-    """Return how many exponents the study's hook ``lyapunov`` records."""
+    """Return the number of exponents that the study's hook ``lyapunov`` records."""
     counts = [int(argument or 1) for kind, _, argument in (name.partition(":") for name in hooks) if kind == "lyapunov"]
     return max(counts, default=0)
 
 
 def flat(path: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table at ``path`` with ``init.forget_bias`` for a nested table as for the quoted key.
+    """Flatten the table at ``path``: a nested table becomes dotted keys such as ``init.forget_bias``.
 
     Raises
     ------
     SpecError
-        where both are given.
+        if a key is given both ways.
     """
     found: dict[str, Any] = {}
     for key, value in _leaves(table, ""):
@@ -251,7 +264,7 @@ def flat(path: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _leaves(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for key, value in table.items():
-        if isinstance(value, Mapping) and value:  # an empty table is a value that no key takes
+        if isinstance(value, Mapping) and value:  # an empty table stays, and no key accepts it
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -95,7 +95,7 @@ def worker_count(plan: Plan, workers: int | None, executor: Executor | None = No
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
         raise InputError(f"workers must be a whole number of at least 0, got {workers!r}")
     if workers is None:
-        return affordable(plan).workers(plan)
+        return affordable(plan).workers
     refuse_too_many(plan, max(workers, 1))
     return workers
 

@@ -1,4 +1,4 @@
-"""The tasks, from which batches come. A new one is one file beside these, and one line in :data:`TASKS`."""
+"""The tasks, which generate batches. A new task is one file in this folder and one line in :data:`TASKS`."""
 
 from gradlab.tasks.adding import Adding
 from gradlab.tasks.arrays import Sequences, Windows, from_arrays, from_frame

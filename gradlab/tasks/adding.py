@@ -14,33 +14,31 @@ from gradlab.models.losses import At, Loss, mse
 from gradlab.options import Option
 from gradlab.tasks.base import Task, at_least, places
 
-#: The shortest sequence of each variant: each marker has a place, and in the original the ten first ones are there.
+#: The shortest sequence per variant, so that every marker has a place; the original needs ten places for the first.
 SHORTEST = {"halves": 2, "original": 22, "mean": 10}
 
 
 @dataclass(frozen=True)
 class Adding(Task):
-    """Two numbers are marked in a sequence of random ones; the target, read at the end, is their sum.
+    """The sum of two marked numbers in a random sequence, read at the end.
 
-    D = 2: the number and its marker. Two places are marked by 1, all others by 0, with n = ⌊T/10⌋ and
-    m = ⌊T/2⌋:
+    D = 2: the number and its marker. Two places have marker 1, all others 0. With n = ⌊T/10⌋ and m = ⌊T/2⌋:
 
-    * ``halves``: numbers U[0, 1], one marker in the first m steps, one in the others, target x₁ + x₂. Answering 1 costs
-      the variance of two uniform numbers, 1/6. (Arjovsky, Shah & Bengio 2016; Le, Jaitly & Hinton 2015 state the
-      cost of a constant as 0.1767, which two independent numbers do not have.)
-    * ``original``: numbers U[−1, 1]; the first marker in the first ten steps, the second at one of the first m − 1 that
-      is not marked yet; the first and the last step have marker −1; target 0.5 + (x₁ + x₂)/4. Where a marker falls on
-      the first step, it stays −1 and the number counts as 0; the paper says so of x₁, and here it holds for x₂ too.
-      Answering ½ costs (1.9 − 0.9/(m − 2))/48, since x₁ counts in 9 of 10 cases and x₂ in all but 0.9/(m − 2).
-      (Hochreiter & Schmidhuber 1997, experiment 4.) There a sequence's length is drawn from T … T + T/10; here it is T.
+    * ``halves``: numbers U[0, 1], one marker in the first m steps and one in the others, target x₁ + x₂. A constant 1
+      costs the variance of two uniform numbers, 1/6. (Arjovsky, Shah & Bengio 2016. Le, Jaitly & Hinton 2015 state
+      0.1767, which does not hold for two independent numbers.)
+    * ``original``: numbers U[−1, 1]. The first marker is in the first ten steps, the second at one of the first m − 1
+      that is not marked yet. The first and the last step have marker −1. The target is 0.5 + (x₁ + x₂)/4. If a marker
+      falls on the first step, it stays −1 and the number counts as 0; the paper states this for x₁, and here it holds
+      for x₂ as well. A constant ½ costs (1.9 − 0.9/(m − 2))/48, since x₁ counts in 9 of 10 cases and x₂ in all but a
+      share 0.9/(m − 2). (Hochreiter & Schmidhuber 1997, experiment 4, with lengths drawn from T … T + T/10; here T.)
     * ``mean``: numbers U[0, 1], markers in the first n steps and in the ⌊2T/5⌋ after them, target (x₁ + x₂)/2.
-      Answering ½ costs 1/24. (Pascanu, Mikolov & Bengio 2013, their code: lengths drawn from T … 1.1 T, here T.)
+      A constant ½ costs 1/24. (Pascanu, Mikolov & Bengio 2013, their code, with lengths drawn from T … 1.1 T; here T.)
 
-    An answer is right within 0.04, as in the original. The lag is T − 1 at most, where the first step is marked
-    (``original``: T − 2, the second).
+    An answer is right within 0.04, as in the original. The lag is at most T − 1, if the first step is marked
+    (``original``: T − 2, if the second is).
 
-    A longer sequence has the same first numbers and its markers stretched: it is no prefix, as they lie at fractions
-    of T.
+    A shorter sequence is no prefix of a longer one: the first numbers are the same, but markers lie at fractions of T.
     """
 
     variant: str = "halves"
@@ -59,7 +57,7 @@ class Adding(Task):
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
     ) -> tuple[NDArray[Any], Loss]:
-        """Return ``x (T, B, 2)`` and the squared error against the marked numbers' sum, the same at every step read."""
+        """Return ``x (T, B, 2)`` and the squared error against the sum of the marked numbers, at every step read."""
         at_least(f"adding ({self.variant})", positive("length", length), SHORTEST[self.variant], "a place per marker")
         first, second = self._marked(length, rng.random((2, positive("batch", batch))))
         numbers = rng.random((length, batch))
@@ -74,7 +72,7 @@ class Adding(Task):
         return x, mse(self._target(total)[:, None], at=at)
 
     def constant_loss(self, length: int) -> NDArray[Any]:
-        """Return the target's variance, ``(T,)``, the same at every step."""
+        """Return the variance of the target, ``(T,)``, the same at every step."""
         if self.variant == "halves":
             return np.full(length, 1.0 / 6.0)
         if self.variant == "mean":
@@ -82,17 +80,17 @@ class Adding(Task):
         return np.full(length, (1.9 - 0.9 / (length // 2 - 2)) / 48.0)
 
     def lag(self, length: int) -> int:
-        """Return the steps from the earliest number that counts to the last one: T − 1, of the original T − 2."""
+        """Return the steps from the earliest number that counts to the last step: T − 1, or T − 2 in the original."""
         return length - (2 if self.variant == "original" else 1)
 
     def _marked(self, T: int, u: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the marked places of each sequence, counted from 0."""
+        """Return the marked places per sequence, counted from 0."""
         if self.variant == "halves":
             return places(u[0], 0, T // 2), places(u[1], T // 2, T)
         if self.variant == "mean":
             return places(u[0], 0, T // 10), places(u[1], T // 10, T // 10 + 2 * T // 5)
         first, second = places(u[0], 0, 10), places(u[1], 0, T // 2 - 2)
-        return first, second + (second >= first)  # one of the others
+        return first, second + (second >= first)  # skips the first place
 
     def _target(self, total: NDArray[np.float64]) -> NDArray[np.float64]:
         return {"halves": total, "original": 0.5 + total / 4.0, "mean": total / 2.0}[self.variant]

@@ -1,4 +1,4 @@
-"""Data that are there: a set of sequences, or windows of one long series."""
+"""Tasks made of arrays: a set of sequences, or windows of one long series."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Arrays(DataTask):
-    """Inputs and targets of examples, the first three quarters of which are ``train``, the rest ``test``."""
+    """Inputs and targets of examples; the first three quarters are ``train``, the rest ``test``."""
 
     x: Array
     y: Array
@@ -62,15 +62,19 @@ class _Arrays(DataTask):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sequences(_Arrays):
-    """N sequences of T steps, of which a batch is drawn without replacement.
+    """N sequences of T steps; a batch is drawn without replacement.
+
+    ``train`` is the first three quarters of them, ``test`` the rest. The time span of the dependence is unknown, so the
+    lag is the one to the first step.
 
     Parameters
     ----------
-    x : ``(T, N, D)``.
-    y : classes ``(N,)`` or ``(T, N)``, or numbers ``(N, O)`` or ``(T, N, O)``.
-
-    ``train`` is the first three quarters of them, ``test`` the rest. What has to be bridged is not known: the lag is
-    that to the first step.
+    x : array (T, N, D)
+        Inputs.
+    y : array
+        Classes ``(N,)`` or ``(T, N)``, or numbers ``(N, O)`` or ``(T, N, O)``.
+    output_size : int
+        O.
     """
 
     @property
@@ -79,7 +83,7 @@ class Sequences(_Arrays):
         return len(self.x)
 
     def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
-        """Return ``x (T, B, D)`` of ``batch`` sequences, and their targets' loss."""
+        """Return ``x (T, B, D)`` of ``batch`` sequences, and the loss of their targets."""
         T, N = self.x.shape[:2]
         if length != T:
             raise InputError(f"the sequences have length {T}, got {length}")
@@ -89,7 +93,7 @@ class Sequences(_Arrays):
         return np.ascontiguousarray(self.x[:, chosen]), loss_of(self._of(chosen), at)
 
     def constant_loss(self, length: int) -> Array:
-        """Return the classes' entropy, or the targets' variance, over the sequences, ``(T,)``."""
+        """Return the entropy of the classes, or the variance of the targets, over the sequences, ``(T,)``."""
         if self._by_step:
             return np.array([constant_cost(y) for y in self.y])
         return np.full(length, constant_cost(self.y))
@@ -107,26 +111,30 @@ class Sequences(_Arrays):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Windows(_Arrays):
-    """Stretches of ``length`` rows of one series, their starts uniform over all that fit, drawn with replacement.
+    """Windows of ``length`` rows of one series, drawn with replacement, uniformly over all starts that fit.
+
+    ``train`` is the first three quarters of the rows, ``test`` the rest; no window lies in both. The time span of the
+    dependence is unknown, so the lag is the one to the window's first row. A shorter window is no prefix of a longer
+    one: fewer long ones fit, so they begin elsewhere.
 
     Parameters
     ----------
-    x : ``(n, D)``, the inputs of each row.
-    y : classes ``(n,)`` or numbers ``(n, O)``: what is to be said at each row.
-
-    ``train`` is the first three quarters of the rows, ``test`` the rest, and no window lies in both. What has to be
-    bridged is not known: the lag is that to the window's first row. A longer window begins elsewhere, since fewer fit:
-    it is no prefix.
+    x : array (n, D)
+        Inputs per row.
+    y : array
+        Targets per row: classes ``(n,)`` or numbers ``(n, O)``.
+    output_size : int
+        O.
     """
 
     def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
-        """Return ``x (T, B, D)`` of ``batch`` windows, and their targets' loss."""
+        """Return ``x (T, B, D)`` of ``batch`` windows, and the loss of their targets."""
         starts = places(rng.random(positive("batch", batch)), 0, self._starts(length))
         rows = starts + np.arange(length)[:, None]
         return self.x[rows], loss_of(self.y[rows], at)
 
     def constant_loss(self, length: int) -> Array:
-        """Return the classes' entropy, or the targets' variance, over the windows, ``(T,)``."""
+        """Return the entropy of the classes, or the variance of the targets, over the windows, ``(T,)``."""
         starts = self._starts(length)
         return np.array([constant_cost(self.y[t : t + starts]) for t in range(length)])
 
@@ -134,25 +142,32 @@ class Windows(_Arrays):
         return type(self)(self.x[part], self.y[part], self.output_size)
 
     def _starts(self, length: int) -> int:
-        """Return how many windows there are."""
+        """Return the number of windows."""
         if positive("length", length) > len(self.x):
             raise InputError(f"length must be at most {len(self.x)}, the rows that have a target, got {length}")
         return len(self.x) - length + 1
 
 
 def from_arrays(x: object, y: object) -> Sequences | Windows:
-    """Return the task of a user's own arrays; targets that are whole numbers are classes 0, 1 …
+    """Return a task made of arrays; integer targets are classes 0, 1 …
 
     Parameters
     ----------
-    x : sequences ``(T, N, D)``, or one series ``(n, D)`` or ``(n,)``, of which windows are drawn.
-    y : of sequences, classes ``(N,)`` or ``(T, N)``, or numbers ``(N, O)`` or ``(T, N, O)``; of a series, classes or
-        numbers ``(n,)``, or numbers ``(n, O)``: the target of each row.
+    x : array_like
+        Sequences ``(T, N, D)``, or one series ``(n, D)`` or ``(n,)``, from which windows are drawn.
+    y : array_like
+        Targets of sequences: classes ``(N,)`` or ``(T, N)``, or numbers ``(N, O)`` or ``(T, N, O)``. Targets of a
+        series, per row: classes or numbers ``(n,)``, or numbers ``(n, O)``.
+
+    Returns
+    -------
+    Sequences or Windows
+        The task.
 
     Raises
     ------
     InputError
-        where the shapes do not fit, or something is not finite.
+        If the shapes do not fit, or a value is not finite.
 
     Examples
     --------
@@ -183,22 +198,33 @@ def from_frame(
     standardise: bool = False,
     classes: bool = False,
 ) -> Windows:
-    """Return the task of predicting columns of a table from the rows up to now.
+    """Return the task of predicting columns of a table from the rows so far.
 
     Parameters
     ----------
-    frame : a pandas DataFrame, or anything else that gives columns by name, rows in the order of time.
-    target : the column, or the columns, to predict.
-    inputs : the columns that are read; by default all.
-    ahead : how many rows after the one that is read the target lies; 0 is the same row.
-    standardise : each column less its mean, over its standard deviation, both of the first three quarters of the rows;
-        not the target where it is a class.
-    classes : the target is a class, 0, 1 …
+    frame : pandas.DataFrame or mapping
+        Columns by name, with rows in order of time.
+    target : str or sequence of str
+        The column or columns to predict.
+    inputs : sequence of str
+        The input columns; all by default.
+    ahead : int
+        Number of rows from the input row to its target; 0 is the same row.
+    standardise : bool
+        Subtract each column's mean and divide by its standard deviation, both of the first three quarters of the rows.
+        Classes are left as they are.
+    classes : bool
+        Whether the target is a class 0, 1 …
+
+    Returns
+    -------
+    Windows
+        The task.
 
     Raises
     ------
     InputError
-        naming the column that is not there, is not of finite numbers, or is constant and to be standardised.
+        If a column is missing, has values that are not finite numbers, or is constant and to be standardised.
     """
     wanted = [target] if isinstance(target, str) else list(target)
     if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 0:
@@ -258,7 +284,7 @@ def _targets(value: object) -> Array:
 
 
 def _outputs(y: Array, axis: int) -> int:
-    """Return O: how many classes there are, or numbers at a step."""
+    """Return O: the number of classes, or of numbers per step."""
     return int(y.max()) + 1 if is_label(y) else int(y.shape[axis])
 
 

@@ -1,4 +1,4 @@
-"""What a task says: its sizes, its batches, how far it has to remember, and what an answer is worth."""
+"""The interface of a task: its sizes, its batches, its lag, and the score of an answer."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from gradlab.options import Option
 from gradlab.tasks.baselines import Baseline
 
 Array = NDArray[Any]
-#: The key of a task whose data a file or a user holds.
+#: The key of tasks whose data come from a file or a user.
 CONTENT = Option(str, "", meaning="checksum of the data, filled in by a study; where given, the data must have it")
 
 
 class Task(ABC):
-    """A source of batches. A frozen dataclass whose fields are the keys in ``KEYS``.
+    """A source of batches: a frozen dataclass whose fields are the keys in ``KEYS``.
 
-    A task says its sizes and :meth:`sample`, and as far as there is such a thing :meth:`constant_loss`, ``tolerance``,
-    :meth:`lag` and :meth:`baselines`. One whose data end says ``train`` and ``test``; one whose data a file or a user
-    holds is a :class:`DataTask`.
+    A task defines its sizes and :meth:`sample`. It defines :meth:`constant_loss`, ``tolerance``, :meth:`lag` and
+    :meth:`baselines` if they are known. A task of finite data defines ``train`` and ``test``; a :class:`DataTask` takes
+    its data from a file or a user.
 
     Attributes
     ----------
-    input_size, output_size : D and O.
-    readout : the output layer's activation.
-    tolerance : the error below which a number is right; None where only classes are right or wrong.
-    fixed_length : T where the data set it, else None.
+    input_size, output_size : int
+        D and O.
+    readout : str
+        Activation of the output layer.
+    tolerance : float, optional
+        The error below which a number is right; None if only classes can be right or wrong.
+    fixed_length : int, optional
+        T if the data determine it, else None.
     """
 
     name: ClassVar[str]
@@ -45,22 +49,38 @@ class Task(ABC):
 
     @property
     def fixed_length(self) -> int | None:
-        """T where the data set it, else None."""
+        """T if the data determine it, else None."""
         return None
 
     @abstractmethod
     def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
-        """Return inputs ``x (T, B, D)`` and the loss with its targets.
+        """Return one batch.
 
-        A shorter length is a prefix of a longer one under the same generator, or says in its class why it is not.
+        Under the same generator a shorter sequence is a prefix of a longer one; a class that deviates documents why.
+
+        Parameters
+        ----------
+        length, batch : int
+            T and B.
+        at : str, sequence of int or mask
+            The steps at which the loss is read, as in :mod:`gradlab.models.losses`.
+        rng : numpy.random.Generator
+            The source of all randomness.
+
+        Returns
+        -------
+        x : array (T, B, D)
+            Inputs.
+        loss : Loss
+            The loss with its targets.
         """
 
     def batches(
         self, length: int, batch: int, *, at: At = "last", seed: int = 0, start: int = 0
     ) -> Iterator[tuple[Array, Loss]]:
-        """Yield batch ``start`` and all after it, each :meth:`sample` of ``SeedSequence(seed, spawn_key=(n,))``.
+        """Yield batch ``start`` and all later ones; batch n is drawn by ``SeedSequence(seed, spawn_key=(n,))``.
 
-        Batch n is the same whether those before it are drawn or not: a training goes on at step n from there.
+        Batch n does not depend on the batches before it, so a training can continue at step n.
 
         Examples
         --------
@@ -75,96 +95,103 @@ class Task(ABC):
 
     @property
     def train(self) -> Self:
-        """The task on the data that may be trained on: itself where data are drawn without end."""
+        """The task on its training data; the task itself if its data are unlimited."""
         return self
 
     @property
     def test(self) -> Self:
-        """The task on data kept from training: itself where data are drawn without end."""
+        """The task on held-out data; the task itself if its data are unlimited."""
         return self
 
     def lag(self, length: int) -> int:
-        """Return the steps from the earliest input that the last answer needs to that answer, at most."""
+        """Return the largest number of steps from an input that the last answer needs to that answer."""
         return length - 1
 
     def constant_loss(self, length: int) -> Array:
-        """Return the least expected loss at each step, ``(T,)``, of outputs that do not depend on the inputs.
+        """Return the least expected loss per step, ``(T,)``, of outputs that do not depend on the inputs.
 
         Raises
         ------
         InputError
-            where there is no such thing, or nobody has said it.
+            If the task does not define it.
         """
-        raise InputError(f'task "{self.name}" does not say what a constant prediction costs')
+        raise InputError(f'task "{self.name}" does not define the loss of a constant prediction')
 
     def baseline(self, length: int, at: At = "last") -> float:
-        """Return the least expected loss of outputs that do not depend on the inputs, of the loss read at ``at``."""
+        """Return the least expected loss, read at ``at``, of outputs that do not depend on the inputs."""
         return float(self.constant_loss(length)[step_mask(at, length, 1)[:, 0]].mean())
 
     def baselines(self) -> tuple[Baseline, ...]:
-        """Return plain methods, fitted to ``train``, that a network should beat on ``test``; by default none."""
+        """Return baselines fitted to ``train``, which a network should beat on ``test``; none by default."""
         return ()
 
     def score(self, outputs: Array, loss: Loss | LossFunction) -> NDArray[np.float64]:
-        """Return the share of the steps read whose answer is right, by sequence, ``(B,)``.
+        """Return the share of right answers among the steps read, per sequence.
 
-        A class is right where its output is the largest; numbers are right where every one of the step's errors is
-        below ``tolerance``.
+        A class is right if its output is the largest. Numbers are right if all errors of the step are below
+        ``tolerance``.
 
         Parameters
         ----------
-        outputs : ``y (T, B, O)``.
-        loss : what :meth:`sample` gave for that batch.
+        outputs : array (T, B, O)
+            Outputs y of a network.
+        loss : Loss
+            The loss that :meth:`sample` returned with that batch.
+
+        Returns
+        -------
+        array (B,)
+            Shares in [0, 1].
 
         Raises
         ------
         InputError
-            where answers are numbers and the task has no tolerance, or the loss is a function of the user's.
+            If answers are numbers and the task has no tolerance, or the loss is a function.
         """
         if not isinstance(loss, Loss):
-            raise InputError(f'task "{self.name}" has a loss of its own, which does not say what is right')
+            raise InputError(f'task "{self.name}" has a loss that is a function; it defines no right answer')
         return loss.right(outputs, self.tolerance)
 
 
 class SplitTask(Task):
-    """A task of finite data, of which its field ``part`` says which it draws from: "all", "train" or "test"."""
+    """A task of finite data; its field ``part`` selects the data to draw from: "all", "train" or "test"."""
 
     part: str
 
     @property
     def train(self) -> Self:
-        """The task on the part that is trained on."""
+        """The task on its training data."""
         return replace(self, part="train")  # type: ignore[type-var]
 
     @property
     def test(self) -> Self:
-        """The task on the part that is kept from training."""
+        """The task on its held-out data."""
         return replace(self, part="test")  # type: ignore[type-var]
 
 
 class DataTask(Task):
-    """A task whose data a file or a user holds; a study's ids depend on them by the key ``content``."""
+    """A task whose data come from a file or a user; the ids of a study depend on them through the key ``content``."""
 
     @abstractmethod
     def checksum(self) -> str:
-        """Return a text that is another one where the data are others, as they are now."""
+        """Return a checksum of the data as they are now."""
 
 
 # --- places within a sequence -----------------------------------------------------------------------
 
 
 def places(u: NDArray[np.float64], low: int, high: int) -> NDArray[np.int64]:
-    """Return whole numbers in [low, high), uniform where ``u`` is on [0, 1); another range stretches them."""
+    """Return integers in [low, high), uniform if ``u`` is uniform on [0, 1); another range stretches them."""
     return low + np.floor(u * (high - low)).astype(np.int64)
 
 
 def one_hot(symbols: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """Return ``(…, size)``: 1 at the symbol's place, 0 elsewhere."""
+    """Return ``(…, size)``, 1 at the symbol's place and 0 elsewhere."""
     return np.asarray(symbols[..., None] == np.arange(size), np.float64)
 
 
 def at_least(task: str, length: int, least: int, why: str) -> int:
-    """Return ``length``, or say that the task has no sequence so short."""
+    """Return ``length`` after checking that the task has sequences so short."""
     if length < least:
         raise InputError(f"{task} needs a length of at least {least} ({why}), got {length}")
     return length

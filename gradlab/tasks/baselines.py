@@ -1,4 +1,4 @@
-"""Plain methods to set a trained network beside: each answers the same inputs, with nothing recurrent in it."""
+"""Baselines without recurrence, evaluated on the same inputs as a trained network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ Array = NDArray[Any]
 
 
 class Baseline(NamedTuple):
-    """A plain method, fitted to what may be trained on.
+    """A method without recurrence, fitted to the training data.
 
     Attributes
     ----------
-    name : in lower case with underscores; columns are named by it.
-    answer : inputs ``x (T, B, D)`` → outputs ``y (T, B, O)``, as a network has them.
+    name : str
+        In lower case with underscores; columns are named after it.
+    answer : callable
+        Maps inputs ``x (T, B, D)`` to outputs ``y (T, B, O)``, like a network.
     """
 
     name: str
@@ -25,15 +27,15 @@ class Baseline(NamedTuple):
 
 
 def persistence() -> Baseline:
-    """Return the baseline that answers with the input itself: tomorrow will be as today."""
+    """Return the baseline that predicts the current input."""
     return Baseline("persistence", np.asarray)
 
 
 def autoregression(series: Array, order: int) -> Baseline:
-    """Return the baseline that answers with a constant and the last ``order`` inputs, each with its weight.
+    """Return the linear autoregression on the last ``order`` inputs, ``y_t = a + Σ_k b_k x_{t−k}``.
 
-    ``y_t = a + Σ_k b_k x_{t−k}``, k = 0 … order − 1, by least squares on ``series (N,)``. Where fewer inputs are there,
-    at a sequence's start, it is the regression of as many as there are.
+    k runs over 0 … order − 1; the weights are fitted by least squares on ``series (N,)``. At a sequence's start the
+    order is the number of inputs so far.
     """
     fits = [_least_squares(series, inputs) for inputs in range(1, order + 1)]
 
@@ -44,7 +46,7 @@ def autoregression(series: Array, order: int) -> Baseline:
 
 
 def _least_squares(series: Array, inputs: int) -> Array:
-    """Return the constant, and the weights of the newest input and those before it."""
+    """Return the constant and the weights, newest input first."""
     lagged = np.lib.stride_tricks.sliding_window_view(series[:-1], inputs)[:, ::-1]
     design = np.column_stack([np.ones(len(lagged)), lagged])
     found: Array = np.linalg.lstsq(design, series[inputs:], rcond=None)[0]
@@ -52,6 +54,6 @@ def _least_squares(series: Array, inputs: int) -> Array:
 
 
 def _weighted(x: Array, weights: Sequence[float] | Array) -> Array:
-    """Return the answer ``(B, 1)`` to the inputs so far, ``(t, B, 1)``."""
+    """Return the prediction ``(B, 1)`` from the inputs so far, ``(t, B, 1)``."""
     newest_first = x[::-1][: len(weights) - 1]
     return np.asarray(weights[0] + np.tensordot(weights[1:], newest_first, axes=1))

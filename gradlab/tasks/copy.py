@@ -1,4 +1,4 @@
-"""The copy problem: ten symbols, a wait, and then the same ten symbols again."""
+"""The copy problem: ten symbols, a wait, then the same ten symbols again."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from gradlab.options import Option
 from gradlab.tasks.base import Task, at_least, one_hot, places
 
 WAITS = ("fixed", "variable")
-#: How many symbols are to be copied, out of how many; the blank and the marker are the two after these.
+#: Number of symbols to copy, and of different symbols; blank and marker follow them.
 COPIED, ALPHABET = 10, 8
 BLANK, MARKER = ALPHABET, ALPHABET + 1
 
 
 @dataclass(frozen=True)
 class Copy(Task):
-    """Ten symbols of eight, T₀ − 1 blanks, a marker, ten blanks; the target is blank, and the symbols at the end.
+    """Ten symbols out of eight, T₀ − 1 blanks, a marker, ten blanks; the target is blank, then the symbols at the end.
 
-    ``length`` is the whole length, T = T₀ + 20. D = 10, one-hot: eight symbols, the blank, the marker; O = 9: eight
-    symbols and the blank, under cross-entropy of logits. The published loss is averaged over the length:
-    ``at="every"``. Who knows when to answer and not what pays ln 8 for each of ten answers, 10 ln 8/(T₀ + 20) in all.
+    ``length`` is the whole length, T = T₀ + 20. D = 10, one-hot: eight symbols, the blank, the marker. O = 9: eight
+    symbols and the blank, under cross-entropy of logits. The published loss averages over the length: ``at="every"``.
+    A network that knows when to answer, but not what, pays ln 8 for each of ten answers: 10 ln 8/(T₀ + 20) in all.
 
-    ``wait="variable"`` draws the blanks before the marker, 0 … T₀ − 1, anew for each sequence, and has blanks after
-    the answer to the same length. (Tallec & Ollivier draw the wait uniformly up to T₀; that they fill up to one length
-    is taken from their stating the same cost.) Knowing when to answer then means having seen the marker: the loss
-    stated, 10 ln 8/T, is that of knowing it, the *memoryless* loss of the papers, at both waits.
+    ``wait="variable"`` draws the number of blanks before the marker, 0 … T₀ − 1, per sequence, and fills up with blanks
+    after the answer. (Tallec & Ollivier draw the wait uniformly up to T₀; that they fill up to one length follows from
+    the cost that they state.) Knowing when to answer then requires the marker. :meth:`constant_loss` is the loss of
+    knowing it, 10 ln 8/T, called *memoryless* in the papers, for both waits.
 
-    Right are the shares of the ten symbols that come back. The lag is T₀ + 10 = T − 10, from each symbol to its copy
-    (of a variable wait, at most).
+    The score is the share of the ten symbols that are copied. The lag is T₀ + 10 = T − 10, from each symbol to its copy
+    (at most, for a variable wait).
 
-    A longer sequence has the same symbols and a longer wait; beyond the symbols, it is no prefix.
+    A shorter sequence is no prefix of a longer one: the symbols are the same, and the wait is longer.
 
     References
     ----------
@@ -58,7 +58,7 @@ class Copy(Task):
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
     ) -> tuple[NDArray[Any], Loss]:
-        """Return ``x (T, B, 10)`` and the cross-entropy of the answers, the blank where none is due."""
+        """Return ``x (T, B, 10)`` and the cross-entropy of the answers; the blank is the target between them."""
         most = at_least("copy", positive("length", length), 2 * COPIED + 1, "ten symbols, a marker, ten answers")
         symbols = rng.integers(ALPHABET, size=(COPIED, positive("batch", batch)))
         blanks = np.full(batch, most - 2 * COPIED - 1)
@@ -72,7 +72,7 @@ class Copy(Task):
         return one_hot(x, self.input_size), cross_entropy(answers, at=at)
 
     def constant_loss(self, length: int) -> NDArray[Any]:
-        """Return ln 8 at each step times the share of sequences that answer there, ``(T,)``: the memoryless loss."""
+        """Return the memoryless loss, ``(T,)``: ln 8 times the share of sequences that answer at each step."""
         waits = length - 2 * COPIED
         share = np.zeros(length)
         for blanks in range(waits) if self.wait == "variable" else [waits - 1]:
@@ -84,7 +84,7 @@ class Copy(Task):
         return length - COPIED
 
     def score(self, outputs: NDArray[Any], loss: Loss | LossFunction) -> NDArray[np.float64]:
-        """Return the share of the ten symbols that come back, ``(B,)``, wherever the loss is read."""
+        """Return the share of the ten symbols that are copied, ``(B,)``, whatever steps the loss reads."""
         assert isinstance(loss, Loss)
         asked = loss.targets != BLANK
         found: NDArray[np.float64] = cross_entropy(loss.targets, at=asked).right(outputs)

@@ -1,4 +1,4 @@
-"""Delayed exclusive or: two bits that lie one and two delays back."""
+"""Delayed exclusive or of the bits one and two delays ago."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gradlab.tasks.base import Task, at_least
 class DelayedXor(Task):
     """Random bits s₁, s₂ …, 0 or 1 with probability ½; the target at step t is ``|s_{t−d} − s_{t−2d}|``, d the delay.
 
-    Bits before the first step count as 0, so that the target is 0 up to step d and s_{t−d} up to step 2d. Under squared
-    error a constant costs nothing up to step d and ¼ after it, by answering ½; neither bit alone tells more. An answer
-    is right within ½. The lag is 2d, whatever the length, which has to be more than 2d.
+    Bits before the first step count as 0, so the target is 0 up to step d and s_{t−d} up to step 2d. Under squared
+    error the best constant costs 0 up to step d; after it, ½ costs ¼. Neither bit alone improves on that. An answer is
+    right within ½. The lag is 2d at any length; the length must exceed 2d.
     """
 
     delay: int = 10
@@ -54,5 +54,5 @@ class DelayedXor(Task):
         return 2 * self.delay
 
     def _back(self, bits: NDArray[np.float64], delays: int) -> NDArray[np.float64]:
-        """Return the bits of so many delays ago, 0 before the first."""
+        """Return the bits a number of delays ago; 0 before the first step."""
         return np.concatenate([np.zeros_like(bits[: delays * self.delay]), bits[: -delays * self.delay]])

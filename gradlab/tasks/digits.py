@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits as sequences: real data that comes with a package."""
+"""Scikit-learn's handwritten digits as sequences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gradlab.tasks.targets import constant_cost
 ORDERS = ("rows", "pixels", "permuted")
 #: Seed of the one permutation of the 64 pixels.
 PERMUTATION_SEED = 0
-#: Images that are trained on, the first; the last 450 are kept from training.
+#: Number of training images, which come first; the last 450 are held out.
 TRAINED = 1347
 
 
@@ -29,10 +29,10 @@ TRAINED = 1347
 class Digits(SplitTask):
     """1797 images of 8×8 pixels in 10 classes, pixel/16, read by rows (T = 8, D = 8) or by pixels (T = 64, D = 1).
 
-    ``order="permuted"`` reads the pixels in one fixed random order. Chance is ln 10; the best constant knows how often
-    each class comes and costs 0.0001 less. The lag is that to the first step, T − 1. ``train`` is the first 1347
-    images, ``test`` the last 450; :meth:`logistic_regression` is the plain baseline. These are not MNIST's images, and
-    pixel by pixel they are not "sMNIST".
+    ``order="permuted"`` reads the pixels in one fixed random order. Chance is ln 10; the best constant, which uses the
+    class frequencies, costs 0.0001 less. The lag is the one to the first step, T − 1. ``train`` is the first 1347
+    images, ``test`` the last 450. :meth:`logistic_regression` is the baseline. The images are not those of MNIST, and
+    reading them by pixels is not "sMNIST".
 
     References
     ----------
@@ -65,7 +65,7 @@ class Digits(SplitTask):
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
     ) -> tuple[NDArray[Any], Loss]:
-        """Return ``x (T, B, D)`` of ``batch`` images drawn without replacement, and their classes' cross-entropy."""
+        """Return ``x (T, B, D)`` of ``batch`` images, drawn without replacement, and their cross-entropy."""
         images, classes = self._images()
         if length != self.fixed_length:
             raise InputError(f"digits by {self.order} have length {self.fixed_length}, got {length}")
@@ -77,18 +77,18 @@ class Digits(SplitTask):
         return np.ascontiguousarray(x), cross_entropy(classes[chosen], at=at)
 
     def constant_loss(self, length: int) -> NDArray[Any]:
-        """Return the entropy of the classes' frequencies, ``(T,)``, ln 10 where all are as frequent."""
+        """Return the entropy of the class frequencies, ``(T,)``; ln 10 if all are equal."""
         return np.full(length, constant_cost(self._images()[1]))
 
     def logistic_regression(self) -> float:
-        """Return the share of the test images that a logistic regression on the pixels of the others tells right.
+        """Return the accuracy on the test images of a logistic regression on the pixels of the training images.
 
-        Scikit-learn's, with its default penalty; no order and no time in it.
+        It is scikit-learn's with its default penalty, and knows no order of the pixels.
         """
         return float(_regression().score(*self.test._images()))
 
     def baselines(self) -> tuple[Baseline, ...]:
-        """Return the logistic regression on all 64 pixels at once, whose logits stand at every step."""
+        """Return the logistic regression on all 64 pixels at once; its logits are the outputs at every step."""
         place = pixel_order().argsort() if self.order == "permuted" else np.arange(64)
 
         def answer(x: NDArray[Any]) -> NDArray[Any]:
@@ -111,7 +111,7 @@ def pixel_order() -> NDArray[np.int64]:
 
 @cache
 def _regression() -> Any:
-    """Return the logistic regression on the pixels of the images that are trained on."""
+    """Return the logistic regression on the pixels of the training images."""
     images, classes = Digits(part="train")._images()
     from sklearn.linear_model import LogisticRegression
 
@@ -125,7 +125,7 @@ def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     Raises
     ------
     InputError
-        where scikit-learn is not installed.
+        If scikit-learn is not installed.
     """
     try:
         from sklearn import datasets

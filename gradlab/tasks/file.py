@@ -1,4 +1,4 @@
-"""A task whose data a file holds: csv, or NumPy's npz without objects."""
+"""A task whose data are in a file: csv, or NumPy's npz without objects."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FORMATS = (".csv", ".npz")
 
 @dataclass(frozen=True)
 class File(SplitTask, DataTask):
-    """Data of one's own: columns of a csv or npz, rows in the order of time, or an npz's sequences.
+    """Data from a file: columns of a csv or npz with rows in order of time, or the sequences of an npz.
 
-    Of columns, windows of ``length`` rows are drawn and the target is looked for ``ahead`` rows later. An npz whose
-    array ``x`` is ``(T, N, D)`` holds sequences, and its ``y`` their targets. See :func:`~gradlab.tasks.from_frame` and
-    :func:`~gradlab.tasks.from_arrays`, which do the same with what is in memory. A path is from the current folder.
+    From columns, windows of ``length`` rows are drawn, and the target lies ``ahead`` rows later. An npz whose array
+    ``x`` is ``(T, N, D)`` holds sequences, with targets ``y``. :func:`~gradlab.tasks.from_frame` and
+    :func:`~gradlab.tasks.from_arrays` do the same with data in memory. Paths are relative to the current folder.
 
-    Nothing in a file can run: a csv is text, and an npz is read without pickles.
+    Nothing in a file is executed: a csv is text, and an npz is read without pickles.
     """
 
     path: str = ""
@@ -60,26 +60,26 @@ class File(SplitTask, DataTask):
 
     @property
     def input_size(self) -> int:  # type: ignore[override]
-        """D: the columns read."""
+        """D: the number of input columns."""
         return self._data().input_size
 
     @property
     def output_size(self) -> int:  # type: ignore[override]
-        """O: the columns to predict, or the classes."""
+        """O: the number of columns to predict, or of classes."""
         return self._data().output_size
 
     def checksum(self) -> str:
-        """Return 16 hexadecimal digits of the SHA-256 of the file's bytes, as it is now."""
+        """Return 16 hexadecimal digits of the SHA-256 of the file as it is now."""
         with _reading(self.path):
             found = os.stat(self.path)
             return _checksum(self.path, found.st_mtime_ns, found.st_size, found.st_ino)
 
     def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
-        """Return ``x (T, B, D)`` of windows or sequences, and their targets' loss."""
+        """Return ``x (T, B, D)`` of windows or sequences, and the loss of their targets."""
         return self._data().sample(length, batch, at=at, rng=rng)
 
     def constant_loss(self, length: int) -> Array:
-        """Return the classes' entropy, or the targets' variance, ``(T,)``."""
+        """Return the entropy of the classes, or the variance of the targets, ``(T,)``."""
         return self._data().constant_loss(length)
 
     def _data(self) -> Sequences | Windows:
@@ -89,7 +89,7 @@ class File(SplitTask, DataTask):
 
 @lru_cache(maxsize=8)
 def _load(file: File) -> Sequences | Windows:
-    """Return a file's data; its checksum stands in ``file``, so that no other content is taken for it."""
+    """Return the data of a file after comparing its content with the checksum in ``file``."""
     with _reading(file.path):
         content = Path(file.path).read_bytes()
     if hashlib.sha256(content).hexdigest()[:16] != file.content:
@@ -128,7 +128,7 @@ def _checksum(path: str, *_: int) -> str:
 
 @contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Say in one line what is wrong with a file."""
+    """Turn errors of reading a file into one line that names the file and the problem."""
     if not path:
         raise InputError("path is missing; name a csv or npz file")
     if not path.lower().endswith(FORMATS):
@@ -142,16 +142,16 @@ def _reading(path: str) -> Iterator[None]:
 
 
 def _npz(content: bytes) -> dict[str, Array]:
-    """Return an npz's arrays by name; those of objects, which only pickles hold, are refused."""
+    """Return the arrays of an npz by name; raise for arrays of objects, which need pickles."""
     try:
         found = np.load(io.BytesIO(content), allow_pickle=False)
         return {name: found[name] for name in found.files}
-    except Exception as error:  # of many kinds, as the bytes of a broken archive will have it
+    except Exception as error:  # the kind depends on the bytes of a broken archive
         raise InputError(f"is no npz of plain arrays ({printable(str(error), 80)})") from None
 
 
 def _csv(content: bytes, wanted: list[str]) -> dict[str, Array]:
-    """Return columns of a csv by name, all where none is wanted: commas, semicolons or tabs, and a header."""
+    """Return columns of a csv with a header, by name, all if none is wanted; fields end in comma, semicolon or tab."""
     try:
         text = content.decode("utf-8-sig")
         header = text.partition("\n")[0]

@@ -1,4 +1,4 @@
-"""A task that is a function of one's own."""
+"""A task defined by a function."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from gradlab.tasks.base import DataTask
 from gradlab.tasks.targets import checksum, loss_of
 
 Array = NDArray[Any]
-#: Length and batch of what is drawn to tell one function's data from another's.
+#: Length and batch of the sample that identifies a function's data.
 PROBE = (32, 4)
 
 
 @dataclass(frozen=True, eq=False)
 class FunctionTask(DataTask):
-    """A task that a function draws: ``draw(length, batch, rng)`` gives x and its targets.
+    """A task whose batches a function draws.
+
+    A study identifies a function by its sample of 4 sequences of 32 steps (or of ``steps``) from a fixed generator.
 
     Parameters
     ----------
-    draw : ``(T, B, numpy Generator) -> x (T, B, D), y``, where y is classes ``(B,)`` or ``(T, B)`` of whole numbers, or
-        numbers ``(B, O)`` or ``(T, B, O)``. All that is random comes from the generator.
-    input_size, output_size : D and O.
-    steps : T, where there is one only.
-
-    A study knows two functions apart by what they draw, 4 sequences of 32 steps (or of ``steps``) from one generator.
+    draw : callable
+        ``draw(length, batch, rng)`` returns ``x (T, B, D)`` and y: integer classes ``(B,)`` or ``(T, B)``, or numbers
+        ``(B, O)`` or ``(T, B, O)``. All randomness comes from ``rng``, a numpy Generator.
+    input_size, output_size : int
+        D and O.
+    steps : int, optional
+        T, if only one length is possible.
 
     Examples
     --------
@@ -58,16 +61,16 @@ class FunctionTask(DataTask):
 
     @property
     def fixed_length(self) -> int | None:
-        """T where there is one only."""
+        """T if only one length is possible, else None."""
         return self.steps
 
     def checksum(self) -> str:
-        """Return the checksum of what is drawn from one generator."""
+        """Return the checksum of a sample from a fixed generator."""
         x, loss = self.sample(self.steps or PROBE[0], PROBE[1], rng=np.random.default_rng(0))
         return checksum(x, loss.targets)
 
     def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
-        """Return what the function draws, checked: ``x (T, B, D)``, and the loss of its targets."""
+        """Return the function's ``x (T, B, D)``, checked, and the loss of its targets."""
         answer = self.draw(positive("length", length), positive("batch", batch), rng)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise InputError(f"a task's function must return the pair (x, y), got {type(answer).__name__}")

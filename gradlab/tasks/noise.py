@@ -1,4 +1,4 @@
-"""Noise, or one kick: what the theory of random networks is about."""
+"""Noise, or one kick: the inputs of random-network theory."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gradlab.tasks.base import Task
 
 @dataclass(frozen=True)
 class Noise(Task):
-    """Inputs i.i.d. N(0, std²), and nothing to learn: for what mean-field theory says of random networks.
+    """Inputs i.i.d. N(0, std²) without a target, to compare random networks with mean-field theory.
 
-    With W_xh from N(0, input_scale²/D) a pre-activation gets noise of variance ``s² = std² · input_scale²``, the
-    ``input_var`` of :func:`gradlab.theory.mean_field`; that it is independent from unit to unit, as there, comes with
-    D → ∞. ``kick=True`` gives input at the first step alone: from there on the network runs on its own,
-    ``a_t = W_hh φ(a_{t−1})``. The loss is the sum of the outputs at the steps read, so that dL/dy = 1 there.
+    With W_xh from N(0, input_scale²/D), pre-activations receive noise of variance ``s² = std² · input_scale²``, the
+    ``input_var`` of :func:`gradlab.theory.mean_field`. Theory takes it as independent between units, which holds for
+    D → ∞. With ``kick=True`` only the first step has input; after it the network runs freely,
+    ``a_t = W_hh φ(a_{t−1})``. The loss is the sum of the outputs at the steps read, so dL/dy = 1 there.
 
     References
     ----------
@@ -52,7 +52,7 @@ class Noise(Task):
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
     ) -> tuple[NDArray[Any], Loss]:
-        """Return ``x (T, B, D)`` and the sum of the outputs at the steps that ``at`` names."""
+        """Return ``x (T, B, D)`` and the sum of the outputs at the steps ``at``."""
         shape = (positive("length", length), positive("batch", batch), self.input_size)
         x = self.std * rng.standard_normal(shape)
         if self.kick:

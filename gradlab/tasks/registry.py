@@ -1,4 +1,4 @@
-"""The tasks by name: those that are shipped, and a user's own."""
+"""The tasks by name: shipped ones, and those that a user registers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gradlab.tasks.two_sequence import TwoSequence
 
 @dataclass(frozen=True, eq=False)
 class FixedTask:
-    """A task that is there already, as an entry of :data:`TASKS`: called, it gives that task."""
+    """A task without keys as an entry of :data:`TASKS`: calling it returns the task."""
 
     task: Task
     KEYS: Mapping[str, Option] = field(default_factory=lambda: {"content": CONTENT})
@@ -41,7 +41,7 @@ class FixedTask:
 
 @dataclass(frozen=True, eq=False)
 class Absent(Task):
-    """Stands for a user's own task that results name and nobody has registered: they are read, it draws nothing."""
+    """Placeholder for a task that results name and that is not registered here: results can be read, not extended."""
 
     called: str
     steps: int | None
@@ -52,11 +52,11 @@ class Absent(Task):
 
     @property
     def fixed_length(self) -> int | None:
-        """T where the results have one that the study does not give."""
+        """T if the results have one that the study does not define."""
         return self.steps
 
     def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> Any:
-        """Raise: there is nothing to draw from."""
+        """Raise ``InputError``, because the data are unknown."""
         raise InputError(
             f'"{self.called}" is not known here; first gl.tasks.register("{self.called}", …), as it was then'
         )
@@ -80,21 +80,23 @@ _ADVICE = "define what it is made of at the top of a script or module, or give w
 
 
 def register(name: str, task: DataTask | type[Task]) -> None:
-    """Make a task of one's own known by a name, so that studies take it: ``[task] name = "mine"``.
+    """Register a task under a name, so that studies can use it: ``[task] name = "mine"``.
 
-    It is known in this process, and travels to the worker processes of a study that is run from here; ``gradlab run``
-    never imports what a study names, and does not know it.
+    The name is known in this process and in the worker processes of studies that run from it. ``gradlab run`` never
+    imports user code, so it does not know the name.
 
     Parameters
     ----------
-    name : letters, digits, ``_`` and ``-``; a name registered before is replaced, a shipped one is not.
-    task : a :class:`~gradlab.tasks.FunctionTask`, what :func:`~gradlab.tasks.from_arrays` or
-        :func:`~gradlab.tasks.from_frame` gives, or a class of one's own with keys of its own.
+    name : str
+        Letters, digits, ``_`` and ``-``. An earlier registration is replaced; the name of a shipped task is refused.
+    task : DataTask or type
+        A :class:`~gradlab.tasks.FunctionTask`, the result of :func:`~gradlab.tasks.from_arrays` or
+        :func:`~gradlab.tasks.from_frame`, or a subclass of :class:`~gradlab.tasks.Task` with keys of its own.
 
     Raises
     ------
     InputError
-        for a name that cannot be, and for what is no such task.
+        If the name is not possible, or ``task`` is none of these.
 
     Examples
     --------
@@ -111,7 +113,7 @@ def register(name: str, task: DataTask | type[Task]) -> None:
     if isinstance(task, DataTask):
         TASKS[name] = FixedTask(task)
     elif isinstance(task, type) and issubclass(task, Task):
-        task()  # a study asks it for its keys and its length; all keys have defaults
+        task()  # studies construct it without arguments; all keys need defaults
         TASKS[name] = task
     else:
         raise InputError(
@@ -121,34 +123,34 @@ def register(name: str, task: DataTask | type[Task]) -> None:
 
 
 def absent(names: Iterable[str]) -> list[str]:
-    """Return those of the tasks that are :class:`Absent`."""
+    """Return the names whose task is :class:`Absent`."""
     return [
         name for name in names if isinstance(entry := TASKS.get(name), FixedTask) and isinstance(entry.task, Absent)
     ]
 
 
 def packed(names: Iterable[str]) -> bytes:
-    """Return those of the tasks that are a user's own, for :func:`adopt` in another process.
+    """Return the user's tasks among ``names`` as bytes, for :func:`adopt` in another process.
 
     Raises
     ------
     InputError
-        where one cannot travel.
+        If one of them cannot be pickled.
     """
     own = {name: TASKS[name] for name in names if name not in SHIPPED}
     try:
         return pickle.dumps(own) if own else b""
-    except Exception as error:  # of many kinds, as the user's objects will have it
+    except Exception as error:  # the kind depends on the user's objects
         raise InputError(f"task {', '.join(own)} cannot travel to worker processes ({error}); {_ADVICE}") from None
 
 
 def adopt(own: bytes) -> None:
-    """Make the tasks of :func:`packed` known here: bytes of the process that runs the study, never of a file.
+    """Register the tasks of :func:`packed`; the bytes come from the process that runs the study, never from a file.
 
     Raises
     ------
     InputError
-        where what they are made of is not found here.
+        If their code is not found here.
     """
     try:
         TASKS.update(_unpacked(own) if own else {})
@@ -158,6 +160,6 @@ def adopt(own: bytes) -> None:
 
 @lru_cache(maxsize=1)
 def _unpacked(own: bytes) -> dict[str, type[Task] | FixedTask]:
-    """Return the tasks, the same objects for every group of a study."""
+    """Return the tasks; all groups of a study share the same objects."""
     found: dict[str, type[Task] | FixedTask] = pickle.loads(own)
     return found

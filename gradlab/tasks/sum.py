@@ -17,7 +17,7 @@ from gradlab.tasks.base import Task
 class Sum(Task):
     """Inputs i.i.d. U[−1, 1], target the sum so far, ``y_t = Σ_{s≤t} x_s``, under mean squared error.
 
-    Always answering 0, the mean, costs ``t·Var(x) = t/3`` at step t. The lag that must be bridged is T − 1.
+    A constant 0, the mean, costs ``t·Var(x) = t/3`` at step t. The lag is T − 1.
     """
 
     name: ClassVar[str] = "sum"

@@ -15,9 +15,9 @@ from gradlab.tasks.arrays import Windows
 from gradlab.tasks.base import SplitTask
 from gradlab.tasks.baselines import Baseline, autoregression, persistence
 
-#: The years that are trained on and by which all are standardised; those after it are kept from training.
+#: Years that are trained on and define the standardisation; later years are held out.
 LAST_TRAINED = 1920
-#: Years that the autoregression looks at: as many as Akaike's criterion picks of up to 15 on the years trained on.
+#: Order of the autoregression, selected by Akaike's criterion among 1 … 15 on the training years.
 ORDER = 9
 
 
@@ -25,13 +25,12 @@ ORDER = 9
 class Sunspots(SplitTask):
     """The yearly sunspot numbers of 1700–2008, standardised; the target at each step is the next year's number.
 
-    A sequence is ``length`` years in a row, its first uniform over all that fit (:class:`~gradlab.tasks.Windows`, which
-    says why a shorter one is no prefix). Numbers have the mean and the deviation of 1700–1920 taken out; ``train`` is
-    those years, ``test`` 1921–2008, as has been usual since Weigend, Huberman & Rumelhart 1990 (whose test years ended
-    earlier). A constant costs the targets' variance, near 1 over 1700–1920; persistence, the next year as this one, is
-    the plain baseline (:meth:`persistence`); a linear autoregression is the one that is hard to beat
-    (:meth:`baselines`).
-    What has to be bridged is not known; the cycle is of about 11 years.
+    A sequence is ``length`` consecutive years, the first uniform over all that fit. A shorter one is no prefix of a
+    longer one, see :class:`~gradlab.tasks.Windows`. Numbers are standardised by mean and deviation of 1700–1920.
+    ``train`` is those years, ``test`` 1921–2008, as usual since Weigend, Huberman & Rumelhart 1990 (whose test years
+    ended earlier). A constant costs the variance of the targets, about 1 over 1700–1920. Baselines are persistence
+    (:meth:`persistence`) and a linear autoregression, which is hard to beat (:meth:`baselines`). The time span of the
+    dependence is unknown; the solar cycle takes about 11 years.
 
     References
     ----------
@@ -47,15 +46,15 @@ class Sunspots(SplitTask):
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
     ) -> tuple[NDArray[Any], Loss]:
-        """Return ``x (T, B, 1)`` and the squared error against each next year's number."""
+        """Return ``x (T, B, 1)`` and the squared error against the next year's number."""
         return self._windows().sample(length, batch, at=at, rng=rng)
 
     def constant_loss(self, length: int) -> NDArray[Any]:
-        """Return the variance of the next years' numbers at each step of the windows, ``(T,)``."""
+        """Return the variance of the targets at each step of the windows, ``(T,)``."""
         return self._windows().constant_loss(length)
 
     def persistence(self) -> float:
-        """Return the mean squared error of answering with this year's number, over the years of ``part``."""
+        """Return the mean squared error of predicting this year's number, over the years of ``part``."""
         data = self._windows()
         return float(np.square(data.y - data.x).mean())
 
@@ -72,12 +71,12 @@ class Sunspots(SplitTask):
 
 @cache
 def standardised() -> tuple[NDArray[np.float64], int]:
-    """Return the numbers ``(309, 1)`` by the mean and deviation of 1700–1920, and how many years these are.
+    """Return the numbers ``(309, 1)``, standardised by 1700–1920, and the number of these years.
 
     Raises
     ------
     InputError
-        where statsmodels is not installed.
+        If statsmodels is not installed.
     """
     try:
         from statsmodels.datasets import sunspots

@@ -1,4 +1,4 @@
-"""Targets that are given as arrays: their loss, and what a constant costs."""
+"""Targets given as arrays: their loss, the loss of the best constant, and a checksum."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from gradlab.models.losses import At, Loss, cross_entropy, mse
 
 Array = NDArray[Any]
-#: Of data that end, the share that comes first and is trained on; the rest is kept from training.
+#: The share of finite data that is trained on; it comes first, and the rest is held out.
 TRAINED = 0.75
 
 
 def is_label(y: Array) -> bool:
-    """Return whether targets are classes: whole numbers by their dtype."""
+    """Return whether targets are classes, which is so if their dtype is an integer."""
     return y.dtype.kind in "iu"
 
 
 def loss_of(y: Array, at: At) -> Loss:
-    """Return the cross-entropy of classes, the squared error of numbers."""
+    """Return the loss of targets: cross-entropy for classes, squared error for numbers."""
     return cross_entropy(y, at=at) if is_label(y) else mse(y, at=at)
 
 
 def constant_cost(y: Array) -> float:
     """Return the mean loss of the best constant over examples ``(N,)`` or ``(N, O)``.
 
-    Of classes the entropy of their frequencies, of numbers their variance, mean over the outputs.
+    It is the entropy of the class frequencies, or the variance of numbers, averaged over the outputs.
     """
     if not is_label(y):
         return float(y.var(axis=0).mean())

@@ -1,4 +1,4 @@
-"""Temporal order: which symbols came, and in which order, among others that mean nothing."""
+"""Temporal order: the order of a few relevant symbols among distractors."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from gradlab.models.losses import At, Loss, cross_entropy
 from gradlab.options import Option
 from gradlab.tasks.base import Task, at_least, one_hot, places
 
-#: Symbols of which one says something at each of the places, and symbols that say nothing.
+#: Number of relevant symbols, one of which is at each of the places; and number of distractors.
 TELLING, DISTRACTORS = 2, 4
-#: By how many symbols tell: the tenths of T at which each one's range begins; it is one tenth long.
+#: Per number of places: the tenths of T at which their ranges begin; each range is one tenth long.
 TENTHS = {2: (1, 5), 3: (1, 3, 6)}
 
 
 @dataclass(frozen=True)
 class TemporalOrder(Task):
-    """One of two symbols at each of two (three) places among four distractors; the class is which came in which order.
+    """One of two relevant symbols at each of two (three) places among distractors; the class encodes their order.
 
-    D = 6, one-hot: symbols 0 and 1 tell, 2 … 5 fill all other steps at random. The places are uniform in the ⌊T/10⌋
-    steps after the first ⌊T/10⌋ and ⌊5T/10⌋ (``symbols=3``: ⌊T/10⌋, ⌊3T/10⌋, ⌊6T/10⌋). The class Σ sᵢ 2ⁱ is asked
-    for by cross-entropy at the last step: O = 4 (8), all as likely, so that a constant costs ln 4 (ln 8). The lag is
-    T − 1 − ⌊T/10⌋ at most, from the first place.
+    D = 6, one-hot: symbols 0 and 1 are relevant, 2 … 5 fill all other steps at random. The places are uniform in the
+    ⌊T/10⌋ steps after the first ⌊T/10⌋ and ⌊5T/10⌋ (``symbols=3``: ⌊T/10⌋, ⌊3T/10⌋, ⌊6T/10⌋). The target is the class
+    Σ sᵢ 2ⁱ, under cross-entropy at the last step. O = 4 (8) classes are equally likely, so a constant costs ln 4
+    (ln 8). The lag is at most T − 1 − ⌊T/10⌋, from the first place.
 
-    This is the form of Pascanu, Mikolov & Bengio 2013 (their code). In Hochreiter & Schmidhuber 1997, experiments 6a
-    and 6b, there are two symbols more, at the start and the end, three symbols lie at 10–20, 33–43 and 66–76, and
+    This is the form of Pascanu, Mikolov & Bengio 2013 (their code). Hochreiter & Schmidhuber 1997, experiments 6a and
+    6b, have two further symbols, at the start and the end. There three places lie at 10–20, 33–43 and 66–76, and
     lengths are drawn from 100 … 110.
 
-    A longer sequence has the same classes, its places stretched and other distractors: it is no prefix.
+    A shorter sequence is no prefix of a longer one: classes are the same, places are stretched, distractors differ.
     """
 
     symbols: int = 2
@@ -51,13 +51,13 @@ class TemporalOrder(Task):
 
     @property
     def output_size(self) -> int:  # type: ignore[override]
-        """O: a class for each order, 4 or 8."""
+        """O: the number of classes, 4 or 8."""
         return int(TELLING**self.symbols)
 
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
     ) -> tuple[NDArray[Any], Loss]:
-        """Return ``x (T, B, 6)`` and the cross-entropy of the class, the same at every step read."""
+        """Return ``x (T, B, 6)`` and the cross-entropy of the class, at every step read."""
         tenth = at_least("temporal_order", positive("length", length), 10, "each place is within a tenth of it") // 10
         u, told = rng.random((self.symbols, positive("batch", batch))), rng.integers(2, size=(self.symbols, batch))
         x = rng.integers(TELLING, self.input_size, size=(length, batch))

@@ -1,4 +1,4 @@
-"""The two-sequence problem: the first step says the class, all after it is noise."""
+"""The two-sequence problem: the first steps determine the class, all later ones are noise."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from gradlab.models.losses import At, Loss, mse
 from gradlab.options import Option
 from gradlab.tasks.base import Task, at_least
 
-#: Variance of the steps that say nothing.
+#: Variance of the noise steps.
 NOISE = 0.2
 
 
 @dataclass(frozen=True)
 class TwoSequence(Task):
-    """The first N steps are +1 of class 1 and −1 of class 2, each with probability ½; all after them is N(0, 0.2).
+    """The first N steps are +1 in class 1 and −1 in class 2, each with probability ½; all later ones are N(0, 0.2).
 
-    The target, at the last step, is 1 of class 1 and 0 of class 2, under squared error: answering ½ costs ¼. An answer
-    is right within 0.2. The lag is T − N, from the last step that tells. ``noise`` is the variance of what is added to
-    the steps that tell: 0 in experiment 3a of Hochreiter & Schmidhuber 1997, 0.1 in 3b. (0.2 and 0.1 are variances
-    there, as the paper has them.) There a sequence's length is drawn from T … T + T/10; here it is T. Experiment 3c, of
-    noisy targets, is not here, nor is Bengio, Simard & Frasconi's own form, whose lengths begin at T/2.
+    The target, at the last step, is 1 for class 1 and 0 for class 2, under squared error: a constant ½ costs ¼. An
+    answer is right within 0.2. The lag is T − N, from the last informative step. ``noise`` is the variance of noise
+    added to the informative steps: 0 in experiment 3a of Hochreiter & Schmidhuber 1997, 0.1 in 3b. (0.2 and 0.1 are
+    variances in the paper.) There lengths are drawn from T … T + T/10; here the length is T. Experiment 3c, with noisy
+    targets, is not included, nor is the form of Bengio, Simard & Frasconi, whose lengths begin at T/2.
 
     A shorter sequence is a prefix of a longer one.
 
@@ -56,7 +56,7 @@ class TwoSequence(Task):
     def sample(
         self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
     ) -> tuple[NDArray[Any], Loss]:
-        """Return ``x (T, B, 1)`` and the squared error against the class, the same at every step read."""
+        """Return ``x (T, B, 1)`` and the squared error against the class, at every step read."""
         at_least("two_sequence", positive("length", length), self.telling, "the steps that tell")
         first = rng.integers(2, size=(positive("batch", batch), 1)).astype(np.float64)
         x = rng.standard_normal((length, batch, 1))

@@ -1,4 +1,4 @@
-"""Training: one honest loop over the passes that :func:`gradlab.trace` measures, and what it needs beside them."""
+"""Training: a loop over the passes of :func:`gradlab.trace`, with optimisers, schedules, clipping and checkpoints."""
 
 from gradlab.training.loading import load_training
 from gradlab.training.optimisers import SGD, Adam, Momentum, Optimiser, RMSprop

@@ -1,4 +1,4 @@
-"""Where batches come from: each from (seed, step) alone, so that none depends on what was drawn before."""
+"""The batches of a training: each depends on (seed, step) alone, not on earlier draws."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gradlab.tasks import Task
 
 Array = NDArray[Any]
 Batch = tuple[Array, Loss | LossFunction]
-#: Two tasks are the same where the sums of :func:`summed` agree to this: other machines round otherwise.
+#: Relative tolerance of :func:`summed` within which two tasks are the same; machines differ in rounding.
 AGREEMENT = 1e-6
-#: First spawn key of the batches on which a score is taken; those of training have the step alone.
+#: First spawn key of the batches that are scored; the key of training batches is the step alone.
 SCORED = 1
 
 
@@ -29,9 +29,9 @@ SCORED = 1
 class Stream:
     """Batches of a task, or of a function ``step -> (x, loss)``.
 
-    The batch of step n is that of ``task.train.batches(…, seed=seed, start=n)``. The one on which the model is scored
-    after n steps is drawn from ``task.test``, by ``SeedSequence(seed, spawn_key=(1, n))``: no step trains on it, and
-    where a task's data are finite not on any of its sequences.
+    The batch of step n is the first of ``task.train.batches(…, seed=seed, start=n)``. The batch for the score after
+    n steps is drawn from ``task.test`` by ``SeedSequence(seed, spawn_key=(1, n))``. No step trains on it. For finite
+    data, no step trains on any of its sequences.
     """
 
     task: Task | Callable[[int], Batch]
@@ -49,7 +49,7 @@ class Stream:
             )
 
     def __call__(self, step: int) -> Batch:
-        """Return ``x (T, B, D)`` and the loss of step 0, 1 …"""
+        """Return ``x (T, B, D)`` and the loss of a step, counted from 0."""
         if isinstance(self.task, Task):
             return next(self.task.train.batches(self.length, self.batch, at=self.at, seed=self.seed, start=step))
         answer = self.task(step)
@@ -58,21 +58,21 @@ class Stream:
         return answer
 
     def agrees(self, first: list[float]) -> bool:
-        """Return whether the first batch has these sums (:func:`summed`)."""
+        """Return whether the first batch has these numbers (:func:`summed`)."""
         found = summed(*self(0))
         return len(found) == len(first) and np.allclose(found, first, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True)
 
     def score(self, model: Cell | Network, step: int) -> float:
-        """Return the task's score of a model on the fresh batch after ``step`` steps, the mean over its sequences."""
+        """Return the mean score of a model on the held-out batch after ``step`` steps."""
         if not isinstance(self.task, Task):
-            raise InputError('a score is what a gradlab task says; of a function of one\'s own take Until("loss", …)')
+            raise InputError('a score needs a gradlab task, which defines it; for a function use Until("loss", …)')
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(SCORED, step)))
         x, loss = self.task.test.sample(self.length, self.batch, at=self.at, rng=rng)
         return float(self.task.score(whole_trace(model, x).outputs, loss).mean())
 
 
 def summed(x: Array, loss: Loss | LossFunction) -> list[float]:
-    """Return a few numbers that tell one batch from another: of inputs, and of targets, sizes and two mean products."""
+    """Return a few numbers that identify a batch: sizes and two mean products, of inputs and of targets."""
     found = []
     for array in (x, loss.targets) if isinstance(loss, Loss) else (x,):
         flat = np.asarray(array, np.float64).ravel()

@@ -1,4 +1,4 @@
-"""A training as one file: arrays and a page of JSON in an npz archive, from which nothing can run."""
+"""The state of a training, and a training as one file: arrays and JSON in an npz archive, without pickles."""
 
 from __future__ import annotations
 
@@ -34,21 +34,31 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-#: What a file of ours says first; the number is the version of its layout.
+#: First entry of a file; the number is the version of its layout.
 FORMAT = "gradlab training 1"
 STATUSES = RUNNING, SOLVED, DIVERGED = ("running", "solved", "diverged")
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """Where a training stands after a whole step; nothing in it is ever written to.
+    """The state of a training after a whole step; its arrays are never changed.
 
     Attributes
     ----------
-    step : steps done.
-    vector : the model's parameters ``(P,)``.
-    slots : the optimiser's memory.
-    scores : the steps after which the model was scored, and the scores.
+    model : Cell or Network
+        The model with the parameters of this step.
+    vector : array (P,)
+        The same parameters as one vector.
+    slots : tuple of arrays (P,)
+        The optimiser's memory.
+    step : int
+        Number of steps done.
+    status : str
+        "running", "solved" or "diverged".
+    reason : str
+        The criterion reached, or the step and kind of divergence; empty while running.
+    scores : tuple of pairs
+        Each scored step, and its score.
     """
 
     model: Cell | Network
@@ -61,7 +71,7 @@ class TrainingState:
 
 
 def diverged(before: TrainingState, reason: str) -> TrainingState:
-    """Return it as it was before the step that could not be taken, and why not."""
+    """Return the state before a failed step, with the reason of the failure."""
     return replace(before, status=DIVERGED, reason=f"step {before.step}: {reason}")
 
 
@@ -74,7 +84,7 @@ def write(path: Path, page: Mapping[str, Any], arrays: Mapping[str, Array]) -> P
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the page and the arrays of a file that :func:`write` wrote; raises whatever a file can be wrong by."""
+    """Return the page and the arrays of a file of :func:`write`; errors of a broken file are raised as they come."""
     return archive.read(path, FORMAT)
 
 
@@ -82,7 +92,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def describe_task(task: object) -> dict[str, Any] | None:
-    """Return a shipped task's name and keys; None for one that a file cannot hold."""
+    """Return the name and keys of a shipped task; None for any other task, which a file cannot hold."""
     if not isinstance(task, Task) or task.name not in SHIPPED or TASKS[task.name] is not type(task):
         return None
     own = [one.name for one in fields(task) if one.name in task.KEYS]  # type: ignore[arg-type]
@@ -90,5 +100,5 @@ def describe_task(task: object) -> dict[str, Any] | None:
 
 
 def task_of(told: Mapping[str, Any] | None) -> Task | None:
-    """Return the task of :func:`describe_task`."""
+    """Return the task that :func:`describe_task` described."""
     return None if told is None else TASKS[told["name"]](**told["options"])

@@ -1,4 +1,4 @@
-"""Clipping a gradient by its norm or by value, as ``torch.nn.utils`` does; norms are always those before it."""
+"""Clipping of a gradient by norm or by value, as in ``torch.nn.utils``; reported norms are those before clipping."""
 
 from __future__ import annotations
 
@@ -13,12 +13,22 @@ from gradlab.arrays.scaled import ldexp
 from gradlab.errors import InputError
 
 Array = NDArray[Any]
-#: What PyTorch adds to the norm by which it divides.
+#: PyTorch adds this to the norm by which it divides.
 EPS = 1e-6
 
 
 class Clipped(NamedTuple):
-    """What an optimiser is given, the gradient's norm before clipping, and the share of that norm that is left."""
+    """A clipped gradient.
+
+    Attributes
+    ----------
+    grad : array (P,)
+        The gradient after clipping.
+    norm : float
+        Its norm before clipping.
+    kept : float
+        The share of that norm that is left.
+    """
 
     grad: Array
     norm: float
@@ -27,7 +37,7 @@ class Clipped(NamedTuple):
 
 @dataclass(frozen=True)
 class Clip:
-    """No clipping; or by ``norm`` c: ``g · min(1, c/(‖g‖ + 1e-6))``, ‖·‖ over all parameters; or by ``value`` v.
+    """Clipping by ``norm`` c, ``g · min(1, c/(‖g‖ + 1e-6))`` over all parameters, or by ``value`` v; none by default.
 
     References
     ----------
@@ -48,7 +58,7 @@ class Clip:
                 raise InputError(f"clip_{name} must be above 0, got {limit}; None is no clipping")
 
     def __call__(self, vector: Array, exponent: int = 0) -> Clipped:
-        """Clip ``vector · 2^exponent``, which may overflow: what is left is exact nevertheless."""
+        """Clip ``vector · 2^exponent``; the result is exact even if that product overflows."""
         with np.errstate(all="ignore"):
             size = norm(vector)
             whole, unit = _power(exponent), _power(-exponent)
@@ -63,7 +73,7 @@ class Clip:
 
 
 def norm(vector: Array) -> float:
-    """Return ‖vector‖₂ in float64, also where its squares over- or underflow."""
+    """Return ‖vector‖₂ in float64, without over- or underflow of squares."""
     wide = vector.astype(np.float64, copy=False)
     with np.errstate(all="ignore"):
         plain = float(np.linalg.norm(wide))
@@ -74,5 +84,5 @@ def norm(vector: Array) -> float:
 
 
 def _power(exponent: int) -> float:
-    """Return 2^exponent, inf or 0 where it does not fit."""
+    """Return 2^exponent; inf or 0 if it is out of range."""
     return float(np.ldexp(1.0, max(min(exponent, 5000), -5000)))

@@ -1,4 +1,4 @@
-"""A training that was saved, opened again."""
+"""Loading of a saved training."""
 
 from __future__ import annotations
 
@@ -23,18 +23,28 @@ Array = NDArray[Any]
 
 
 def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None = None) -> Training:
-    """Open what :meth:`Training.save` wrote, to go on from there as if it had never stopped; nothing in it can run.
+    """Load a file of :meth:`Training.save`; the training continues as if it had never stopped.
+
+    Nothing in the file is executed.
 
     Parameters
     ----------
-    task : the training's own, needed where it was a function or a task of one's own, which no file can hold.
+    path : str or Path
+        The file.
+    task : Task or callable, optional
+        The task of the training. It is needed if it was a function or a user's own task, which a file cannot hold.
+
+    Returns
+    -------
+    Training
+        The training, at the step at which it was saved.
 
     Raises
     ------
     StoreError
-        for a file that cannot be read, or is none of ours.
+        If the file cannot be read or holds no training.
     InputError
-        where the task is needed and not given, or the one that is given draws other batches.
+        If the task is needed and missing, or draws other batches than the file's.
     """
     try:
         page, arrays = checkpoint.read(Path(path))
@@ -46,8 +56,8 @@ def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None =
         raise InputError(f"{path}: the file cannot hold the task it was trained on; give task=")
     if task is not None and found.first is not None and not found.stream.agrees(found.first):
         raise InputError(
-            f"{path}: task= draws other batches than the one it was trained on; give that one, or go on from its model "
-            "with a gl.Training of your own"
+            f"{path}: task= draws other batches than the one it was trained on; give that one, or continue from its "
+            "model with a gl.Training of your own"
         )
     return found
 
@@ -76,7 +86,7 @@ def _loaded(page: Mapping[str, Any], arrays: Mapping[str, Array], task: Any) -> 
 
 
 def _like(expected: Array, array: Array) -> Array:
-    """Return ``array`` if it has the shape and dtype that is expected."""
+    """Return ``array`` after checking that it has the expected shape and dtype."""
     if array.shape != expected.shape or array.dtype != expected.dtype:
         raise ValueError(f"expected {expected.dtype} {expected.shape}, got {array.dtype} {array.shape}")
     return array

@@ -1,4 +1,4 @@
-"""Optimisers, to PyTorch's formulas: all parameters as one vector, options in a frozen dataclass, state in slots."""
+"""Optimisers with PyTorch's formulas: parameters as one vector, options in a frozen dataclass, memory in slots."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Slots = tuple[Array, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each parameter lies in the vector ``(P,)``."""
+    """The place of each parameter in one vector ``(P,)``."""
 
     shapes: Mapping[str, tuple[int, ...]]
 
     @classmethod
     def of(cls, model: Cell | Network) -> Layout:
-        """Return the layout of a model's parameters; refuse a model that has none."""
+        """Return the layout of a model's parameters; raise ``InputError`` for a model without any."""
         shapes = {name: array.shape for name, array in model.parameters.items()}
         if not shapes:
             raise InputError(f"there is nothing to train: {model!r} has no parameters")
         return cls(shapes)
 
     def pack(self, arrays: Mapping[str, Array], *, rest: float | None = None) -> Array:
-        """Return the arrays as one new vector, those that are not there filled with ``rest`` if that is given."""
+        """Return the arrays as one new vector; with ``rest``, missing arrays are filled with it."""
         if rest is not None:
             arrays = {name: np.full(shape, rest) for name, shape in self.shapes.items()} | dict(arrays)
         return np.concatenate([arrays[name].ravel() for name in self.shapes])
@@ -48,7 +48,7 @@ class Layout:
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def gradient(self, trace: Trace) -> tuple[Array, int]:
-        """Return the gradient of the batch-mean loss, ``vector · 2^exponent``; above 0 where plain floats overflow."""
+        """Return the gradient of the batch-mean loss, ``vector · 2^exponent``; exponent 0 unless floats overflow."""
         found = trace.scaled_param_grads
         shift = max(0, *(exponent for _, exponent in found.values()))
         with np.errstate(all="ignore"):
@@ -58,12 +58,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Optimiser(ABC):
-    """A rule from a gradient to a change of the parameters, pure: its options are its fields, its memory is handed on.
+    """A pure function from a gradient to a change of the parameters; fields are options, memory is passed along.
 
     Attributes
     ----------
-    lr : learning rate η; a :class:`~gradlab.training.Schedule` multiplies it.
-    slots : what is remembered from step to step, a vector ``(P,)`` each, zeros at first.
+    lr : float
+        Learning rate η; a :class:`~gradlab.training.Schedule` multiplies it.
+    slots : tuple of str
+        Names of the vectors ``(P,)`` that are remembered from step to step, zeros at first.
     """
 
     lr: float
@@ -78,7 +80,7 @@ class Optimiser(ABC):
 
     @abstractmethod
     def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
-        """Return what is subtracted from the parameters ``(P,)`` in step n = 1, 2 … at learning rate lr; and slots."""
+        """Return the vector to subtract from the parameters ``(P,)`` in step n = 1, 2 …, and the new slots."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class SGD(Optimiser):
 class Momentum(Optimiser):
     """Gradient descent with momentum, ``b ← μ b + g``, ``θ ← θ − η b``; Nesterov's ``θ ← θ − η (g + μ b)``.
 
-    No dampening: the first b is g. η is outside b, as in PyTorch: a smaller η acts on old gradients, too.
+    There is no dampening: the first b is g. η is outside b, as in PyTorch, so a smaller η also scales old gradients.
 
     References
     ----------

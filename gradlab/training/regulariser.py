@@ -1,4 +1,4 @@
-"""Pascanu's regulariser: gradients should keep their norm from step to step, in the direction of the error."""
+"""Pascanu's regulariser: the gradient should keep its norm from step to step, along the error's direction."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def omega(layer: LayerPass) -> Omega:
 
         Ω = Σ_{t=1}^{T−1} (‖p_{t+1} W_hh diag(φ'(a_t))‖ / ‖p_{t+1}‖ − 1)²
 
-    The mean over the sequences is taken, as of the loss. The derivative is the paper's own approximation: "immediate",
-    with a_t and p_{t+1} fixed, and only through the W_hh that is written here. Steps at which nothing arrives, p_{t+1}
-    exactly 0, have no ratio and are left out; where the whole numerator is 0, its derivative is taken as 0.
+    Ω is the mean over the sequences, like the loss. The derivative is the paper's approximation, called "immediate":
+    a_t and p_{t+1} are fixed, and only the W_hh in the formula varies. Steps with p_{t+1} exactly 0 have no ratio and
+    are left out. The derivative is 0 where the numerator is 0.
 
     References
     ----------
@@ -53,7 +53,7 @@ def omega(layer: LayerPass) -> Omega:
 
 
 def _unit(columns: Array) -> Array:
-    """Return columns ``(T, H, B)`` divided by their norms, zeros as they are; no square over- or underflows."""
+    """Return columns ``(T, H, B)`` divided by their norms, without over- or underflow; zeros stay zero."""
     peak = np.abs(columns).max(axis=1, keepdims=True)
     scaled = columns / np.where(peak > 0.0, peak, 1.0)
     size = np.linalg.norm(scaled, axis=1, keepdims=True)
@@ -61,7 +61,7 @@ def _unit(columns: Array) -> Array:
 
 
 def omega_gradients(trace: Trace) -> dict[str, Array]:
-    """Return ``∂⁺Ω/∂W_hh`` of every layer and direction under the parameter's name."""
+    """Return ``∂⁺Ω/∂W_hh`` of every layer and direction, by the parameter's name."""
     return {trace.parameter_name(one, "W_hh"): omega(one).by_W_hh for one in trace.passes}
 
 

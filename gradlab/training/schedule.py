@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradlab.arrays.checks import choice, number, positive
 from gradlab.errors import InputError
 
-#: The kinds, and which of the options each reads.
+#: The kinds, and the options that each reads.
 USED = {
     "constant": ("warmup",),
     "step": ("warmup", "factor", "every"),
@@ -20,13 +20,13 @@ USED = {
     "cosine": ("warmup", "over", "least"),
 }
 KINDS = tuple(USED)
-#: What a criterion of success may be about.
+#: The quantities that a criterion of success may use.
 OF = ("loss", "score")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A factor of the learning rate for every step n = 0, 1 …: a linear warm-up, and what follows it, m = n − warmup.
+    """The factor of the learning rate at step n = 0, 1 …: a linear warm-up, then a function of m = n − warmup.
 
     ===========  ==========================================================
     constant     1
@@ -37,10 +37,18 @@ class Schedule:
 
     Parameters
     ----------
-    kind : which of these.
-    warmup : steps of it; step n < warmup has the factor ``(n + 1)/warmup``.
-    factor, every : of step and exponential; 0.1 and 1 unless given.
-    over, least : of cosine: its length in steps, and the factor at its end and beyond.
+    kind : str
+        One of these four.
+    warmup : int
+        Steps of the warm-up; step n < warmup has the factor ``(n + 1)/warmup``.
+    factor : float
+        For "step" and "exponential".
+    every : int
+        For "step" and "exponential", in steps.
+    over : int
+        For "cosine": its length in steps.
+    least : float
+        For "cosine": the factor at its end and beyond.
 
     References
     ----------
@@ -73,7 +81,7 @@ class Schedule:
             positive("over", self.over)
 
     def __call__(self, step: int) -> float:
-        """Return the factor of step 0, 1 …"""
+        """Return the factor at a step, counted from 0."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         after = step - self.warmup
@@ -92,11 +100,15 @@ class Until:
 
     Parameters
     ----------
-    of : "loss", the batch-mean losses of the steps; or "score", what ``task.score`` says of a fresh batch, which no
-        step is trained on (:class:`~gradlab.training.batches.Stream` says where its seed comes from).
-    below, above : the limit, one of the two; strictly.
-    window : the mean of so many of the newest losses, or scores, has to lie beyond the limit.
-    every : steps between two scores.
+    of : str
+        "loss" uses the batch-mean loss of each step. "score" uses ``task.score`` on a held-out batch, which no step
+        trains on (see :class:`~gradlab.training.batches.Stream`).
+    below, above : float
+        The limit, exactly one of the two; the comparison is strict.
+    window : int
+        Number of newest losses or scores whose mean is compared.
+    every : int
+        Steps between two scores.
 
     Examples
     --------
@@ -119,7 +131,7 @@ class Until:
         positive("every", self.every)
 
     def met(self, values: NDArray[Any] | list[float]) -> bool:
-        """Return whether the newest of the values, in their order, lie beyond the limit; not where they are too few."""
+        """Return whether the mean of the newest values is beyond the limit; False below ``window`` values."""
         if len(values) < self.window:
             return False
         mean = float(np.mean(values[-self.window :]))

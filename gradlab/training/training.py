@@ -1,4 +1,4 @@
-"""The loop: batch, pass, gradient, clipping, update; where it stands is one object, replaced by a whole step."""
+"""The loop: batch, pass, gradient, clipping, update. Its state is one object, which each whole step replaces."""
 
 from __future__ import annotations
 
@@ -31,48 +31,64 @@ from gradlab.training.schedule import Schedule, Until
 
 Array = NDArray[Any]
 Kind = TypeVar("Kind")
-#: Sequence length unless one is given or the task's data set it.
+#: Default sequence length, if the task's data do not determine it.
 LENGTH = 100
-#: What is kept of every step.
+#: The numbers kept per step.
 HISTORY = ("losses", "norms", "kept")
-#: Called after a step with its pass, its number from 0, and what is known of it as columns of a watch's ``runs``.
+#: Called after a step with its pass, its number from 0, and its columns for a watch's ``runs``.
 Observer = Callable[[Trace, int, dict[str, Any]], None]
 
 
 class Training:
-    """A model that is trained on a task, one batch a step, by the gradient of the batch-mean loss.
+    """Train a model on a task, one batch per step, by the gradient of the batch-mean loss.
 
-    A step is one pass of :func:`gradlab.trace` and an update, and nothing is measured beyond its gradient; what else is
-    to be known is watched (:func:`gradlab.watch`), or traced where it stands (``gl.trace(training.model, …)``).
-    The same seed gives the same training to the last bit, whether or not it was stopped, saved and loaded between.
+    A step is one pass of :func:`gradlab.trace` and an update. It measures nothing beyond its gradient. To measure more,
+    watch the training (:func:`gradlab.watch`) or trace its current model (``gl.trace(training.model, …)``). The same
+    seed gives the same training to the last bit, also if it is stopped, saved and loaded in between.
 
     Parameters
     ----------
-    model : a cell or network with parameters; it is left as it is, ``training.model`` is the trained one.
-    task : a gradlab task, or a function ``step -> (x, loss)`` for step 0, 1 … as :func:`gradlab.trace` takes them.
-    length, batch, at : of a gradlab task's batches; length 100 unless given or set by the task's data.
-    optimiser : :class:`SGD`, :class:`Momentum`, :class:`RMSprop` or :class:`Adam`, to PyTorch's formulas.
-    schedule : the learning rate's factor over the steps.
-    clip_norm, clip_value : limit of the gradient's norm over all parameters, or of each component; not both.
-    omega : weight of Pascanu's regulariser (:func:`gradlab.training.regulariser.omega`), for RNNs only. Its gradient
-        is added before clipping; ``losses`` are without it.
-    until : the criterion of success.
-    seed : of the batches; the one of step n depends on nothing but (seed, n).
+    model : Cell or Network
+        A model with parameters. It is not changed; ``training.model`` is the trained one.
+    task : Task or callable
+        A gradlab task, or a function ``step -> (x, loss)`` for step 0, 1 …, as :func:`gradlab.trace` takes them.
+    length, batch, at
+        Sequence length, batch size and steps read, for a gradlab task. The default length is the data's, or 100.
+    optimiser : Optimiser, optional
+        :class:`SGD`, :class:`Momentum`, :class:`RMSprop` or :class:`Adam` (default), with PyTorch's formulas.
+    schedule : Schedule, optional
+        The factor of the learning rate per step.
+    clip_norm, clip_value : float, optional
+        Limit of the gradient's norm over all parameters, or of each component; not both.
+    omega : float
+        Weight of Pascanu's regulariser (:func:`gradlab.training.regulariser.omega`), for RNNs only. Its gradient is
+        added before clipping; ``losses`` do not include it.
+    until : Until, optional
+        The criterion of success.
+    seed : int
+        Seed of the batches; the batch of step n depends on (seed, n) alone.
 
     Attributes
     ----------
-    model : as it stands; after a divergence, as it was when all was finite last.
-    step : steps done.
-    losses : ``(n,)``, each step's batch-mean loss, before its update.
-    norms : ``(n,)``, the gradient's norm *before* clipping; inf where it is beyond float64.
-    kept : ``(n,)``, the share of that norm that clipping left, 1 where there was none.
-    status : "running", "solved" or "diverged".
-    reason : how it diverged, and in which step, or what was reached.
+    model : Cell or Network
+        The current model; after a divergence, the last one that was finite.
+    step : int
+        Number of steps done.
+    losses : array (n,)
+        Batch-mean loss per step, before its update.
+    norms : array (n,)
+        Norm of the gradient *before* clipping; inf if it exceeds float64.
+    kept : array (n,)
+        Share of that norm that clipping left; 1 without clipping.
+    status : str
+        "running", "solved" or "diverged".
+    reason : str
+        The criterion reached, or the step and kind of divergence.
 
     Raises
     ------
     InputError
-        for what cannot be trained, naming what was expected and what came.
+        If an argument cannot be used; the message names what was expected and what came.
 
     Examples
     --------
@@ -111,55 +127,55 @@ class Training:
         if self.omega:
             check_regularised(model)
         if self.until is not None and self.until.of == "score":
-            self.stream.score(model, 0)  # a task that has no score says so now
+            self.stream.score(model, 0)  # raises now if the task has no score
         self.layout = Layout.of(model)
         vector = self.layout.pack(model.parameters)
         slots = tuple(np.zeros_like(vector) for _ in self.optimiser.slots)
         self.training_state = TrainingState(model.with_parameters(self.layout.unpack(vector)), vector, slots)
         self.observers: list[Observer] = []
         self.history = np.empty((len(HISTORY), 0))
-        self.first: list[float] | None = None  # what tells the task from others, once it has been drawn from
+        self.first: list[float] | None = None  # identifies the task, after its first batch
 
-    # --- where it stands ---------------------------------------------------------------------------
+    # --- its state ---------------------------------------------------------------------------------
 
     @property
     def model(self) -> Cell | Network:
-        """The model as it stands."""
+        """The current model."""
         return self.training_state.model
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         return self.training_state.step
 
     @property
     def status(self) -> str:
-        """Which of "running", "solved" and "diverged" it is."""
+        """Status: "running", "solved" or "diverged"."""
         return self.training_state.status
 
     @property
     def reason(self) -> str:
-        """How it diverged, and in which step, or what was reached; empty while it runs."""
+        """The criterion reached, or the step and kind of divergence; empty while running."""
         return self.training_state.reason
 
     @property
     def losses(self) -> NDArray[np.float64]:
-        """Each step's batch-mean loss, before its update."""
+        """Batch-mean loss per step, before its update, ``(n,)``."""
         return self._of_steps("losses")
 
     @property
     def norms(self) -> NDArray[np.float64]:
-        """Each step's norm of the gradient over all parameters, before clipping."""
+        """Norm of the gradient over all parameters per step, before clipping, ``(n,)``."""
         return self._of_steps("norms")
 
     @property
     def kept(self) -> NDArray[np.float64]:
-        """Each step's share of that norm that clipping left."""
+        """Share of that norm that clipping left, per step, ``(n,)``."""
         return self._of_steps("kept")
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """The steps after which the model was scored on a fresh batch, and the scores, ``(n, 2)``."""
+        """Steps after which the model was scored on a held-out batch, and the scores, ``(n, 2)``."""
         return np.array(self.training_state.scores, np.float64).reshape(-1, 2)
 
     def _of_steps(self, name: str) -> NDArray[np.float64]:
@@ -175,27 +191,38 @@ class Training:
         checkpoint: str | Path | None = None,
         checkpoint_every: int | None = None,
     ) -> Training:
-        """Go on from where the training stands up to *total* step ``total``, or until it is solved or diverges.
+        """Continue the training until ``total`` steps are done in all, or it is solved or diverges.
 
-        Ctrl-C leaves it at a whole step: it can be saved, looked at, and run on.
+        Ctrl-C stops it after a whole step. It can then be saved, inspected and continued.
 
         Parameters
         ----------
-        progress : a bar with the time left; without a terminal one line per minute.
-        checkpoint : where :meth:`save` writes at the end, and after every ``checkpoint_every`` steps if given.
+        total : int
+            Number of steps, counted from the start of the training.
+        progress : bool
+            Show a bar with the remaining time; without a terminal, one line per minute.
+        checkpoint : str or Path, optional
+            File that :meth:`save` writes at the end.
+        checkpoint_every : int, optional
+            Also write it after every this many steps.
+
+        Returns
+        -------
+        Training
+            The training itself.
 
         Raises
         ------
         InputError
-            where the task's batches do not fit the model.
+            If the task's batches do not fit the model.
         StoreError
-            where the checkpoint cannot be written.
+            If the checkpoint cannot be written.
         """
         every = None if checkpoint_every is None else positive("checkpoint_every", checkpoint_every)
         if every and checkpoint is None:
             raise InputError("checkpoint_every needs checkpoint=, the path to write to")
         if isinstance(total, bool) or not isinstance(total, int | np.integer) or total < self.step:
-            raise InputError(f"run goes on to a total step, a whole number from {self.step} on, got {total!r}")
+            raise InputError(f"total is the number of steps in all, a whole number from {self.step} on, got {total!r}")
         left = total - self.step
         reporter = ProgressReporter("training", unit="step", quiet=not progress)
         with reporter.begin({"done": self.step, "planned": left}, left):
@@ -214,7 +241,7 @@ class Training:
         return self
 
     def _advance(self) -> None:
-        """Take one step, and let it count by one assignment; observers see it after that."""
+        """Take one step, which counts from a single assignment on; then call the observers."""
         before = self.training_state
         x, loss = self.stream(before.step)
         seen = whole_trace(before.model, x, loss)
@@ -229,7 +256,7 @@ class Training:
             observer(seen, before.step, {"loss": mean, "kept": grad.kept})
 
     def _gradient(self, seen: Trace) -> Clipped:
-        """Return the gradient of the mean loss and of Ω, clipped."""
+        """Return the clipped gradient of mean loss and Ω."""
         vector, exponent = self.layout.gradient(seen)
         if self.omega:
             more = self.layout.pack(omega_gradients(seen), rest=0.0).astype(vector.dtype)
@@ -237,7 +264,7 @@ class Training:
         return self.clip(vector, exponent)
 
     def _updated(self, before: TrainingState, grad: Array) -> TrainingState:
-        """Return where the training stands after a step along ``grad``, if all of it is finite."""
+        """Return the state after a step along ``grad``; diverged if it is not finite."""
         lr = self.optimiser.lr * float(self.schedule(before.step))
         with np.errstate(all="ignore"):
             change, slots = self.optimiser.change(grad, before.slots, before.step + 1, lr)
@@ -248,7 +275,7 @@ class Training:
         return replace(before, model=model, vector=vector, slots=slots, step=before.step + 1)
 
     def _judged(self, after: TrainingState) -> TrainingState:
-        """Return it as solved where the criterion is met."""
+        """Return the state, as solved if the criterion is met."""
         if self.until is None or after.status != RUNNING:
             return after
         if self.until.of == "score":
@@ -262,20 +289,22 @@ class Training:
         return replace(after, status=SOLVED, reason=str(self.until)) if met else after
 
     def _note(self, step: int, values: tuple[float, ...]) -> None:
-        """Keep a step's numbers; those of a step that is taken again take the place of the first ones."""
+        """Store the numbers of a step; a repeated step overwrites its earlier numbers."""
         if step == self.history.shape[1]:
             self.history = np.concatenate([self.history, np.empty((len(HISTORY), step + 64))], axis=1)
         self.history[:, step] = values
 
     def save(self, path: str | Path) -> Path:
-        """Write all that :func:`load_training` needs to go on to the last bit, as one file, whole or not at all.
+        """Write the training to one file, from which :func:`load_training` continues to the last bit.
+
+        The file is written completely or not at all.
 
         Raises
         ------
         StoreError
-            where the file cannot be written.
+            If the file cannot be written.
         InputError
-            for a model of custom cells, whose equations no file can hold.
+            If the model has custom cells, whose equations a file cannot hold.
         """
         at, stream = self.training_state, self.stream
         page = {
@@ -319,7 +348,7 @@ def _mean_loss(seen: Trace) -> float:
 
 
 def _not_finite(seen: Trace, mean: float, grad: Clipped) -> str:
-    """Return what of a step is not finite, in words; nothing where all is."""
+    """Describe the first quantity of a step that is not finite; empty if all are."""
     if seen.overflow_step:
         return f"the state is not finite from t = {seen.overflow_step} on"
     if not np.isfinite(mean):

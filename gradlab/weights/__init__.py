@@ -1,1 +1,1 @@
-"""What lies outside: PyTorch's recurrent modules and other libraries' weights, in gradlab's terms."""
+"""Conversion of PyTorch modules and of other libraries' weight files to gradlab's cells and networks."""

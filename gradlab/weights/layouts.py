@@ -1,4 +1,4 @@
-"""How PyTorch, Keras and Flax name and lay out the weights of a recurrent layer, and gradlab's cells of them."""
+"""The names and arrangement of recurrent weights in PyTorch, Keras and Flax, and their conversion to cells."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from gradlab.weights.tensors import Tensors
 from gradlab.weights.weights import TORCH_NAMES, gru_biases, in_layers, torch_cell
 
 Array = NDArray[Any]
-#: Blocks of H rows in the recurrent weights → the cell.
+#: The cell by its number of blocks of H rows in the recurrent weights.
 KINDS = {1: "rnn", 3: "gru", 4: "lstm"}
 BLOCKS = {kind: blocks for blocks, kind in KINDS.items()}
 
 
 @dataclass(frozen=True)
-class Unsaid:
-    """What a file does not say, as the caller gave it, for the layer ``label``."""
+class Missing:
+    """Properties that a file does not contain, as the caller gave them, for the layer ``label``."""
 
     label: str
     activation: str | None
     reset: str | None
 
     def options(self, kind: str, reset: str | None = "after") -> dict[str, str]:
-        """Return the cell's options; ``reset`` is a GRU's where the file says it, None where it does not."""
+        """Return the cell's options; ``reset`` is that of a GRU in the file, None if the file does not contain it."""
         if kind != "rnn" and self.activation is not None:
             raise InputError(f"activation belongs to an RNN, and {self.label} is {_a(kind)}; leave it out")
         if kind != "gru" and self.reset is not None:
@@ -40,7 +40,7 @@ class Unsaid:
         if kind == "rnn":
             if self.activation is None:
                 raise InputError(
-                    f"{self.label} is an RNN, and no file says its activation; give activation= one of "
+                    f"{self.label} is an RNN, whose activation is not in the file; give activation= one of "
                     + ", ".join(f'"{name}"' for name in ACTIVATIONS)
                 )
             return {"activation": self.activation}
@@ -49,7 +49,7 @@ class Unsaid:
     def _reset(self, known: str | None) -> str:
         if known is None and self.reset is None:
             raise InputError(
-                f"{self.label} is a GRU without bias, which does not say where its reset is; "
+                f"{self.label} is a GRU without bias, so the place of its reset is not in the file; "
                 'give reset="after" (Keras\' reset_after=True) or reset="before"'
             )
         if known and self.reset and known != self.reset:
@@ -62,7 +62,7 @@ def _a(kind: str) -> str:
 
 
 def _kind(name: str, rows: int, columns: int, shape: tuple[int, ...]) -> str:
-    """Return the kind of cell of recurrent weights with ``rows`` = kH and ``columns`` = H."""
+    """Return the kind of cell from recurrent weights of shape ``(rows, columns)`` = (kH, H)."""
     kind = KINDS.get(rows // columns) if rows % columns == 0 else None
     if kind is None:
         raise InputError(f'tensor "{name}" must have H times 1 (RNN), 3 (GRU) or 4 (LSTM) of H, got shape {shape}')
@@ -86,28 +86,28 @@ def _torch_prefixes(names: Iterable[str]) -> list[str]:
     return sorted({match["prefix"] or "" for match in found if match})
 
 
-def _read_torch(tensors: Tensors, prefix: str, unsaid: Unsaid) -> Cell | Network:
+def _read_torch(tensors: Tensors, prefix: str, missing: Missing) -> Cell | Network:
     found = [
         match for name in tensors.names if (match := TORCH_NAME.fullmatch(name)) and (match["prefix"] or "") == prefix
     ]
     if any(match["stem"] == "weight_hr" for match in found):
         raise InputError(
-            f"{unsaid.label} has a projection (proj_size, tensors weight_hr…), which a gradlab LSTM has not"
+            f"{missing.label} has a projection (proj_size, tensors weight_hr…), which a gradlab LSTM does not have"
         )
     stems = TORCH_NAMES if any(match["stem"].startswith("bias") for match in found) else TORCH_NAMES[:2]
     if {match["layer"] for match in found} == {None}:
-        return _torch_cell(tensors, prefix, stems, "", "D", unsaid)
+        return _torch_cell(tensors, prefix, stems, "", "D", missing)
     tails = ("", "_reverse") if any(match["reverse"] for match in found) else ("",)
     layers: list[Layer] = []
     for index in range(len({match["layer"] for match in found} - {None})):
         inputs = sum(cell.hidden_size for cell in cells_of(layers[-1])) if layers else "D"
-        cells = [_torch_cell(tensors, prefix, stems, f"_l{index}{tail}", inputs, unsaid) for tail in tails]
+        cells = [_torch_cell(tensors, prefix, stems, f"_l{index}{tail}", inputs, missing) for tail in tails]
         layers.append(Bidirectional(*cells) if len(cells) > 1 else cells[0])
     return in_layers(layers)
 
 
 def _torch_cell(
-    tensors: Tensors, prefix: str, stems: Sequence[str], tail: str, inputs: int | str, unsaid: Unsaid
+    tensors: Tensors, prefix: str, stems: Sequence[str], tail: str, inputs: int | str, missing: Missing
 ) -> Cell:
     names = dict(zip(stems, _joined(prefix, *(stem + tail for stem in stems)), strict=True))
     recurrent = tensors.take(names["weight_hh"], ("kH", "H"))
@@ -115,7 +115,7 @@ def _torch_cell(
     kind = _kind(names["weight_hh"], rows, H, recurrent.shape)
     shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, H), "bias_ih": (rows,), "bias_hh": (rows,)}
     arrays = {stem: tensors.take(name, shapes[stem]) for stem, name in names.items()}
-    options = unsaid.options(kind)
+    options = missing.options(kind)
     return torch_cell(kind, arrays, **(options if kind == "rnn" else {}))
 
 
@@ -128,10 +128,10 @@ def _keras_prefixes(names: Iterable[str]) -> list[str]:
     return sorted({match[1] or "" for name in names if (match := KERAS_NAME.fullmatch(name))})
 
 
-def _read_keras(tensors: Tensors, prefix: str, unsaid: Unsaid) -> Cell:
-    """Return the cell of ``kernel (D, kH)``, ``recurrent_kernel (H, kH)`` and perhaps ``bias``.
+def _read_keras(tensors: Tensors, prefix: str, missing: Missing) -> Cell:
+    """Return the cell of ``kernel (D, kH)``, ``recurrent_kernel (H, kH)`` and an optional ``bias``.
 
-    A GRU's blocks are stacked z, r, h; where it resets after the product its bias has two rows.
+    The blocks of a GRU are stacked z, r, h. The bias has two rows if the reset comes after the product.
     """
     inputs, recurrent, biases = (_full(tensors, prefix, tail) for tail in ("kernel", "recurrent_kernel", "bias"))
     H, rows = tensors.take(recurrent, ("H", "kH")).shape
@@ -149,11 +149,11 @@ def _read_keras(tensors: Tensors, prefix: str, unsaid: Unsaid) -> Cell:
         weights = {name: _as_rzn(array) for name, array in weights.items()}
     if after:
         weights |= gru_biases(*weights["b_h"].T)
-    return CELLS[kind](**weights | unsaid.options(kind, known))
+    return CELLS[kind](**weights | missing.options(kind, known))
 
 
 def _as_rzn(stacked: Array) -> Array:
-    """Return blocks z, r, n of rows as r, z, n."""
+    """Reorder blocks of rows from z, r, n to r, z, n."""
     z, r, n = np.split(stacked, 3)
     return np.concatenate([r, z, n])
 
@@ -161,13 +161,13 @@ def _as_rzn(stacked: Array) -> Array:
 # --- Flax ------------------------------------------------------------------------------------------------------------
 
 FLAX_NAME = re.compile(r"(?:(.*)[./])?(dense_[ih]|i[ifgo]|h[ifgo]|if_|[ih][rzn]|[ih])[./](kernel|bias)")
-#: Flax' Dense layers of each cell, of the input, of the state, and with a bias, in gradlab's order of gates.
+#: Flax' Dense layers per cell in gradlab's order of gates: of the input, of the state, and those with a bias.
 FLAX_DENSE = {
     "lstm": (("ii", "if", "ig", "io"), ("hi", "hf", "hg", "ho"), ("hi", "hf", "hg", "ho")),
     "gru": (("ir", "iz", "in"), ("hr", "hz", "hn"), ("ir", "iz", "in")),
     "rnn": (("i",), ("h",), ("i",)),
 }
-#: The same where one Dense layer holds all gates, as in NNX.
+#: The same if one Dense layer holds all gates, as in NNX.
 NNX_DENSE = {
     "lstm": (("dense_i",), ("dense_h",), ("dense_h",)),
     "gru": (("dense_i",), ("dense_h",), ("dense_i",)),
@@ -176,7 +176,7 @@ NNX_DENSE = {
 
 
 def _flax_found(names: Iterable[str]) -> dict[str, set[str]]:
-    """Return by prefix the tails ``<dense>/kernel`` and ``<dense>/bias`` of cells, which have one of i and of h."""
+    """Return the tails ``<dense>/kernel`` and ``<dense>/bias`` by prefix, for prefixes with layers of both i and h."""
     found: dict[str, set[str]] = {}
     for match in filter(None, map(FLAX_NAME.fullmatch, names)):
         found.setdefault(match[1] or "", set()).add(f"{match[2]}/{match[3]}")
@@ -187,17 +187,17 @@ def _flax_prefixes(names: Iterable[str]) -> list[str]:
     return sorted(_flax_found(names))
 
 
-def _read_flax(tensors: Tensors, prefix: str, unsaid: Unsaid) -> Cell:
-    """Return the cell; kernels are ``(in, out)``, and a GRU's n has a second bias behind the reset gate."""
+def _read_flax(tensors: Tensors, prefix: str, missing: Missing) -> Cell:
+    """Return the cell; kernels are ``(in, out)``, and n of a GRU has a second bias inside the reset gate."""
 
     def take(tail: str, *shape: int | str) -> Array:
         return tensors.take(_full(tensors, prefix, tail), shape)
 
     there = _flax_found(tensors.names)[prefix]
-    kind, (inputs, states, biased) = _flax_kind(tensors, prefix, there, unsaid)
+    kind, (inputs, states, biased) = _flax_kind(tensors, prefix, there, missing)
     inner = kind == "gru" and len(states) > 1
     expected = {f"{name}/kernel" for name in inputs + states} | {f"{name}/bias" for name in biased}
-    _check_tails(expected | ({"hn/bias"} if inner else set()), there, kind, unsaid)
+    _check_tails(expected | ({"hn/bias"} if inner else set()), there, kind, missing)
     H = take(f"{states[0]}/kernel", "H", "kH").shape[0]
     wide = BLOCKS[kind] // len(states) * H
     D = take(f"{inputs[0]}/kernel", "D", wide).shape[0]
@@ -208,13 +208,13 @@ def _read_flax(tensors: Tensors, prefix: str, unsaid: Unsaid) -> Cell:
     }
     if inner:
         weights["b_hn"] = take("hn/bias", H)
-    return CELLS[kind](**weights | unsaid.options(kind))
+    return CELLS[kind](**weights | missing.options(kind))
 
 
 def _flax_kind(
-    tensors: Tensors, prefix: str, there: set[str], unsaid: Unsaid
+    tensors: Tensors, prefix: str, there: set[str], missing: Missing
 ) -> tuple[str, tuple[tuple[str, ...], ...]]:
-    """Return the kind of cell and its Dense layers' names: of input, of state, with bias."""
+    """Return the kind of cell and the names of its Dense layers: of the input, of the state, with a bias."""
     if any(tail.startswith("dense_") for tail in there):
         name = _full(tensors, prefix, "dense_h/kernel")
         H, rows = tensors.take(name, ("H", "kH")).shape
@@ -222,35 +222,35 @@ def _flax_kind(
         return kind, NNX_DENSE[kind]
     dense = {tail.partition("/")[0].rstrip("_") for tail in there}
     if {"if", "in"} <= dense:
-        raise InputError(
-            f"{unsaid.label} is an MGUCell, which is none of gradlab's cells; write it as a gl.custom_cell"
-        )
+        raise InputError(f"{missing.label} is an MGUCell, which gradlab does not have; write it as a gl.custom_cell")
     kind = max(FLAX_DENSE, key=lambda one: len(dense.intersection(FLAX_DENSE[one][0] + FLAX_DENSE[one][1])))
     inputs, states, biased = FLAX_DENSE[kind]
-    if "if_/kernel" in there:  # NNX, where "if" is a word of Python
+    if "if_/kernel" in there:  # NNX, because "if" is a Python keyword
         inputs = tuple(name.replace("if", "if_") for name in inputs)
     return kind, (inputs, states, biased)
 
 
-def _check_tails(expected: set[str], there: set[str], kind: str, unsaid: Unsaid) -> None:
-    """Raise for a tensor that Flax' cell of this kind has not: it would be another recurrence."""
+def _check_tails(expected: set[str], there: set[str], kind: str, missing: Missing) -> None:
+    """Raise for a tensor that Flax' cell of this kind does not have: it would be another recurrence."""
     if surplus := sorted(there - expected):
         parts = ", ".join(sorted(expected))
-        raise InputError(f'{unsaid.label} has "{surplus[0]}", which Flax\' {kind.upper()} has not; it has {parts}')
+        raise InputError(
+            f'{missing.label} has "{surplus[0]}", which Flax\' {kind.upper()} does not have; it has {parts}'
+        )
 
 
 def _full(tensors: Tensors, prefix: str, tail: str) -> str:
-    """Return the name of ``tail`` below ``prefix`` as the file separates names, by "/" or by "."."""
+    """Return the name of ``tail`` below ``prefix`` with the file's separator, "/" or "."."""
     parts = [*([prefix] if prefix else []), *tail.split("/")]
     slashed, dotted = "/".join(parts), ".".join(parts)
     return dotted if dotted in tensors.names or not any("/" in name for name in tensors.names) else slashed
 
 
 class Layout(NamedTuple):
-    """Where recurrent layers are among a file's names, how one is read, and what they are known by."""
+    """One library's layout: find the prefixes of recurrent layers, read one; ``sign`` names its typical tensors."""
 
     prefixes: Callable[[Iterable[str]], list[str]]
-    read: Callable[[Tensors, str, Unsaid], Cell | Network]
+    read: Callable[[Tensors, str, Missing], Cell | Network]
     sign: str
 
 

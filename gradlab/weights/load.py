@@ -1,4 +1,4 @@
-"""Weights that another library trained, from a file."""
+"""Load weights that another library trained from a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gradlab.cells import Cell
 from gradlab.cells.activations import ACTIVATIONS
 from gradlab.errors import InputError, printable, unknown
 from gradlab.models.network import Network
-from gradlab.weights.layouts import LAYOUTS, Unsaid
+from gradlab.weights.layouts import LAYOUTS, Missing
 from gradlab.weights.tensors import Tensors
 
 
@@ -19,35 +19,50 @@ def load_weights(
 ) -> Cell | Network:
     """Return a recurrent layer that another library trained, from a file of its weights.
 
-    Nothing in the file is run. What a file cannot say is an argument, and never guessed; gates and candidates are taken
-    to be the library's defaults, logistic and tanh.
+    No code in the file is executed. Properties that the file does not contain are arguments and never guessed. Gates
+    and candidates are assumed to use the library's defaults, logistic and tanh.
 
     Parameters
     ----------
-    path : a ``.safetensors`` file (``pip install 'gradlab[weights]'``) or an ``.npz`` archive, of float64, float32,
+    path : str or Path
+        A ``.safetensors`` file (``pip install 'gradlab[weights]'``) or an ``.npz`` archive, of float64, float32,
         float16 or bfloat16; the half precisions become float32.
-    layout : how the tensors are named and laid out.
+    layout : str
+        The library that named and arranged the tensors.
 
         "pytorch"
-            a ``state_dict`` of ``nn.RNN``, ``LSTM``, ``GRU`` (all layers and directions: a cell where there is one,
+            a ``state_dict`` of ``nn.RNN``, ``LSTM``, ``GRU`` (all layers and directions: a cell if there is one,
             otherwise a network) or of ``RNNCell``, ``LSTMCell``, ``GRUCell``.
         "keras"
             ``{v.path: v.numpy() for v in model.weights}`` of Keras 3: one cell of ``SimpleRNN``, ``LSTM`` or ``GRU``.
-            Keras stacks its GRU z, r, h; ``reset_after`` is read from the bias' shape.
+            Keras stacks the gates of its GRU as z, r, h; the shape of the bias determines ``reset_after``.
         "flax"
             ``flatten_dict(params, sep="/")`` of Linen's ``SimpleCell``, ``LSTMCell``, ``OptimizedLSTMCell`` or
             ``GRUCell``, or the same of NNX: one cell.
-    prefix : where in the file the layer is, such as "encoder.lstm"; only needed where there are several. How layers of
-        Keras and Flax are put together is not in a file: load each, and stack them with ``gl.Network`` (both directions
-        of ``merge_mode="concat"`` are a ``gl.Bidirectional``).
-    activation : of an RNN, "tanh", "relu", "logistic" or "identity": no file says it; refused elsewhere.
-    reset : of a Keras GRU without bias, "after" for ``reset_after=True`` and "before" otherwise.
+    prefix : str, optional
+        The layer's place in the file, such as "encoder.lstm"; needed only if there are several layers. A file does not
+        contain the order of Keras or Flax layers: load each, and stack them with ``gl.Network`` (the two directions of
+        ``merge_mode="concat"`` form a ``gl.Bidirectional``).
+    activation : str, optional
+        The activation of an RNN, "tanh", "relu", "logistic" or "identity", which no file contains; refused for other
+        cells.
+    reset : str, optional
+        For a Keras GRU without bias: "after" for ``reset_after=True``, otherwise "before".
+
+    Returns
+    -------
+    Cell or Network
+        A network if the file holds several layers or directions of one module.
 
     Raises
     ------
     InputError
-        naming the tensor that is missing, of another shape or dtype, or not finite; for a file that is not what it
-        says, several layers of which none is named, and an option that is needed or that contradicts the file.
+        for a tensor that is missing, of another shape or dtype, or not finite; for a file of another format; for
+        several layers without ``prefix``; and for an option that is missing or contradicts the file.
+
+    Examples
+    --------
+    >>> cell = load_weights("lstm.safetensors", layout="pytorch")    # doctest: +SKIP
 
     References
     ----------
@@ -65,11 +80,11 @@ def load_weights(
     if not found:
         raise InputError(_nothing(tensors, layout))
     where = _chosen(tensors, found, prefix)
-    return entry.read(tensors, where, Unsaid(f'"{printable(where, 200)}" of {tensors.path.name}', activation, reset))
+    return entry.read(tensors, where, Missing(f'"{printable(where, 200)}" of {tensors.path.name}', activation, reset))
 
 
 def _nothing(tensors: Tensors, layout: str) -> str:
-    """Return the words for a file without a recurrent layer in this layout."""
+    """Return the message for a file without a recurrent layer in this layout."""
     other = next((name for name, entry in LAYOUTS.items() if entry.prefixes(tensors.names)), None)
     hint = f'; its names are those of layout="{other}"' if other else ""
     some = ", ".join(f'"{printable(name, 60)}"' for name in tensors.names[:4]) or "no tensor"
@@ -79,7 +94,7 @@ def _nothing(tensors: Tensors, layout: str) -> str:
 
 
 def _chosen(tensors: Tensors, found: Sequence[str], prefix: str | None) -> str:
-    """Return the one prefix of ``found`` that is meant: ``prefix`` itself, or the only one below it."""
+    """Return the selected prefix of ``found``: ``prefix`` itself, or the only one below it."""
     if prefix is None:
         below = list(found)
     else:

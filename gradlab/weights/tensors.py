@@ -1,4 +1,4 @@
-"""Files of named tensors, safetensors and npz: read without running anything that lies in them."""
+"""Read files of named tensors, safetensors and npz, without executing code in them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gradlab.arrays.checks import float_array
 from gradlab.errors import InputError, printable
 
 Array = NDArray[Any]
-#: The formats of floats in safetensors, as NumPy reads their bytes; bfloat16 is the upper half of a float32.
+#: The NumPy types of the floats in safetensors; bfloat16 is the upper half of a float32.
 SAFE_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-#: What NumPy raises for an npz that is cut off, altered, encrypted, of Python objects, or of unlikely size.
+#: The errors that NumPy raises for a truncated, altered or encrypted npz, for Python objects and for absurd sizes.
 UNREADABLE = (OSError, ValueError, EOFError, MemoryError, RuntimeError, BadZipFile, BadDeflate)
 INSTEAD = {
     ".pt": "safetensors.torch.save_file(module.state_dict(), path)",
@@ -28,13 +28,13 @@ INSTEAD |= {".pth": INSTEAD[".pt"], ".bin": INSTEAD[".pt"], ".keras": INSTEAD[".
 
 
 class Tensors:
-    """The tensors of a file by name, each checked as it is taken.
+    """The tensors of a file by name; each is checked when it is read.
 
     Raises
     ------
     InputError
-        for a path that is no file, a suffix other than ``.safetensors`` and ``.npz``, and a file that is not what its
-        suffix says.
+        for a path without a file, a suffix other than ``.safetensors`` and ``.npz``, and a file of another format than
+        its suffix.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,20 +52,23 @@ class Tensors:
 
     @property
     def names(self) -> list[str]:
-        """The names of all tensors, in the order of the file."""
+        """The names of all tensors in file order."""
         return list(self._arrays)
 
     def take(self, name: str, shape: Sequence[int | str]) -> Array:
-        """Return a tensor as float64 or float32, into which the half precisions are widened.
+        """Return a tensor as float64 or float32; half precisions become float32.
 
         Parameters
         ----------
-        shape : one entry an axis: a number that the axis must have, or a letter for any size of at least 1.
+        name : str
+            The tensor's name.
+        shape : sequence of int or str
+            One entry per axis: the required size, or a letter for any size of at least 1.
 
         Raises
         ------
         InputError
-            naming the tensor, for one that is missing, of another shape or dtype, or not finite.
+            for a tensor that is missing, of another shape or dtype, or not finite.
         """
         if name not in self._arrays:
             letters = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
@@ -73,7 +76,7 @@ class Tensors:
         return float_array(self._label(name), self._widened(name), shape)
 
     def axes(self, name: str) -> int:
-        """Return the number of axes of a tensor that is there."""
+        """Return the number of axes of a tensor in the file."""
         return self._widened(name).ndim
 
     def _label(self, name: str) -> str:

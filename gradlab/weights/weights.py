@@ -1,4 +1,4 @@
-"""PyTorch's recurrent modules as gradlab's cells, and back. Torch is imported when it is used."""
+"""Conversion between PyTorch's recurrent modules and gradlab's cells. Torch is imported on use."""
 
 from __future__ import annotations
 
@@ -16,25 +16,31 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Array = NDArray[Any]
-#: The parameters of one layer and direction in PyTorch, of which a module has two or four.
+#: The parameters of one layer and direction in PyTorch; a module without bias has only the first two.
 TORCH_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def from_torch(module: nn.Module) -> Cell | Network:
-    """Return a PyTorch recurrent module as a gradlab cell, or as a network where it has several layers or directions.
+    """Convert a PyTorch recurrent module to a gradlab cell, or to a network if it has several layers or directions.
 
-    The module's two biases are added, but for a GRU's ``b_hn``, which stays behind the reset gate; its GRU is
+    The module's two biases are added, except a GRU's ``b_hn``, which stays inside the reset gate. PyTorch's GRU is
     ``GRU(reset="after", update="keep")``. float16 and bfloat16 become float32. The arrays are copies.
 
     Parameters
     ----------
-    module : ``torch.nn.RNN``, ``LSTM``, ``GRU``, ``RNNCell``, ``LSTMCell`` or ``GRUCell``. Parametrisations such as
-        ``weight_norm`` are taken as the weights that they give now; dropout has no weights and is not kept.
+    module : torch.nn.Module
+        ``torch.nn.RNN``, ``LSTM``, ``GRU``, ``RNNCell``, ``LSTMCell`` or ``GRUCell``. Parametrisations such as
+        ``weight_norm`` contribute their current weights; dropout is not kept.
+
+    Returns
+    -------
+    Cell or Network
+        A network if the module has several layers or directions.
 
     Raises
     ------
     InputError
-        for another module, for ``proj_size``, and for weights that are not finite.
+        for another module, for ``proj_size`` and for weights that are not finite.
 
     Examples
     --------
@@ -46,12 +52,12 @@ def from_torch(module: nn.Module) -> Cell | Network:
 
 
 def in_layers(layers: list[Layer]) -> Cell | Network:
-    """Return the one cell, or a network of more."""
+    """Return the single cell, or a network of several layers."""
     return layers[0] if len(layers) == 1 and isinstance(layers[0], Cell) else Network(layers)
 
 
 def torch_layers(module: nn.Module) -> list[Layer]:
-    """Return a PyTorch recurrent module's layers from the input upward; raises as :func:`from_torch` does."""
+    """Return the layers of a PyTorch recurrent module from the input upward; raise like :func:`from_torch`."""
     from torch import nn
 
     if isinstance(module, nn.RNNCellBase):
@@ -74,7 +80,7 @@ def _layer(module: nn.RNNBase, index: int) -> Layer:
 
 
 def _cell(module: nn.Module, tail: str) -> Cell:
-    """Return the cell whose parameters' names end with ``tail``."""
+    """Return the cell of the parameters whose names end with ``tail``."""
     arrays = {name: numpy(getattr(module, name + tail)) for name in TORCH_NAMES if hasattr(module, name + tail)}
     from torch import nn
 
@@ -89,7 +95,7 @@ def _cell(module: nn.Module, tail: str) -> Cell:
 
 
 def torch_cell(kind: str, arrays: Mapping[str, Array], **options: str) -> Cell:
-    """Return the cell ("rnn", "lstm", "gru") of PyTorch's two or four arrays, by ``TORCH_NAMES``."""
+    """Return the cell ("rnn", "lstm", "gru") of PyTorch's two or four arrays, named as in ``TORCH_NAMES``."""
     weights: dict[str, Any] = {"W_xh": arrays["weight_ih"], "W_hh": arrays["weight_hh"]}
     if kind == "gru":
         options = {"reset": "after", "update": "keep"}
@@ -104,14 +110,14 @@ def _one_bias(from_input: Array, inner: Array) -> dict[str, Array]:
 
 
 def gru_biases(from_input: Array, inner: Array) -> dict[str, Array]:
-    """Return the two biases ``(3H,)`` of a GRU that resets after the product as ``b_h``, their sum, and ``b_hn``."""
+    """Return ``b_h``, the sum of the two biases ``(3H,)`` of a GRU with reset after the product, and ``b_hn``."""
     both, last = from_input + inner, slice(len(inner) // 3 * 2, None)
     both[last] = from_input[last]
     return {"b_h": both, "b_hn": inner[last]}
 
 
 def numpy(tensor: Tensor | None) -> Array | None:
-    """Return a copy of a tensor's numbers as float64 or float32, into which the half precisions are widened."""
+    """Return a copy of a tensor as float64 or float32; half precisions become float32."""
     if tensor is None:
         return None
     plain = tensor.detach().cpu()
@@ -119,20 +125,25 @@ def numpy(tensor: Tensor | None) -> Array | None:
 
 
 def to_torch(model: Cell | Network) -> nn.RNN | nn.LSTM | nn.GRU:
-    """Return a cell, or the layers of a network, as one PyTorch module: time first, without dropout, on the CPU.
+    """Convert a cell, or the layers of a network, to one PyTorch module: time first, without dropout, on the CPU.
 
-    ``from_torch(to_torch(model))`` equals ``model`` exactly: PyTorch's second bias is zero but for a GRU's ``b_hn``.
+    ``from_torch(to_torch(model))`` equals ``model`` exactly: PyTorch's second bias is zero except a GRU's ``b_hn``.
     No random number is drawn.
 
     Parameters
     ----------
-    model : an RNN (tanh or relu), an LSTM, a ``GRU(reset="after", update="keep")``, or a network of layers of one kind,
-        size and number of directions, without readout, which is an ``nn.Linear``.
+    model : Cell or Network
+        An RNN (tanh or relu), an LSTM, a ``GRU(reset="after", update="keep")``, or a network of such layers of one
+        kind, size and number of directions. A readout is an ``nn.Linear`` in PyTorch, so the network must not have one.
+
+    Returns
+    -------
+    torch.nn.RNN, torch.nn.LSTM or torch.nn.GRU
 
     Raises
     ------
     InputError
-        for what no such module can be, with the reason.
+        for a model that no such module can represent, with the reason.
 
     Examples
     --------
@@ -166,7 +177,7 @@ def to_torch(model: Cell | Network) -> nn.RNN | nn.LSTM | nn.GRU:
 
 
 def _torch_arrays(cell: Cell) -> dict[str, Array]:
-    """Return PyTorch's four arrays of a cell, the second bias zero where the first says it all."""
+    """Return PyTorch's four arrays of a cell; the second bias is zero except a GRU's ``b_hn``."""
     inner = np.zeros_like(cell.b_h)
     if isinstance(cell, GRU) and cell.b_hn is not None:
         inner[2 * cell.hidden_size :] = cell.b_hn
@@ -174,7 +185,7 @@ def _torch_arrays(cell: Cell) -> dict[str, Array]:
 
 
 def _torch_stack(model: Cell | Network) -> Sequence[Layer]:
-    """Return the layers after checking that one PyTorch module can hold them."""
+    """Return the layers if one PyTorch module can hold them; raise otherwise."""
     if not isinstance(model, Cell | Network):
         raise InputError(f"to_torch takes a gradlab cell or network, got {type(model).__name__}")
     if isinstance(model, Network) and model.readout is not None:
@@ -191,7 +202,7 @@ def _torch_stack(model: Cell | Network) -> Sequence[Layer]:
 
 
 def _torch_kind(cell: Cell) -> str:
-    """Return what all cells of a PyTorch module share, in words; refuse a cell that PyTorch has not."""
+    """Describe the properties that all cells of a PyTorch module share; refuse a cell that PyTorch does not have."""
     if type(cell) not in (RNN, LSTM, GRU):
         raise InputError(f"torch.nn has RNN, LSTM and GRU, got {cell!r}")
     if isinstance(cell, RNN) and cell.activation not in ("tanh", "relu"):

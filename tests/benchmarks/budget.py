@@ -48,8 +48,8 @@ class Watched:
 def compared(path: str) -> dict[str, object]:
     """Return one row of the table."""
     plan = Study.from_toml(path).plan
-    need = Need.of(plan)
-    workers = need.workers(plan)
+    need = Need(plan)
+    workers = need.workers
     core, wall = expected(plan, workers)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as notes:
         running.measure = Watched(notes)  # type: ignore[assignment]

@@ -79,6 +79,27 @@ def test_a_pass_is_that_of_the_equations(name: str) -> None:
     np.testing.assert_allclose(trace.states["h"][-1], expected, rtol=1e-12, atol=1e-14)
 
 
+def test_many_inputs_drive_the_candidate_alone() -> None:
+    cell, x = gl.MinimalRNN.init(40, H, bias="uniform", rng=0), inputs(T, 40)
+    expected = [final(cell, minimal_by_hand, x[:, b]) for b in range(B)]
+    np.testing.assert_allclose(gl.trace(cell, x).states["h"][-1], expected, rtol=1e-12)
+
+
+def test_the_candidate_saturates_as_tanh_and_the_gate_as_a_logistic() -> None:
+    from gradlab.hooks.gates import GatesHook
+
+    cell = gl.MinimalRNN.init(D, H, bias="uniform", scale=4.0, input_scale=2.0, rng=0)
+    layer = gl.trace(cell, inputs(), gl.projection(weights())).layers[0]
+    z, u = layer.gates["z"], layer.gates["u"]
+    share = np.mean([(np.abs(z) > 0.8).mean(), ((u < 0.1) | (u > 0.9)).mean()])
+    hook = GatesHook()
+    assert hook.summarise(layer, hook.measure(layer)[1])["saturation"] == pytest.approx(share)
+    assert layer.evidence().saturated == pytest.approx(share)
+    slow = gl.trace(leaky(0.2), inputs(), gl.projection(weights())).layers[0]
+    units = (slow.states["h"][1:] - 0.8 * slow.states["h"][:-1]) / 0.2
+    assert slow.evidence().saturated == pytest.approx((np.abs(units) > 0.8).mean())
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_pre_grad_is_the_total_gradient_at_the_pre_activations(name: str) -> None:
     """By the complex step through the equations: a change of a_z also changes a_u of the same step."""
@@ -132,6 +153,15 @@ def test_paths_start_where_everything_travels_and_follow_the_keep_gate(name: str
     expected = weights().T * np.prod(kept[1:], axis=0) if T > 1 else weights().T
     with np.errstate(divide="ignore"):
         np.testing.assert_allclose(trace.paths().additive[1], np.log(np.linalg.norm(expected, axis=0)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_norms_in_closed_form_are_those_of_the_dense_jacobians(name: str) -> None:
+    tape = gl.trace(CASES[name][0], inputs()).layers[0].tape
+    local = tape.linearise(slice(0, 1))
+    one = type(local)(*(array[0] for array in local))
+    found, _ = tape.cell.frobenius_squared(one)
+    np.testing.assert_allclose(found, (tape.cell.dense(one) ** 2).sum(axis=(1, 2)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)

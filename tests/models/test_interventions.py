@@ -130,6 +130,12 @@ def test_the_dtype_stays(change: dict[str, float]) -> None:
     assert changed_cell(make("lstm", dtype="float32"), change).dtype == np.float32
 
 
+def test_the_dtype_stays_where_weights_are_drawn_anew() -> None:
+    for kind in (gl.RNN, gl.LeakyRNN):
+        found = changed_cell(kind.init(3, H, dtype="float32", rng=0), {"recurrent": "orthogonal", "bias": "zero"})
+        assert {array.dtype.name for array in found.parameters.values()} == {"float32"}
+
+
 def test_only_the_named_layer_and_direction_changes() -> None:
     both = gl.Bidirectional(make("lstm", 3, H), make("lstm", 3, H, rng=1))
     network = gl.Network([both, make("rnn-tanh", 2 * H, H)], gl.Readout.init(H, 1, rng=0))

@@ -46,7 +46,7 @@ def study(**changes: Any) -> Any:
         ({"statistic": "ratio", "over": {"scale": 7.0}}, r"^published\[0\]\.over\.scale: no run has 7\.0"),
         (
             {"statistic": "ratio", "over": {"cell": "rnn", "length": 9}},
-            r"over: these runs differ in scale; say which: 0\.5, 1\.5",
+            r"over: these runs differ in scale; give one of 0\.5, 1\.5",
         ),
         ({"tolerance": -0.1}, r"^published\[0\]\.tolerance: expected a finite number, at least 0, got -0\.1"),
         ({"per": "hiden"}, r'^published\[0\]\.per: unknown key .*"hiden"; did you mean "hidden"'),
@@ -54,7 +54,7 @@ def study(**changes: Any) -> Any:
         ({"where": {"scal": 1.0}}, r'^published\[0\]\.where\.scal: unknown key "scal"; did you mean "scale"'),
         ({"where": {"scale": "big"}}, r'^published\[0\]\.where\.scale: expected a finite number, .* got "big"'),
         ({"where": {"scale": 7.0}}, r"^published\[0\]\.where\.scale: no run has 7\.0; the study has 0\.5, 1\.5"),
-        ({"where": {"cell": "rnn", "scale": 1.5}}, r"where: these runs differ in length; say which: 6, 9"),
+        ({"where": {"cell": "rnn", "scale": 1.5}}, r"where: these runs differ in length; give one of 6, 9"),
         (
             {"where": {"cell": "rnn", "init.forget_bias": 0.0}},
             r"^published\[0\]\.where: no run of the study has all of",

@@ -188,10 +188,10 @@ def test_a_task_that_says_less_says_so() -> None:
         def sample(self, length: int, batch: int, *, at: Any = "last", rng: Any) -> Any:
             return np.zeros((length, batch, 1)), lambda y: (y[-1, :, 0], np.zeros_like(y))
 
-    with pytest.raises(InputError, match='"bare" does not say what a constant prediction costs'):
+    with pytest.raises(InputError, match='"bare" does not define the loss of a constant prediction'):
         Bare().baseline(10)
     x, loss = next(Bare().batches(3, 2))
-    with pytest.raises(InputError, match='"bare" has a loss of its own, which does not say what is right'):
+    with pytest.raises(InputError, match='"bare" has a loss that is a function; it defines no right answer'):
         Bare().score(x, loss)
     assert Bare().lag(10) == 9
     assert Bare().train.test.fixed_length is None

@@ -241,7 +241,9 @@ def test_what_segments_cannot() -> None:
     with pytest.raises(InputError, match=r"unequal lengths begin at different steps, which segments cannot; .*=61"):
         gl.trace(both("lstm"), x, lengths=ENDS, segment_length=7)
     for hook in ("temporal", "sensitivity"):
-        with pytest.raises(InputError, match=rf'hook "{hook}" sees all steps at once; give gl.trace segment_length=61'):
+        with pytest.raises(
+            InputError, match=rf'hook "{hook}" needs all steps at once; give gl.trace segment_length=61'
+        ):
             gl.trace(make("lstm", D, H), x, losses(H)["last"], hooks=[hook], segment_length=7)
 
 

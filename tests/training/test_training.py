@@ -136,7 +136,7 @@ def test_until_refuses() -> None:
         gl.Until()
     with pytest.raises(gl.InputError, match='unknown criterion "los"; did you mean "loss"'):
         gl.Until("los", below=1.0)
-    with pytest.raises(gl.InputError, match="a score is what a gradlab task says"):
+    with pytest.raises(gl.InputError, match="a score needs a gradlab task"):
         gl.Training(model(), lambda step: None, until=gl.Until("score", above=0.9))  # type: ignore[arg-type, return-value]
 
 

@@ -215,7 +215,7 @@ REFUSED = {
     "an RNN of unknown activation": (
         altered("torch/rnn"),
         {},
-        r'is an RNN, and no file says its activation; give activation= one of "tanh", "relu"',
+        r'is an RNN, whose activation is not in the file; give activation= one of "tanh", "relu"',
     ),
     "an activation where there is none": (altered("torch/gru"), {"activation": "tanh"}, "activation belongs to an RNN"),
     "a reset that contradicts": (altered("torch/gru"), {"reset": "before"}, 'is a GRU with reset="after"'),
@@ -236,7 +236,7 @@ REFUSED = {
     "Keras' GRU without bias": (
         altered("keras/gru-no-bias"),
         {"layout": "keras"},
-        r"is a GRU without bias, which does not say where its reset is; give reset=",
+        r"is a GRU without bias, so the place of its reset is not in the file; give reset=",
     ),
     "Keras' bias of another shape": (
         altered("keras/lstm", bias=np.ones((2, 12))),
@@ -256,7 +256,7 @@ REFUSED = {
     "Flax' bias too many": (
         altered("flax/linen-LSTMCell") | {"params/cell/ii/bias": np.ones(3)},
         {"layout": "flax"},
-        r'has "ii/bias", which Flax\' LSTM has not; it has hf/bias',
+        r'has "ii/bias", which Flax\' LSTM does not have; it has hf/bias',
     ),
     "Flax' kernel not square": (
         altered("flax/linen-SimpleCell", h__kernel=np.ones((3, 4))),
