@@ -164,8 +164,9 @@ def test_a_line_of_a_watch_is_what_its_table_holds() -> None:
 def test_a_column_of_results_has_its_interval_over_the_seeds(measurements: dict[str, Measurements]) -> None:
     runs = measurements["results"].frame("runs")
     ax = measurements["results"].plot("lyapunov_2").axes[0]
-    drawn = next(found for found in ax.lines if found.get_marker() == "o")
-    np.testing.assert_allclose(drawn.get_ydata(), runs.groupby("scale")["lyapunov_2"].mean(), rtol=1e-12)
+    (bars,) = ax.containers
+    expected = runs.groupby("scale")["lyapunov_2"].mean().to_numpy(np.float64)
+    np.testing.assert_allclose(np.asarray(bars[0].get_ydata(), np.float64), expected, rtol=1e-12)
 
 
 def test_a_segmented_trace_gives_what_its_hooks_measured() -> None:

@@ -15,7 +15,7 @@ from gradlab.figures.facets import Picture
 from gradlab.figures.style import bands, new_axes
 from gradlab.formatting.numbers import compact
 from gradlab.schema import QUANTITIES
-from gradlab.tables.factors import SETTING, Layout, combinations, control, others
+from gradlab.tables.factors import SEED, SETTING, Layout, combinations, control, others
 from gradlab.tables.recorded import not_recorded
 from gradlab.tables.tables import Frames, NotRecorded
 
@@ -72,6 +72,8 @@ def over_lag(
 ) -> tuple[pd.DataFrame, Layout]:
     """Return the mean logarithm of one quantity over the lag at the longest length, one line per value of the control.
 
+    The layers and directions of a single pass have one line each, in one panel.
+
     Parameters
     ----------
     frames : the tables of a study, a watch or a trace.
@@ -90,11 +92,15 @@ def over_lag(
     rest = others(runs, "length", turned)
     panel = "cell" if "cell" in rest else next(iter(rest), "cell")
     layout = Layout(panel, tuple(name for name in rest if name != panel), "lag", y, turned)
+    if SEED not in runs and rest:
+        layout = Layout("", (), "lag", y, SETTING)
     kept = (steps["quantity"] == quantity) & (steps["lag"] >= first)
     found = joined(runs, steps.loc[kept, [*of(steps), "lag", "mean_log", "q05", "q95"]])
     if found.empty:
         raise not_recorded("steps", quantity)
     start = found.sort_values("lag").groupby(of(found))["mean_log"].transform("first") if relative else 0.0
+    if layout.hue == SETTING:
+        found[SETTING], by = settings(found, by), [SETTING]
     return averaged(found[drawn(found, by)], [*by, "lag"], y, lambda logs: logs - start), layout
 
 

@@ -205,7 +205,14 @@ def test_huge_weights_never_warn(name: str, kind: str) -> None:
     start = [(states(cell, 3), None), None]
     lengths = np.array([30, 11, 2])
     trace = gl.trace(network, x, losses[kind], state=start, lengths=lengths, hooks=("gradients", "jacobians", "gates"))
-    str(trace.verdict()), trace.frame(), trace.measured(), trace.param_grads, trace.param_contributions(), repr(trace)
+    (
+        str(trace.verdict()),
+        trace.frame("sequences"),
+        trace.measured(),
+        trace.param_grads,
+        trace.param_contributions(),
+        repr(trace),
+    )
     for layer in trace.passes:
         layer.rate(), layer.verdict(), np.asarray(layer.grad["h"]), np.asarray(layer.input_grad)
         [layer.log_norm(f"dL/d{key}") for key in layer.cell.parameters]

@@ -102,7 +102,7 @@ def test_many_panels_are_broken_into_lines_of_three() -> None:
 def test_temporal_is_a_map_of_the_matrix() -> None:
     cell = gl.RNN(np.ones((2, 1)), 0.5 * np.eye(2), activation="identity")
     trace = gl.trace(cell, np.ones((6, 2, 1)), gl.projection(np.ones((6, 2, 2))))
-    ax = trace.plot("temporal")
+    ax = trace.plot("temporal").axes[0]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("state step s (steps)", "loss step t (steps)")
     shown = ax.collections[0].get_array().reshape(6, 7)
     t, s = np.indices(shown.shape)
@@ -110,8 +110,8 @@ def test_temporal_is_a_map_of_the_matrix() -> None:
     assert [edge[0, 0] + 0.5 for edge in np.moveaxis(ax.collections[0].get_coordinates(), -1, 0)] == [0, 1]  # s, t
     known = ~np.ma.getmaskarray(shown)
     np.testing.assert_allclose(shown[known], ((t + 1 - s) * np.log(0.5) + 0.5 * np.log(2))[known], rtol=1e-12)
-    own = Figure().subplots()
-    assert trace.plot("temporal", ax=own) is own
+    own = Figure()
+    assert trace.plot("temporal", ax=own.subplots()) is own
 
 
 # --- theory's other lines, and who teaches whom, in a study ---------------------------------------------

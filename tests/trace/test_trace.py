@@ -128,7 +128,7 @@ def test_without_a_loss_there_is_a_forward_pass_and_its_jacobians() -> None:
         lambda: trace.param_grads,
         lambda: trace.param_contributions(),
         lambda: trace.log_norm("adjoint"),
-        lambda: trace.frame(),
+        lambda: trace.frame("sequences"),
         lambda: trace.rate(),
     ):
         with pytest.raises(InputError, match=r"this trace has no gradients; give gl\.trace a loss"):
@@ -353,7 +353,7 @@ def test_what_is_left_after_a_lag_is_counted_from_lag_1(lag: int) -> None:
 def test_frame_is_tidy_and_tells_the_true_t() -> None:
     """One row a layer, direction, quantity, sequence and t; lag from each sequence's own end, reverse t − 1."""
     trace = deep(ENDS)
-    frame = trace.frame()
+    frame = trace.frame("sequences")
     keys = ["layer", "direction", "quantity", "sequence", "t"]
     assert list(frame.columns) == [*keys, "lag", "log_norm"]
     assert not frame.duplicated(keys).any()
@@ -375,7 +375,7 @@ def test_frame_is_tidy_and_tells_the_true_t() -> None:
 
 def test_frame_holds_the_numbers_at_their_true_time() -> None:
     trace = deep(ENDS)
-    frame = trace.frame().set_index(["layer", "direction", "quantity", "sequence", "t"]).log_norm
+    frame = trace.frame("sequences").set_index(["layer", "direction", "quantity", "sequence", "t"]).log_norm
     for one in trace.passes:
         logs = one.log_norm("dL/dh")
         for b, n in enumerate(ENDS):
@@ -437,7 +437,7 @@ def test_one_step_is_a_sequence_too(name: str) -> None:
     runs = trace.measured()["runs"]
     assert np.isnan(runs.rate[0])
     assert runs.window[0] == 0
-    assert trace.frame().t.tolist()
+    assert trace.frame("sequences").t.tolist()
 
 
 def test_rate_is_that_of_the_last_loss() -> None:

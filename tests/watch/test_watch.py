@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import gradlab as gl
 from gradlab import figures, schema
 from gradlab._watch.hooks import Schedule
-from gradlab._watch.records import as_study, noticed
+from gradlab._watch.records import FACTS, as_study, noticed
 from gradlab._watch.watch import load_watch
 from gradlab.cli import app
 
@@ -90,6 +90,7 @@ def test_columns_and_order_of_the_tables() -> None:
     w = watched(module("GRU", num_layers=2, bidirectional=True), hooks=["gradients", "lyapunov:2"])
     steps, runs, spectra = (w.frame(name) for name in ("steps", "runs", "spectra"))
     assert list(steps.columns) == ["id", "module", "step", "call", *list(schema.STEPS)[1:]]
+    assert list(runs.columns)[:10] == ["id", "study", "module", "step", "call", *FACTS]
     assert list(spectra.columns) == ["id", "module", "step", "call", *list(schema.SPECTRA)[1:]]
     assert all(schema.described(column) for column in runs.columns if column != "cell")
     assert runs["step"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
@@ -156,8 +157,10 @@ def test_what_vanishes_is_said_and_drawn(tmp_path: Path) -> None:
     figure.savefig(tmp_path / "rate.png")
     assert "rate" in figure.axes[0].get_ylabel()
     assert figure.axes[0].get_xlabel() == "training step"
-    with pytest.raises(gl.InputError, match='unknown column "rates"; did you mean "rate"'):
-        w.plot("rates")
+    with pytest.raises(gl.InputError, match='"rate_lo"; did you mean "rate_low"'):
+        w.plot("rate_lo")
+    with pytest.raises(gl.InputError, match='unknown column "steps"; did you mean "step"'):
+        w.plot("rate", x="steps")
 
 
 # --- precision --------------------------------------------------------------------------------------
