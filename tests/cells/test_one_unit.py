@@ -64,7 +64,14 @@ def numbers(cell: Any) -> dict[str, list[Number]]:
 def one_step(cell: Any, p: dict[str, list[Number]], x: Number, state: dict[str, Number], nudge: Any, t: int) -> Any:
     """Return the next state, from the equations in the docstrings of the cells."""
     h = state["h"]
+    if cell.name == "minimal_rnn":
+        z = cmath.tanh(p["W_xh"][0] * x + p["b_h"][0])
+        u = sigma(p["W_hh"][0] * h + p["W_zh"][0] * z + p["b_h"][1])
+        return {"h": nudge("h", t, u * h + (1.0 - u) * z)}
     drive = [w * x + b for w, b in zip(p["W_xh"], p["b_h"], strict=True)]
+    if cell.name == "leaky":
+        new = PHI[cell.activation](drive[0] + p["W_hh"][0] * h)
+        return {"h": nudge("h", t, (1.0 - cell.alpha) * h + cell.alpha * new)}
     if cell.name == "rnn":
         return {"h": nudge("h", t, PHI[cell.activation](drive[0] + p["W_hh"][0] * h))}
     if cell.name == "lstm":
