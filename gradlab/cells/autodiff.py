@@ -14,7 +14,7 @@ from gradlab.errors import InputError, printable
 
 
 class Autodiff(Derivatives):
-    """A step ``(h (S,), x (D,)) -> h (S,)`` on float64 arrays of a library, or with ``parameters`` as third argument."""
+    """A step ``(h (S,), x (D,)) -> h (S,)`` on float64 arrays of a library, or with ``parameters`` as a third."""
 
     given = "it is called with one sequence's vectors, h (S,) and x (D,), and mapped over sequences"
     library: ClassVar[str]
