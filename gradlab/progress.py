@@ -1,4 +1,4 @@
-"""Progress of a study or a training on stderr: a bar on a terminal, one line per minute elsewhere."""
+"""Progress of a study or a training: a bar on a terminal, a table in a notebook, elsewhere one line per minute."""
 
 from __future__ import annotations
 
@@ -6,13 +6,48 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from gradlab.formatting import markup
+
 #: Seconds between two lines without a terminal.
 EVERY = 60.0
+#: Seconds between two updates of a notebook's table.
+EVERY_UPDATE = 1.0
+
+
+class NotebookDisplay:
+    """The HTML representation of an object below a notebook's cell, updated in place.
+
+    Outside of a notebook it does nothing, and ``bool`` of it is False.
+
+    Parameters
+    ----------
+    shown : object
+        Anything with ``_repr_html_``.
+    """
+
+    def __init__(self, shown: object) -> None:
+        self._shown, self._handle, self._last = shown, self._open(shown), time.monotonic()
+
+    @staticmethod
+    def _open(shown: object) -> Any:
+        found = sys.modules.get("IPython")
+        if found is None or not hasattr(found.get_ipython(), "kernel"):
+            return None
+        return found.display.display(shown, display_id=True)
+
+    def __bool__(self) -> bool:
+        return self._handle is not None
+
+    def update(self, *, now: bool = False) -> None:
+        """Show the object as it is; at most once per second unless ``now``."""
+        if self._handle is not None and (now or time.monotonic() - self._last > EVERY_UPDATE):
+            self._last = time.monotonic()
+            self._handle.update(self._shown)
 
 
 class ProgressReporter:
@@ -39,6 +74,7 @@ class ProgressReporter:
         self._pace: float | None = None
         self._start = self._last_line = time.monotonic()
         self._bar: Progress | None = None
+        self._display: NotebookDisplay | None = None
 
     def say(self, text: str) -> None:
         """Write one line to stderr."""
@@ -69,6 +105,8 @@ class ProgressReporter:
         self.note = note
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self.finished, text=self.describe())
+        elif self._display:
+            self._display.update()
         elif time.monotonic() - self._last_line > EVERY:
             self._last_line = time.monotonic()
             self.say(self.describe())
@@ -112,12 +150,21 @@ class ProgressReporter:
             self._bar = Progress(TextColumn(self.name), bar, TextColumn("{task.fields[text]}"), console=console)
             self._bar.add_task("", total=self.whole, completed=self.finished, text=self.describe())
             self._bar.start()
+        elif not self.quiet:
+            self._display = NotebookDisplay(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        if self._display:
+            self._display.update(now=True)
+            self._display = None
+
+    def _repr_html_(self) -> str:
+        rows = [("progress", self.summary()), ("last", self.note), ("time", self.left() if self.remaining else "")]
+        return markup.html(self.name, [row for row in rows if row[1]])
 
 
 def counted(number: int, noun: str) -> str:

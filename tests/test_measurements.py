@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from study.tiny import run, tiny
 
 import gradlab as gl
-from gradlab import figures, schema
+from gradlab import figures, progress, schema
 from gradlab._trace.trace import whole_trace
 from gradlab.protocol import Measurements
 from gradlab.verdicts.verdict import Verdict
@@ -198,6 +198,7 @@ with gl.watch(training, every=1) as w:
     training.run(2)
 results = gl.load_results({folder!r})
 """
+PROGRESS = "training.run(5, progress=True);"
 PLOTS = ("trace.plot()", 'trace.plot("gates")', "w.plot()", 'w.plot("dL/dh")', "results.plot()", 'results.plot("rate")')
 
 
@@ -208,10 +209,30 @@ def test_a_notebook_shows_every_plot_once(tmp_path: Path, inline: str, monkeypat
     oracle("ipykernel")
     results = run(tiny(grid={"cell": ["lstm"], "scale": [0.5, 1.5], "length": [6], "seeds": 2}), tmp_path / "tiny")
     monkeypatch.setenv("PYTHONPATH", str(Path(gl.__file__).parents[1]))
-    sources = [inline, SETUP.format(folder=str(results.folder)), *PLOTS, "training", "w"]
+    sources = [inline, SETUP.format(folder=str(results.folder)), *PLOTS, "training", "w", PROGRESS]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     nbclient.NotebookClient(notebook, timeout=None, kernel_name="python3").execute()
     for cell in notebook.cells[2:]:
         kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
         expected = {"image/png": 1, "text/html": 0} if cell.source in PLOTS else {"image/png": 0, "text/html": 1}
         assert {kind: kinds.count(kind) for kind in expected} == expected, cell.source
+    shown = str(notebook.cells[-1].outputs[0]["data"]["text/html"])
+    assert "5 of 5" in shown
+    assert not [output for output in notebook.cells[-1].outputs if output.get("name") == "stdout"]
+
+
+def test_progress_is_html_that_escapes_the_studys_name() -> None:
+    with progress.ProgressReporter("<b>", quiet=True).begin({"planned": 3, "done": 1}, 6.0) as reporter:
+        reporter.advance(["failed"], 2.0)
+        found = html(reporter)
+    assert "&lt;b&gt;" in found
+    assert "2 of 4 done, 0 diverged, 1 failed" in found
+    with progress.ProgressReporter("training", unit="step", quiet=True).begin({"done": 2, "planned": 7}, 7) as steps:
+        assert "step 2 of 9" in html(steps)
+        steps.advance(["done"] * 2, 2.0, "loss 0.25")
+        assert "loss 0.25" in html(steps)
+        assert "step 4 of 9" in html(steps)
+
+
+def html(thing: Any) -> str:
+    return str(thing._repr_html_())

@@ -29,10 +29,11 @@ class Activation(NamedTuple):
 
 def logistic(a: Array, out: Array | None = None) -> Array:
     """Return σ(a) = 1/(1 + e^{−a}), right in relative terms; complex arguments continue it analytically."""
-    y = np.subtract(0.0, a, out=out)  # np.negative is wrong where both are strided: tests/cells/test_one_unit.py
+    y: Array = np.subtract(0.0, a, out=out)  # np.negative is wrong where both are strided: tests/cells/test_one_unit.py
     np.exp(y, out=y)
     y += 1.0
-    return np.asarray(np.divide(1.0, y, out=y))
+    np.divide(1.0, y, out=y)
+    return y  # as it is, without np.asarray: a loop in C follows the arrays that formulas return
 
 
 def complement(a: Array, y: Array) -> Array:

@@ -33,4 +33,4 @@ def not_recorded(table: str, name: str) -> NotRecorded:
     """Return the error for a number that is not in a table, which names the hook that records it."""
     hook = hook_of(name)
     advice = f'; hooks = ["{hook}"] records them' if hook else ""
-    return NotRecorded(f'{table}: no numbers of "{name}"{advice}')
+    return NotRecorded(f'{table}: no {"rows" if table == "steps" else "numbers"} of "{name}"{advice}')

@@ -147,7 +147,7 @@ def test_every_figure_where_every_run_is_lost() -> None:
 
 
 def test_unknown_figure() -> None:
-    with pytest.raises(InputError, match='unknown figure "fase"; did you mean "phase"'):
+    with pytest.raises(InputError, match='unknown figure, quantity or column "fase"; did you mean "phase"'):
         draw("fase", *FRAMES)
 
 

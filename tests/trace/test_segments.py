@@ -205,7 +205,7 @@ def a_segmented_trace() -> Any:
         ("outputs", r'has no "outputs"'),
         ("jacobians", 'the hook "jacobians:all", or a'),
         ("rate", 'the hook "gradients"'),
-        ("frame", 'the hook "gradients"'),
+        ("profile", 'the hook "gradients"'),
         ("spectrum", 'the hook "lyapunov:k"'),
         ("propagator", '"propagator" needs all steps at once; give segment_length=10'),
         ("layers", '"layers" needs all steps at once; give segment_length=10'),
