@@ -1,7 +1,7 @@
-"""Elementwise activations with derivatives that stay right, in relative terms, for saturated units.
+"""Elementwise activations whose derivatives keep their relative accuracy for saturated units.
 
-``1 − tanh²`` and ``σ(1 − σ)`` cancel where a unit saturates: beyond |a| = 19 (40) they are exactly 0, the
-derivatives are not. The few units for which the short form would lose more than six bits are patched from ``e^{−|a|}``.
+``1 − tanh²`` and ``σ(1 − σ)`` cancel where a unit saturates: beyond |a| = 19 (40) they are exactly 0, although the
+derivatives are not. Where the short form would lose more than six bits, ``e^{−|a|}`` replaces it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradlab.native.compiled import compiled
 
 Array = NDArray[Any]
-#: Below this the short form has lost six bits to cancellation, and the exact form takes its place.
+#: Below this value the short form has lost six bits to cancellation, and the exact form replaces it.
 CANCELS = 2.0**-6
 
 

@@ -1,4 +1,4 @@
-"""What PyTorch's and JAX' automatic differentiation of a step have in common: one sequence's step, mapped over all."""
+"""The common part of PyTorch's and JAX' automatic differentiation: the step of one sequence, mapped over all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gradlab.errors import InputError, printable
 
 
 class Autodiff(Derivatives):
-    """A step ``(h (S,), x (D,)) -> h (S,)`` of a library's arrays in float64, or with ``parameters`` behind them."""
+    """A step ``(h (S,), x (D,)) -> h (S,)`` on float64 arrays of a library, or with ``parameters`` as a third."""
 
     given = "it is called with one sequence's vectors, h (S,) and x (D,), and mapped over sequences"
     library: ClassVar[str]
@@ -27,7 +27,7 @@ class Autodiff(Derivatives):
         """Return "value", "slopes" (a pair) or "parameter_slopes" (a dict) for stacks of N vectors, as NumPy arrays."""
 
     def call(self, h: Any, x: Any, parameters: Any) -> Any:
-        """Return one sequence's step, in the library's arrays."""
+        """Return the step of one sequence, in the library's arrays."""
         return self.step(h, x, parameters) if parameters else self.step(h, x)
 
     def with_parameters(self, changed: Mapping[str, Array]) -> Self:
@@ -52,7 +52,7 @@ class Autodiff(Derivatives):
         return found
 
     def _rows(self, question: str, *rows: Array) -> Any:
-        """Return the answer to a question for rows with any leading axes, which come back."""
+        """Return the answer to a question for rows with any leading axes; the answer has the same leading axes."""
         if any(np.iscomplexobj(array) for array in rows):
             raise InputError(f"a step in {self.library} takes real numbers, got complex ones")
         lead = rows[0].shape[:-1]

@@ -1,4 +1,4 @@
-"""A JAX step's derivatives, by ``jax.jacrev`` and ``jax.vjp``. JAX is imported when it is used."""
+"""Derivatives of a JAX step by ``jax.jacrev`` and ``jax.vjp``. JAX is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gradlab.cells.derivatives import Array
 
 
 class Jax(Autodiff):
-    """By reverse mode, mapped with ``vmap``, compiled; float64 is switched on for these calls and no others."""
+    """Reverse mode, mapped with ``vmap`` and compiled; float64 is enabled for these calls only."""
 
     library = "JAX"
 
     def __init__(self, step: Callable[..., Any], parameters: Mapping[str, Array]) -> None:
-        import jax  # noqa: F401  missing, it is missed here
+        import jax  # noqa: F401  raises here if it is missing
 
         super().__init__(step, parameters)
 
@@ -47,7 +47,7 @@ class Jax(Autodiff):
 
 
 def _float64() -> AbstractContextManager[Any]:
-    """Return JAX' switch to float64 for a while, which has moved."""
+    """Return the context that enables float64 in JAX; its place depends on the version."""
     import jax
 
     if hasattr(jax, "enable_x64"):

@@ -1,4 +1,4 @@
-"""A PyTorch step's derivatives, by ``torch.func``. Torch is imported when it is used."""
+"""Derivatives of a PyTorch step by ``torch.func``. Torch is imported on first use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gradlab.cells.derivatives import Array
 
 
 class Torch(Autodiff):
-    """By reverse mode, mapped with ``vmap``; on the CPU. A module is a step with its own parameters."""
+    """Reverse mode, mapped with ``vmap``, on the CPU. A module is a step with its own parameters."""
 
     library = "PyTorch"
 
@@ -49,7 +49,7 @@ def _arrays(module: Any) -> dict[str, Array]:
 
 
 def _functional(module: Any) -> Callable[..., Any]:
-    """Return a module's ``forward(h, x)`` as a function of its parameters too, its buffers in float64."""
+    """Return a module's ``forward(h, x)`` as a function of h, x and its parameters, with buffers in float64."""
     from torch.func import functional_call
 
     on_cpu = {name: tensor.cpu() for name, tensor in module.named_buffers()}

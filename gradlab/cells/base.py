@@ -27,7 +27,7 @@ from gradlab.options import Option
 Array = NDArray[Any]
 State = tuple[Array, ...]
 Record = dict[str, Array]
-#: Where a step writes what it returns: the next state and the record.
+#: The arrays into which a step writes its results: the next state and the record.
 Out = tuple[State, Record]
 #: Factors of one block of a parameter's gradient: Σ_{t,b} left ⊗ right; ``right`` None for a bias.
 Pair = tuple[Array, Array | None]
@@ -36,10 +36,10 @@ Intervention = Callable[[Any, Any], Mapping[str, Any]]
 #: What may saturate: the activation's name ("tanh", "logistic", "relu", "identity") and its values ``(T, H, B)``.
 Units = tuple[str, Array]
 
-#: BLAS libraries have kernels for products of up to 100³ multiplications. Beyond it they prepare for large ones, and
-#: wake threads, which a product a few times larger does not repay: in parts that are small it takes half the time.
+#: BLAS libraries have kernels for products of up to 100³ multiplications. Beyond that they pack the matrices and wake
+#: threads, which does not pay for a product a few times larger: cut into small parts it takes half the time.
 SMALL = 100**3
-#: Inputs of which the weights are soon copied: then the bias is one more column of theirs, and not added afterwards.
+#: Up to this many inputs the weights are cheap to copy, and the bias becomes one more column of them.
 FEW = 32
 
 
@@ -228,13 +228,14 @@ class Cell(ABC):
 
     @classmethod
     def probe_columns(cls, name: str) -> slice:
-        """Return which columns tell the shapes of what ``step`` or ``vjp`` gives: one is enough of a cell that takes
-        ``out``; another, which may be compiled for each width, is asked for all.
+        """Return the columns to use when probing the shapes of the results of ``step`` or ``vjp``.
+
+        One column suffices for a cell that accepts ``out``. Another cell may be compiled for each width: use all.
         """
         return slice(1) if name in cls._in_place else slice(None)
 
     def step_into(self, drive: Array, state: State, out: Out) -> None:
-        """Write into ``out`` what :meth:`step` returns: a copy, but of a cell whose ``step`` takes ``out`` itself."""
+        """Write the results of :meth:`step` into ``out``; a copy, unless the cell's ``step`` accepts ``out``."""
         if "step" in self._in_place:
             self.step(drive, state, out)  # type: ignore[call-arg]
         else:
@@ -242,8 +243,9 @@ class Cell(ABC):
             _write((*out[0], *out[1].values()), (*after, *record.values()))
 
     def jvp_into(self, local: Any, tangent: State, out: State) -> None:
-        """Write into ``out``, which may be ``tangent`` itself, what :meth:`jvp` returns: a copy, but of a cell whose
-        ``jvp`` takes ``out`` itself.
+        """Write the result of :meth:`jvp` into ``out``, which may be ``tangent`` itself.
+
+        This is a copy, unless the cell's ``jvp`` accepts ``out``.
         """
         if "jvp" in self._in_place:
             self.jvp(local, tangent, out)  # type: ignore[call-arg]
@@ -251,7 +253,7 @@ class Cell(ABC):
             _write(out, self.jvp(local, tangent))
 
     def vjp_into(self, local: Any, adjoint: State, out: tuple[State, Array]) -> None:
-        """Write into ``out`` what :meth:`vjp` returns: a copy, but of a cell whose ``vjp`` takes ``out`` itself."""
+        """Write the results of :meth:`vjp` into ``out``; a copy, unless the cell's ``vjp`` accepts ``out``."""
         if "vjp" in self._in_place:
             self.vjp(local, adjoint, out)  # type: ignore[call-arg]
         else:
@@ -287,10 +289,24 @@ class Cell(ABC):
         return np.asarray(self.W_xh.T @ pre_grad)
 
     def teacher_force(self, drive: Array, states: Array) -> tuple[Record, Array]:
-        """Take all steps at once where ``states (T+1, S, B)`` holds every h already, and the other states at t = 0.
+        """Take all steps at once from known outputs, and fill in the other states.
 
-        Fills in the other states, and returns what the derivatives will need and the h that each step gives. A cell of
-        several states overrides it.
+        Parameters
+        ----------
+        drive : array (T, kH, B)
+        states : array (T+1, S, B)
+            Holds h at every t, and the other states at t = 0; the rest is written here.
+
+        Returns
+        -------
+        record : dict of arrays (T, F, B)
+        h : array (T, H, B)
+            The output of each step, computed from the given h before it.
+
+        Raises
+        ------
+        InputError
+            for a cell of several states that does not override this method.
         """
         if len(self.state_names) > 1:
             raise InputError(f"{self!r} cannot be followed from its h alone")
@@ -298,11 +314,11 @@ class Cell(ABC):
         return record, after[0]
 
     def total(self, local: Any, adjoint: State) -> State:
-        """Return the total gradients dL/ds_t: the adjoint itself, but where one state of a step feeds another."""
+        """Return the total gradients dL/ds_t: the adjoint itself, unless one state of a step feeds another."""
         return adjoint
 
     def dense(self, local: Any) -> Array:
-        """Return J as matrices ``(N, S, S)`` for factors ``(F, N)``; here J applied to the S unit vectors."""
+        """Return J as matrices ``(N, S, S)`` for factors ``(F, N)``; by default J applied to the S unit vectors."""
         S, N = self.state_size, local[0].shape[-1]
         unit = np.ascontiguousarray(np.broadcast_to(np.eye(S, dtype=self.dtype)[:, :, None], (S, S, N)))
         columns = np.concatenate(self.jvp(local, self.split(unit)), axis=-2)
@@ -313,13 +329,29 @@ class Cell(ABC):
         return None
 
     def frobenius_squared(self, local: Any) -> tuple[Array, Array] | None:
-        """Return ‖J‖_F² in closed form, ``(…, N)``, and the sum of the squares it is made of, of which cancellation
-        leaves it; None where a recurrence has no such form.
+        """Return ‖J‖_F² in closed form, ``(…, N)``, and the sum of the positive terms in it; None without such a form.
+
+        The ratio of the two measures how much of ‖J‖_F² cancellation has left.
         """
         return None
 
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
-        """Return for each parameter the factors of its gradient, one pair for each block of its rows."""
+        """Return the factors of each parameter's gradient, ``Σ left ⊗ right``, one pair per block of its rows.
+
+        Parameters
+        ----------
+        record : dict of arrays (T, F, B)
+        before : tuple of arrays (T, H, B)
+            The states s_{t−1}.
+        pre_grad : array (T, kH, B)
+        x : array (T, D, B)
+
+        Returns
+        -------
+        dict of list of (left, right)
+            ``left (T, F, B)`` and ``right (T, G, B)`` give the rows of a matrix ``(F, G)``; ``right`` is None for a
+            bias ``(F,)``. Reuse one array object as ``left`` where possible: its products are then computed at once.
+        """
         return {"W_xh": [(pre_grad, x)], "W_hh": [(pre_grad, before[0])], "b_h": [(pre_grad, None)]}
 
     @property
@@ -343,7 +375,7 @@ class Cell(ABC):
 
 
 def _shown(option: Any) -> str:
-    """Return an option as ``repr`` shows it; of an array its range."""
+    """Return an option as ``repr`` shows it; an array is shown as its range."""
     return f"{option.min():.3g}…{option.max():.3g}" if isinstance(option, np.ndarray) else repr(option)
 
 
@@ -372,9 +404,9 @@ def affine(W: Array, b: Array, x: Array) -> Array:
 
 
 def product(W: Array, columns: Array, out: Array | None = None) -> Array:
-    """Return ``W @ columns``; of one step's columns ``(F, N)`` with W's rows in parts that make the product small.
+    """Return ``W @ columns``. For one step's columns ``(F, N)`` the rows of W are cut into parts of small products.
 
-    Columns with a leading axis whose memory is that of ``(F, K·N)``, a view, are multiplied as that.
+    Columns ``(K, F, N)`` whose memory is laid out as ``(F, K·N)`` are multiplied in that shape, as one product.
     """
     (size, inner), N = W.shape, columns.shape[-1]
     if columns.ndim == 3 and out is None and _side_by_side(columns):
@@ -397,7 +429,7 @@ def _side_by_side(columns: Array) -> bool:
 
 @cache
 def _parts(size: int, each: int) -> int:
-    """Return the fewest parts, of equally many rows, that are small; a row takes ``each`` multiplications."""
+    """Return the smallest number of equal parts whose products are small; a row takes ``each`` multiplications."""
     return next((n for n in range(1, size) if size % n == 0 and size // n * each <= SMALL), size)
 
 
@@ -413,19 +445,19 @@ def scaled_rows(factors: Array, matrices: Array, diagonal: Array, out: Array | N
 
 
 def rows_and_diagonal_squared(W: Array, by: Array, keep: Array) -> tuple[Array, Array]:
-    """Return ‖diag(keep) + diag(by) W‖_F² for factors ``(…, H, N)``, and the sum of the squares it is made of."""
+    """Return ‖diag(keep) + diag(by) W‖_F² for factors ``(…, H, N)``, and the sum of the squared terms in it."""
     parts = ((W**2).sum(axis=1)[:, None] * by**2 + keep**2).sum(axis=-2)
     crossed = (2.0 * np.diagonal(W)[:, None] * by * keep).sum(axis=-2)
     return parts + crossed, parts
 
 
 def by_matrix(*factors: Array) -> Array:
-    """Return K factors ``(H, N)`` as ``(N, K, H)``, to scale the rows of N times K matrices."""
+    """Return K factors ``(H, N)`` as ``(N, K, H)``, the layout of :func:`scaled_rows`."""
     return np.ascontiguousarray(np.stack(factors).transpose(2, 0, 1))
 
 
 def in_cache(count: int, size: int) -> list[slice]:
-    """Return ``count`` matrices of ``size`` numbers in stretches of 128 KiB of float64."""
+    """Return slices that cut ``count`` matrices of ``size`` numbers into stretches of 128 KiB of float64."""
     length = max(1, 2**14 // size)
     return [slice(start, min(start + length, count)) for start in range(0, count, length)]
 
@@ -436,12 +468,12 @@ def block(array: Array, index: int, size: int) -> Array:
 
 
 def stacked(columns: Array, blocks: int) -> Array:
-    """Return room for blocks of the shape of ``columns (…, H, N)``, ``(…, kH, N)``."""
+    """Return an uninitialised array ``(…, kH, N)`` of k ``blocks``, each of the shape of ``columns (…, H, N)``."""
     return np.empty_like(columns, shape=(*columns.shape[:-2], blocks * columns.shape[-2], columns.shape[-1]))
 
 
 class Weights(NamedTuple):
-    """The three arrays that every shipped cell has, checked."""
+    """The checked parameters of a cell that has three."""
 
     W_xh: Array
     W_hh: Array
@@ -449,12 +481,14 @@ class Weights(NamedTuple):
 
 
 def checked_weights(W_xh: object, W_hh: object, b_h: object, blocks: int) -> Weights:
-    """Return the weights, checked to be ``(kH, D)``, ``(kH, H)``, ``(kH,)`` of one dtype; no bias is a zero bias.
+    """Check that the weights are ``(kH, D)``, ``(kH, H)`` and ``(kH,)`` of one dtype, and return them.
+
+    A bias of None becomes a zero bias.
 
     Raises
     ------
     InputError
-        naming the array, what was expected and what came.
+        names the array, the expected shape and the given one.
     """
     recurrent = float_array("W_hh", W_hh, ("kH" if blocks > 1 else "H", "H"))
     rows, hidden = recurrent.shape
@@ -467,7 +501,7 @@ def checked_weights(W_xh: object, W_hh: object, b_h: object, blocks: int) -> Wei
 
 
 def one_dtype(arrays: Mapping[str, Array]) -> list[Array]:
-    """Return the arrays, contiguous, after checking that all have one dtype."""
+    """Check that all arrays have one dtype, and return them contiguous."""
     kinds = {name: array.dtype.name for name, array in arrays.items()}
     if len(set(kinds.values())) > 1:
         came = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
@@ -476,5 +510,5 @@ def one_dtype(arrays: Mapping[str, Array]) -> list[Array]:
 
 
 def checked_dtype(dtype: str) -> str:
-    """Return ``dtype`` after checking that it is float64 or float32."""
+    """Check that ``dtype`` is float64 or float32, and return its name."""
     return choice("dtype", np.dtype(dtype).name if not isinstance(dtype, str) else dtype, ("float64", "float32"))

@@ -1,4 +1,4 @@
-"""Someone else's recurrence: a plain function becomes a cell, its Jacobians by differentiation that is not ours."""
+"""A user's recurrence: a plain function becomes a cell, with Jacobians by the complex step, differences or autodiff."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gradlab.cells.base import Array, Cell, Pair, Record, State
 from gradlab.cells.derivatives import Derivatives, Shifted
 from gradlab.errors import InputError
 
-#: How a step is differentiated.
+#: The ways to differentiate a step.
 DERIVATIVES = ("complex", "difference", "torch", "jax")
 AUTODIFF = {"torch": Torch, "jax": Jax}
-#: Numbers that the parts of all steps in a parameter's gradient may take together, 1 GB.
+#: Upper limit for the numbers in all steps' contributions to a parameter's gradient, 1 GB.
 MOST_PARTS = 2**27
 
 
@@ -52,7 +52,7 @@ class CustomCell(Cell):
 
     @property
     def derivative_error(self) -> float:  # type: ignore[override]
-        """Relative error of the derivatives: that of central differences, or none."""
+        """Relative error of the derivatives: that of central differences, else 0."""
         return self.engine.error
 
     @property
@@ -67,7 +67,7 @@ class CustomCell(Cell):
         return replace(self, engine=self.engine.with_parameters(changed))
 
     def input_drive(self, x: Array) -> Array:
-        """Return x itself: what the function does with it is its own affair."""
+        """Return x itself; the function transforms it."""
         return x
 
     def step(self, drive: Array, state: State) -> tuple[State, Record]:
@@ -114,12 +114,12 @@ class CustomCell(Cell):
 
 
 def _turned(columns: Array) -> Array:
-    """Return columns ``(…, F, N)`` as rows ``(…, N, F)``, and rows as columns."""
+    """Swap the last two axes: columns ``(…, F, N)`` become rows ``(…, N, F)``, and rows become columns."""
     return np.swapaxes(columns, -1, -2)
 
 
 def _pairs(slopes: Array) -> list[Pair]:
-    """Return the factors of a parameter's gradient, row by row, for each step's part of it ``(T, B, F[, G])``."""
+    """Return the factors of a parameter's gradient, row by row, from each step's contribution ``(T, B, F[, G])``."""
     if slopes.ndim == 3:
         return [(_turned(slopes), None)]
     one = np.ones((len(slopes), 1, slopes.shape[1]))
@@ -134,30 +134,30 @@ def custom_cell(
     derivative: str = "complex",
     parameters: Mapping[str, Any] | None = None,
 ) -> CustomCell:
-    """Return a cell of a plain function: state and input Jacobians, and all that follows from them.
+    """Return a cell made from a plain function; its state and input Jacobians come from differentiating the function.
 
-    Everything runs in float64, on the CPU. Of several states (h, c, …) make one vector, and slice it in the step.
+    Everything runs in float64, on the CPU. Join several states (h, c, …) into one vector and slice it in the step.
 
     Parameters
     ----------
-    step : ``step(h, x) -> h``. With "complex" and "difference" of NumPy arrays ``h (…, S)``, ``x (…, D)``, any leading
-        axes, as in ``np.tanh(h @ W.T + x @ U.T)``. With "torch" and "jax" of that library's arrays of *one* sequence,
-        ``h (S,)``, ``x (D,)``; what works on any leading axes works too.
+    step : ``step(h, x) -> h``. With "complex" and "difference" on NumPy arrays ``h (…, S)``, ``x (…, D)``, any leading
+        axes, as in ``np.tanh(h @ W.T + x @ U.T)``. With "torch" and "jax" on that library's arrays of *one* sequence,
+        ``h (S,)``, ``x (D,)``; a function that works on any leading axes works too.
     state_size, input_size : S and D
     derivative : "complex", exact for analytic functions (no ``abs``, ``maximum`` or comparison of h); "difference",
         central differences, about ten digits; "torch" or "jax", exact, by ``torch.func`` or JAX with ``vmap``. Tensors
         in a closure must be float64 in PyTorch; JAX widens them. Derivatives are the library's own: where a unit
-        saturates (``|a| > 19``), PyTorch's ``1 − tanh²`` is 0, which gradlab's own cells never are.
+        saturates (``|a| > 19``), PyTorch's ``1 − tanh²`` is 0; the derivatives of gradlab's own cells stay exact.
     parameters : only with "torch" and "jax": arrays or tensors of one or two axes by name. The step is then
-        ``step(h, x, parameters)``, and their gradients are those of every cell. A ``torch.nn.Module`` whose ``forward``
-        takes h and x has its own.
+        ``step(h, x, parameters)``, and the parameters have gradients as in every cell. A ``torch.nn.Module`` whose
+        ``forward`` takes h and x brings its own parameters.
 
     Raises
     ------
     InputError
-        for sizes below 1, an unknown derivative, a library that is missing, parameters of other axes or not finite.
-        Without ``parameters`` their gradients raise when asked for, with the reason; so does a step that fails, or
-        returns another shape or dtype, when it is first called.
+        for sizes below 1, an unknown derivative, a missing library, parameters with other axes or not finite.
+        Without ``parameters``, asking for their gradients raises. A step that fails, or returns another shape or
+        dtype, raises when it is first called.
 
     References
     ----------
@@ -192,5 +192,5 @@ def _engine(step: Callable[..., Any], derivative: str, parameters: Mapping[str, 
 
 
 def _plain(value: Any) -> Array:
-    """Return an array or a tensor as a copy in float64."""
+    """Return a float64 copy of an array or a tensor."""
     return np.array(value.detach().cpu().double().numpy() if hasattr(value, "detach") else value, dtype=np.float64)

@@ -1,6 +1,6 @@
-"""A plain function's derivatives: what a custom cell asks for, and the two ways that need no library.
+"""Derivatives of a plain function: the interface that a custom cell uses, and the two ways that need no library.
 
-Arrays are rows here, as a user's function has them: ``h (…, S)``, ``x (…, D)``, any leading axes.
+Arrays are rows here, as in a user's function: ``h (…, S)``, ``x (…, D)``, any leading axes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gradlab.errors import InputError
 
 Array = NDArray[Any]
-#: Any number small enough that its square vanishes: the complex step has no subtraction to cancel.
+#: Small enough that its square vanishes; the complex step has no subtraction, hence no cancellation.
 COMPLEX_STEP = 1e-30
 #: The step of central differences that balances truncation against rounding, ε^(1/3).
 DIFFERENCE_STEP = float(np.finfo(float).eps ** (1 / 3))
@@ -28,9 +28,12 @@ class Derivatives(ABC):
 
     Attributes
     ----------
-    given : what the function is called with, in words.
-    error : relative error of the derivatives; 0 where they are exact.
-    parameters : those that are known, by name.
+    given : str
+        The arguments of the function in words, for messages.
+    error : float
+        Relative error of the derivatives; 0 where they are exact.
+    parameters : mapping of str to array
+        The known parameters by name.
     """
 
     given: ClassVar[str]
@@ -39,18 +42,18 @@ class Derivatives(ABC):
 
     @abstractmethod
     def value(self, h: Array, x: Array) -> Array:
-        """Return h_t as the function gives it."""
+        """Return h_t, the value of the function."""
 
     @abstractmethod
     def slopes(self, h: Array, x: Array) -> tuple[Array, Array]:
         """Return ∂h_t/∂h_{t−1} ``(…, S, S)`` and ∂h_t/∂x_t ``(…, S, D)``."""
 
     def with_parameters(self, changed: Mapping[str, Array]) -> Self:
-        """Return the same with some parameters replaced."""
+        """Return a copy with some parameters replaced."""
         raise NotImplementedError
 
     def parameter_slopes(self, h: Array, x: Array, adjoint: Array) -> Mapping[str, Array]:
-        """Return for each parameter what a step gives to its gradient, ``(…, *shape)``, for ``adjoint (…, S)``."""
+        """Return each step's contribution to every parameter's gradient, ``(…, *shape)``, for ``adjoint (…, S)``."""
         raise InputError(
             "a custom cell has no parameter gradients without automatic differentiation: its parameters are inside a "
             'function that is only called; use derivative="torch" or "jax" with parameters=, or write a gl.Cell of '
@@ -60,7 +63,7 @@ class Derivatives(ABC):
 
 @dataclass(frozen=True)
 class Shifted(Derivatives):
-    """By moving one entry at a time: the complex step ("complex") or central differences ("difference")."""
+    """Moves one entry at a time: the complex step ("complex") or central differences ("difference")."""
 
     step: Callable[[Array, Array], Array]
     method: str
@@ -69,7 +72,7 @@ class Shifted(Derivatives):
 
     @property
     def error(self) -> float:  # type: ignore[override]
-        """What central differences leave after truncation and rounding, 100 ε^(2/3); nothing for the complex step."""
+        """Error bound of central differences after truncation and rounding, 100 ε^(2/3); 0 for the complex step."""
         return 100.0 * DIFFERENCE_STEP**2 if self.method == "difference" else 0.0
 
     def value(self, h: Array, x: Array) -> Array:

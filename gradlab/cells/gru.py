@@ -43,15 +43,15 @@ class Local(NamedTuple):
     keep: Array
     h_by_n: Array  # h_t by a_n
     h_by_z: Array  # h_t by a_z
-    by_r: Array  # what r multiplies (h_{t−1}, or W_n h_{t−1} + b_hn), by a_r
+    by_r: Array  # r times its operand (h_{t−1}, or W_n h_{t−1} + b_hn), by a_r
     r: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GRU(Cell):
-    r"""The gated recurrent unit; the reset gate before or after the product, the update gate replacing or keeping.
+    r"""The gated recurrent unit; reset gate before or after the product, update gate replacing or keeping.
 
-    With ``a_r, a_z`` of ``W_xh x_t + W_hh h_{t−1} + b_h``, stacked ``r, z, n``, and w the share that is new::
+    With ``a_r, a_z`` of ``W_xh x_t + W_hh h_{t−1} + b_h``, stacked ``r, z, n``, and w the new share::
 
         r = σ(a_r)    z = σ(a_z)    h_t = (1 − w) ⊙ h_{t−1} + w ⊙ n    n = tanh(a_n)
         reset="before":   a_n = W_xn x_t + b_n + W_n (r ⊙ h_{t−1})              (Cho et al. 2014, the default)
@@ -65,7 +65,7 @@ class GRU(Cell):
         after:   J_t = diag(1 − w) + Z W_z + N ( diag(r) W_n + diag((W_n h_{t−1} + b_hn) r') W_r )
 
     Not to be confused with: ``diag(1 − w)`` alone, the additive path; the other convention of z, under which the same
-    weights are another network; the other reset, whose weights cannot be converted. The repr says which one it is.
+    weights are another network; the other reset, whose weights cannot be converted. The repr shows both options.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class GRU(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights, each gate on its own; ``chrono``'s, for the share that is kept, are added to the biases."""
+        """Draw the weights of each gate independently; chrono's bias for the kept share is added to b_z."""
         for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 3, scale, for_recurrent)
         W_xh = input_weights(3 * hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
@@ -160,7 +160,7 @@ class GRU(Cell):
         return super().parameters | ({} if self.b_hn is None else {"b_hn": self.b_hn})
 
     def _rows(self, *blocks: int) -> Array:
-        """Return the rows of W_hh of neighbouring blocks, a view."""
+        """Return the rows of W_hh that belong to neighbouring blocks, a view."""
         H = self.hidden_size
         return self.W_hh[blocks[0] * H : (blocks[-1] + 1) * H]
 
@@ -181,7 +181,7 @@ class GRU(Cell):
         return (mixed,), record
 
     def _room(self, drive: Array, h: Array) -> Record:
-        """Return room for what a step keeps."""
+        """Return uninitialised arrays for the record of a step."""
         like = h + block(drive, 0, self.hidden_size)
         room = {"a": stacked(like, 3), "gates": stacked(like, 3)}
         return room if self.b_hn is None else room | {"u": stacked(like, 1)}
@@ -254,7 +254,7 @@ class GRU(Cell):
         return np.asarray(local.keep)
 
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
-        """Rows of n apart from those of r and z: what W_n multiplies, or its gradient, is another than theirs."""
+        """Separate the rows of n from those of r and z, because the operand or the gradient of W_n differs."""
         H, h = self.hidden_size, before[0]
         r, r_z, n = block(record["gates"], 0, H), pre_grad[..., : 2 * H, :], block(pre_grad, 2, H)
         at_product, factor = (n, r * h) if self.b_hn is None else (r * n, h)
@@ -268,7 +268,7 @@ class GRU(Cell):
 
 @compiled
 def gru_gates(what: Array, pushed: Array, drive: Array, out: tuple[Array, Array, Array | None]) -> tuple[Array, ...]:
-    """What r multiplies, the blocks r and z of W_hh h, drive → the blocks r and z of a and of the gates, r times it."""
+    """Operand of r, blocks r and z of W_hh h, drive → blocks r and z of a and of the gates, r times the operand."""
     a, gates, times = out
     np.add(pushed, drive[..., : a.shape[-2], :], out=a)
     logistic(a, out=gates)
@@ -291,7 +291,7 @@ def _candidate(through_r: Array, drive: Array, out: tuple[Array | None, ...]) ->
 def gru_state_replace(
     h: Array, through_r: Array, drive: Array, z: Array, out: tuple[Array | None, ...] = (None,) * 3
 ) -> tuple[Array, ...]:
-    """h before, what comes through r, drive, z → a_n, n, h = (1 − z) ⊙ h + z ⊙ n."""
+    """h before, output of r, drive, z → a_n, n, h = (1 − z) ⊙ h + z ⊙ n."""
     a_n, n = _candidate(through_r, drive, out)
     return a_n, n, _mixed(n, h, z, out[2])
 
@@ -300,20 +300,20 @@ def gru_state_replace(
 def gru_state_keep(
     h: Array, through_r: Array, drive: Array, z: Array, out: tuple[Array | None, ...] = (None,) * 3
 ) -> tuple[Array, ...]:
-    """h before, what comes through r, drive, z → a_n, n, h = (1 − z) ⊙ n + z ⊙ h."""
+    """h before, output of r, drive, z → a_n, n, h = (1 − z) ⊙ n + z ⊙ h."""
     a_n, n = _candidate(through_r, drive, out)
     return a_n, n, _mixed(h, n, z, out[2])
 
 
 @compiled
 def gru_local_replace(before: Array, what: Array, a: Array, gates: Array) -> tuple[Array, ...]:
-    """h before, what r multiplies, a, gates → keep, h by n, h by z, by r; w = z."""
+    """h before, operand of r, a, gates → keep, h by n, h by z, by r; w = z."""
     return _local(before, what, a, gates, keeps=False)
 
 
 @compiled
 def gru_local_keep(before: Array, what: Array, a: Array, gates: Array) -> tuple[Array, ...]:
-    """h before, what r multiplies, a, gates → keep, h by n, h by z, by r; w = 1 − z."""
+    """h before, operand of r, a, gates → keep, h by n, h by z, by r; w = 1 − z."""
     return _local(before, what, a, gates, keeps=True)
 
 
@@ -332,7 +332,7 @@ def _local(before: Array, what: Array, a: Array, gates: Array, keeps: bool) -> t
 
 @compiled
 def gru_jvp_reset(one_by: Array, one: Array, two_by: Array, two: Array) -> Array:
-    """The tangents of what r gives and of what it multiplies, with their factors → that of their product."""
+    """Tangents of r and of its operand, with their factors → the tangent of their product."""
     answer = one_by * one
     answer += two_by * two
     return np.asarray(answer)
@@ -342,7 +342,7 @@ def gru_jvp_reset(one_by: Array, one: Array, two_by: Array, two: Array) -> Array
 def gru_jvp(
     v: Array, keep: Array, z: Array, h_by_z: Array, n: Array, h_by_n: Array, out: tuple[Array | None, ...] = (None,)
 ) -> Array:
-    """The tangents of h, a_z and a_n, each with its factor → that of h a step later."""
+    """Tangents of h, a_z and a_n, each with its factor → the tangent of h one step later."""
     h = np.multiply(keep, v, out=out[0])
     h += h_by_z * z
     h += h_by_n * n
@@ -351,7 +351,7 @@ def gru_jvp(
 
 @compiled
 def gru_back_after(dh: Array, *local: Array, out: tuple[Array, Array, Array | None]) -> tuple[Array, Array, Array]:
-    """δ, the factors → dL/da, the same at W_hh h (its block n behind r), δ of the step before by way of keep."""
+    """δ, the factors → dL/da, the gradient at W_hh h (its block n behind r), δ of the step before through keep."""
     keep, h_by_n, h_by_z, by_r, r = local
     H = dh.shape[-2]
     pre_grad, at_product, kept = out

@@ -1,4 +1,4 @@
-"""Initial weights, drawn as arrays: one standard draw Z, times a scale, so that scales are compared on the same Z."""
+"""Initial weights: one standard draw Z times a scale, so that different scales are compared on the same Z."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 Seed = int | np.random.Generator | np.random.SeedSequence | None
 
 
-#: Inputs that a unit of a ``sparse`` W_hh has from others and itself.
+#: Nonzero recurrent inputs per unit in a ``sparse`` W_hh.
 CONNECTIONS = 15
 
 
@@ -50,13 +50,13 @@ def _he(size: int, rng: np.random.Generator) -> Array:
 
 
 def _sparse(size: int, rng: np.random.Generator) -> Array:
-    """Return Gaussian weights of at most ``CONNECTIONS`` inputs a unit, divided by the spectral radius."""
+    """Return Gaussian weights with at most ``CONNECTIONS`` inputs per unit, divided by the spectral radius."""
     places = rng.permuted(np.broadcast_to(np.arange(size), (size, size)), axis=1)
     weights = np.where(places < CONNECTIONS, rng.standard_normal((size, size)), 0.0)
     return np.asarray(weights / np.abs(np.linalg.eigvals(weights)).max())
 
 
-#: name → (draws one block ``(H, H)`` at scale 1, what it is)
+#: name → (function that draws one block ``(H, H)`` at scale 1, description)
 RECURRENT = {
     "gaussian": (_gaussian, "N(0, scale²/H)"),
     "orthogonal": (_orthogonal, "scale · Q, Q Haar-orthogonal"),
@@ -68,11 +68,11 @@ RECURRENT = {
     "sparse": (_sparse, "15 Gaussian inputs a unit, spectral radius scale (Pascanu, Mikolov & Bengio 2013)"),
 }
 
-#: name → what W_xh is, and what the biases are.
+#: name → description of W_xh; name → description of the biases.
 INPUT = {"gaussian": "N(0, input_scale²/D)", "uniform": "U(±input_scale/√H), the common libraries' default at 1"}
 BIAS = {"zero": "0", "uniform": "the sum of two draws of U(±1/√H), the common libraries' two biases"}
 
-#: What ``init`` of every cell takes beside its sizes.
+#: The keywords that ``init`` of every cell accepts, in addition to its sizes.
 INIT_KEYS = {
     "recurrent": Option(str, "gaussian", choices=tuple(RECURRENT), meaning="how W_hh is drawn, gate by gate"),
     "scale": Option(float, 1.0, minimum=0.0, meaning="factor of W_hh: W = g·Z with one Z for every g"),
@@ -83,7 +83,7 @@ INIT_KEYS = {
 
 
 def streams(rng: Seed, count: int) -> list[np.random.Generator]:
-    """Return ``count`` independent generators, one a purpose, so that one draw never shifts another."""
+    """Return ``count`` independent generators, one per purpose, so that one draw never shifts another."""
     try:
         return list(np.random.default_rng(rng).spawn(count))
     except (TypeError, ValueError) as refused:
@@ -91,7 +91,7 @@ def streams(rng: Seed, count: int) -> list[np.random.Generator]:
 
 
 def recurrent_weights(name: str, size: int, blocks: int, scale: float, rng: np.random.Generator) -> Array:
-    """Return ``W_hh (blocks·H, H)``, each block drawn on its own.
+    """Return ``W_hh (blocks·H, H)``, each block drawn independently.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def input_weights(
 
 
 def biases(name: str, size: int, blocks: int, rng: np.random.Generator) -> Array:
-    """Return the input's and the recurrence's biases, ``(2, blocks, H)``, which a cell adds up: zeros, or U(±1/√H).
+    """Return the biases of input and recurrence, ``(2, blocks, H)``, which a cell adds: zeros, or U(±1/√H).
 
     Raises
     ------

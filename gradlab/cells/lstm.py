@@ -36,7 +36,7 @@ from gradlab.options import Option
 
 
 class Local(NamedTuple):
-    """J_t in factored form, ``(…, H, N)`` each: what a change of a gate's pre-activation does to c_t or h_t."""
+    """J_t in factored form, ``(…, H, N)`` each: derivatives of c_t or h_t by each gate's pre-activation."""
 
     c_by_i: Array
     c_by_f: Array
@@ -134,7 +134,7 @@ class LSTM(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights, each gate on its own; ``forget_bias``, or those of ``chrono``, are added to the biases."""
+        """Draw the weights of each gate independently; ``forget_bias`` or chrono's biases are added to b_h."""
         for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 4, scale, for_recurrent)
         W_xh = input_weights(4 * hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
@@ -156,7 +156,7 @@ class LSTM(Cell):
         return (h, c), {"a": a, "gates": gates}
 
     def teacher_force(self, drive: Array, states: Array) -> tuple[Record, Array]:
-        """All gates follow from h at once; only c is carried on from step to step."""
+        """Compute all gates from h at once; only c is carried from step to step."""
         h, c = self.split(states)
         a, gates = _gates(product(self.W_hh, h[:-1]), drive)
         i, f, g, o = _blocks(gates)
@@ -191,7 +191,7 @@ class LSTM(Cell):
         return J
 
     def frobenius_squared(self, local: Any) -> tuple[Array, Array]:
-        """Rows of A and of E A + O are sums of four rows of W: the products of those with each other are enough."""
+        """Rows of A and of E A + O are sums of four rows of W, so the products of those rows suffice."""
         by_gate, (o, e, f) = np.stack(local[:3], axis=-3), local[3:]
         W = self.W_hh.reshape(4, self.hidden_size, -1)
         products = np.einsum("kif,lif->kli", W, W)[..., None]
@@ -225,7 +225,7 @@ def _blocks(of_gates: Array) -> tuple[Array, ...]:
 
 
 def _gates(pushed: Array, drive: Array, a: Array | None = None, gates: Array | None = None) -> tuple[Array, Array]:
-    """W_hh h, drive → a, gates, written where told."""
+    """W_hh h, drive → a, gates, written into the arrays that are given."""
     a = np.add(pushed, drive, out=a)
     gates = np.empty_like(a) if gates is None else gates
     H = a.shape[-2] // 4
@@ -276,7 +276,7 @@ def lstm_jvp(v_c: Array, *local: Array, out: tuple[Array, Array]) -> tuple[Array
 
 @compiled
 def lstm_back(dh: Array, dc: Array, *local: Array, out: tuple[Array, Array | None]) -> tuple[Array, Array]:
-    """δ_h, δ_c, the factors → dL/da, δ_c of the step before by way of f."""
+    """δ_h, δ_c, the factors → dL/da, δ_c of the step before through f."""
     c_by_i, c_by_f, c_by_g, h_by_o, h_by_c, f = local
     total = dc + h_by_c * dh
     at_i, at_f, at_g, at_o = _blocks(out[0])

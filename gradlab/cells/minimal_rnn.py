@@ -172,7 +172,7 @@ class MinimalRNN(Cell):
         return (after,), record
 
     def _room(self, drive: Array, h: Array) -> Record:
-        """Return room for what a step keeps."""
+        """Return uninitialised arrays for the record of a step."""
         like = h + block(drive, 0, self.hidden_size)
         return {"a": stacked(like, 2), "gates": stacked(like, 2)}
 

@@ -1,7 +1,7 @@
-"""What to try: changes that follow from the evidence, tried where someone can rerun the pass, and told as they went.
+"""Suggestions: changes that follow from the evidence, tried where the pass can be rerun, with their outcomes.
 
-No network is known here. A change is data, ``{"forget_bias": 5.0}``; who has the network gives a function that makes
-the change, reruns the same inputs and returns the new evidence.
+No network is known here. A change is data, ``{"forget_bias": 5.0}``. The owner of the network passes a function that
+makes the change, reruns the same inputs and returns the new evidence.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from gradlab.verdicts.labels import (
     word_of,
 )
 
-#: What is changed, by name: a key of ``init``, ``b_z`` (the GRU's mean update bias), ``scale_by`` (factor of W_hh).
+#: Values by intervention, as the cell declares them (``Cell.INTERVENTIONS``): ``{"forget_bias": 5.0}``.
 Change = Mapping[str, float | str]
-#: Makes a change and returns the evidence of the same layer on the same inputs; None where it cannot be made.
+#: Makes a change and returns the evidence of the same layer on the same inputs; None if it cannot be made.
 Rerun = Callable[[Change], Evidence | None]
 
-#: The search for a scale makes so many passes, within factors of e^±LN_SCALE, and supposes that the rate answers ln of
-#: the factor with a slope of at least LEAST_SLOPE: 1 in a linear network, about ½ at the edge of a driven tanh RNN.
+#: Limits of the search for a scale: the number of passes, ln of the largest factor, and the smallest slope that is
+#: assumed of the rate over ln of the factor. The slope is 1 in a linear network, about ½ at the edge of a tanh RNN.
 SEARCHES, LN_SCALE, LEAST_SLOPE = 6, 5.0, 0.2
 CLIP = "clip the gradient's norm, which one pass cannot try"
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What to change, and what came of it.
+    """A change and its outcome.
 
     Attributes
     ----------
     change : mapping
-        By name, ``{"forget_bias": 5.0}``; empty where nothing that gradlab can change would help.
+        By name, ``{"forget_bias": 5.0}``; empty where no change that gradlab can make would help.
     why : str
-        What in the evidence it follows from.
+        The evidence from which it follows.
     text : str
         The line to print.
     tried : Rate, optional
@@ -70,14 +70,14 @@ class Suggestion:
 
 
 class Proposal(NamedTuple):
-    """Changes of one kind, the mildest first; none means: search for the factor of W_hh."""
+    """Changes of one kind, the mildest first; an empty tuple stands for a search for the factor of W_hh."""
 
     changes: tuple[Change, ...]
     why: str
 
 
 class Try(NamedTuple):
-    """A change that was made, and what was seen."""
+    """A change that was made, the evidence with it, and its word."""
 
     change: Change
     evidence: Evidence
@@ -85,7 +85,7 @@ class Try(NamedTuple):
 
     @property
     def distance(self) -> tuple[float, float]:
-        """How far the rate's interval lies from STABLE over the span, in nats; among stable ones, its size."""
+        """Distance of the rate's interval from STABLE over the span, in nats, and the size of the rate."""
         rate, span = self.evidence.rate, self.evidence.span
         if self.word in (DIVERGED, DEAD) or math.isnan(rate.low):
             return math.inf, math.inf
@@ -94,10 +94,19 @@ class Try(NamedTuple):
 
 
 def suggest(e: Evidence, word: str, rerun: Rerun | None = None) -> Suggestion | None:
-    """Return what to try; None where nothing need change.
+    """Return a suggestion; None where nothing needs to change.
 
-    Of the proposals that follow from the evidence each is rerun in turn until one is STABLE, and the change whose rate
-    then lies nearest to STABLE is told, with all that were tried. Without ``rerun`` the first one is told as untried.
+    The proposals that follow from the evidence are rerun in turn until one is STABLE. The suggestion is the change
+    whose rate lies nearest to STABLE, and its text lists all that were tried. Without ``rerun`` it is the first
+    proposal, marked as not tried.
+
+    Parameters
+    ----------
+    e : Evidence
+    word : str
+        The verdict's word for that evidence.
+    rerun : function, optional
+        Makes a change and returns the new evidence.
     """
     if word == STABLE:
         return None
@@ -113,7 +122,7 @@ def suggest(e: Evidence, word: str, rerun: Rerun | None = None) -> Suggestion | 
         tries += _tried(proposal, e, word, rerun)
         if any(one.word == STABLE for one in tries):
             break
-    return _told(tries, proposals[0].why, e, word) if tries else _beyond(e, word)
+    return _best(tries, proposals[0].why, e, word) if tries else _beyond(e, word)
 
 
 def proposed(e: Evidence, word: str) -> list[Proposal]:
@@ -165,11 +174,11 @@ def _tried(proposal: Proposal, e: Evidence, word: str, rerun: Rerun) -> Iterator
 
 
 def _search(e: Evidence, word: str, rerun: Rerun) -> Iterator[Try]:
-    """Yield passes with W_hh times a factor, each from what the last ones gave, until the rate may be 0."""
+    """Yield passes with W_hh times a factor, chosen from the results so far, until the rate's interval contains 0."""
     known = [] if word == DIVERGED else [(0.0, e.rate.rate)]
     exponent = -math.log(e.norm) if word == DIVERGED and e.norm > 0 else next_exponent(known)
     for _ in range(SEARCHES):
-        factor = float(f"{math.exp(exponent):.3g}")  # what is printed is what was tried
+        factor = float(f"{math.exp(exponent):.3g}")  # the printed value is the tried one
         found = rerun({"scale_by": factor}) if factor and math.log(factor) not in dict(known) else None
         if found is None:
             return
@@ -181,10 +190,10 @@ def _search(e: Evidence, word: str, rerun: Rerun) -> Iterator[Try]:
 
 
 def next_exponent(known: Sequence[tuple[float, float]]) -> float:
-    """Return ln of the factor of W_hh at which the rate should be 0, from pairs (ln factor, rate) so far.
+    """Return ln of the factor of W_hh at which the rate should be 0, from the pairs (ln factor, rate) so far.
 
-    From one pair: as if the rate grew by ln of the factor, as in a linear network. From more: on the line through the
-    last two, whose slope may be negative, because units that saturate pass on the less the larger W_hh is.
+    One pair: assume that the rate grows by ln of the factor, as in a linear network. More pairs: follow the line
+    through the last two. Its slope may be negative, because saturated units pass on less when W_hh is larger.
     """
     x, y = known[-1] if known else (0.0, 0.0)
     slope = 1.0
@@ -197,7 +206,7 @@ def next_exponent(known: Sequence[tuple[float, float]]) -> float:
 # --- words ----------------------------------------------------------------------------------------
 
 
-def _told(tries: Sequence[Try], why: str, e: Evidence, word: str) -> Suggestion:
+def _best(tries: Sequence[Try], why: str, e: Evidence, word: str) -> Suggestion:
     best = min(tries, key=lambda one: one.distance)
     rate = best.evidence.rate
     outcome = f"{spelled(best.change)}: {_rated(best)} when rerun on the same data"
@@ -215,10 +224,10 @@ def _rated(one: Try) -> str:
     rate = one.evidence.rate
     if math.isnan(rate.rate):
         return one.word
-    told = plus_minus(rate.rate, rate.low, rate.high)
+    text = plus_minus(rate.rate, rate.low, rate.high)
     if _half(rate) < 10**-MOST_DECIMALS:
-        told = numeral(rate.rate, MOST_DECIMALS).rstrip("0").rstrip(".")
-    return f"rate {'+' if rate.rate > 0 and told != '0' else ''}{told}"
+        text = numeral(rate.rate, MOST_DECIMALS).rstrip("0").rstrip(".")
+    return f"rate {'+' if rate.rate > 0 and text != '0' else ''}{text}"
 
 
 def _half(rate: Rate) -> float:
@@ -233,7 +242,7 @@ def _untried(proposal: Proposal, word: str) -> Suggestion:
 
 
 def _beyond(e: Evidence, word: str) -> Suggestion | None:
-    """Return what is left to try where gradlab cannot change the model."""
+    """Return a suggestion for a model that gradlab cannot change; None where there is none."""
     why = "gradlab cannot change this model"
     if word == EXPLODING:
         return Suggestion({}, why, CLIP)
@@ -253,7 +262,7 @@ def _other_means(e: Evidence, word: str, best: Try) -> str:
 
 
 def _reach(e: Evidence, nats: float) -> str:
-    steps = max(int(nats / -e.rate.rate + 1e-9), 1)  # a whole number but for rounding is one
+    steps = max(int(nats / -e.rate.rate + 1e-9), 1)  # rounding must not turn 43 into 42.99…
     return f"{steps} step" if steps == 1 else f"{steps} steps"
 
 
@@ -268,7 +277,7 @@ def _more_data(e: Evidence) -> Suggestion:
 
 
 def spelled(change: Change) -> str:
-    """Return a change as one would write it: ``forget_bias=5``, ``W_hh × 1.37``."""
+    """Return a change as text: ``forget_bias=5``, ``W_hh × 1.37``."""
     return " and ".join(_pair(key, value) for key, value in change.items())
 
 
@@ -285,14 +294,14 @@ def _value(value: float | str) -> str:
 
 
 def _listed(changes: Sequence[Change]) -> str:
-    """Return ``none of forget_bias 1, 2, 5, chrono 100``."""
+    """Return the changes that did not help as text: ``none of forget_bias 1, 2, 5, chrono 100``."""
     if len(changes) == 1:
         return f"not even {spelled(changes[0])}"
     groups: dict[str, list[str]] = {}
     for change in changes:
         key, value = next(iter(change.items()))
-        name, told = (
+        name, text = (
             ("", spelled(change)) if len(change) > 1 else ("W_hh ×" if key == "scale_by" else key, _value(value))
         )
-        groups.setdefault(name, []).append(told)
+        groups.setdefault(name, []).append(text)
     return "none of " + ", ".join(f"{name} {', '.join(values)}".strip() for name, values in groups.items())
