@@ -88,7 +88,7 @@ def test_tables_are_the_same_after_an_interruption_at_every_group(
 
     def interrupted(talk: ProgressReporter, *args: Any) -> None:
         advance(talk, *args)
-        if talk.remaining and talk.remaining % (2 * every) == 0:
+        if not talk.unit and talk.remaining and talk.remaining % (2 * every) == 0:  # the study's, not a training's
             raise KeyboardInterrupt
 
     monkeypatch.setattr(ProgressReporter, "advance", interrupted)
