@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from oracles.compare import assert_normwise
 
 import gradlab as gl
-from gradlab.arrays.scaled import LN2, ROOM, add, common_exponent, ldexp, log_norm, normalise, reader
+from gradlab.arrays.scaled import LN2, ROOM, add, common_exponent, highest, ldexp, log_norm, normalise, reader
 
 Array = NDArray[Any]
 #: Mantissas that the passes may hold; below 2^-1000 of the largest a component is lost, so none is that small.
@@ -200,3 +200,15 @@ def test_sums_of_float32_lose_nothing_that_float32_holds(rng: np.random.Generato
     mantissa, exponent = add(one, exponents(0, 7, -30), two, exponents(4, 0, -30))
     wanted = one.astype(float) * 2.0 ** np.array([0, 7, -30]) + two.astype(float) * 2.0 ** np.array([4, 0, -30])
     assert_normwise(mantissa.astype(float) * 2.0**exponent, wanted, 1e-7, axis=0)
+
+
+def test_the_highest_exponent_is_of_a_column_that_is_not_zero() -> None:
+    """Steps 1 and 2 of two sequences: the column of the highest exponent holds zeros alone, and does not count."""
+    columns, exponent = np.zeros((2, 3, 2)), np.array([[9, 5], [7, 1]])
+    assert highest(columns, exponent) is None
+    columns[1, 2, 1] = 0.5
+    assert highest(columns, exponent) == 1
+    columns[0, 0, 1] = -0.5
+    assert highest(columns, exponent) == 5
+    columns[0, 1, 0] = 1.0
+    assert highest(columns, exponent) == 9

@@ -1,4 +1,8 @@
-"""A loop in one call gives the bits that it gives step by step; what cannot be noted is taken step by step."""
+"""A loop in one call gives the bits that it gives step by step; what cannot be noted is taken step by step.
+
+The bits are guaranteed because the loop in C calls the same inner loops of NumPy, with the same counts and strides, in
+the same order as the steps in Python do.
+"""
 
 from __future__ import annotations
 

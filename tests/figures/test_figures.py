@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,12 @@ def draw(name: str, runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
     return of(name, both(runs, steps))
 
 
+@cache
+def of_study(name: str) -> Figure:
+    """Return a figure of the made-up study; drawn once, and only read by the tests that look at it."""
+    return of(name, MADE)
+
+
 def panels(figure: Figure) -> list[Axes]:
     return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
 
@@ -75,7 +82,7 @@ def test_a_figure_without_the_length_says_which_it_shows(name: str) -> None:
 
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_every_figure_fits_a_journal_and_is_small(name: str) -> None:
-    figure = of(name, MADE)
+    figure = of_study(name)
     assert figure.get_size_inches()[0] in (figures.SINGLE, figures.DOUBLE)
     assert figure.get_size_inches()[1] < 9
     assert len(figures.svg(figure)) < 200_000
@@ -160,7 +167,7 @@ def test_a_panel_without_data_is_not_drawn() -> None:
 
 def test_decay_draws_its_table() -> None:
     table, layout = figures.decay.tabulate(STUDY)
-    figure = draw("decay", *FRAMES)
+    figure = of_study("decay")
     assert [ax.get_title() for ax in panels(figure)] == ["rnn", "lstm"]
     assert panels(figure)[0].get_ylabel() == "ln‖δₖ‖ − ln‖δ₁‖ (nats)"
     assert panels(figure)[1].get_ylabel() == ""
@@ -193,7 +200,7 @@ def test_a_picture_may_give_each_panel_a_y_of_its_own() -> None:
 
 
 def test_decay_reads_in_grey() -> None:
-    (ax, _) = panels(draw("decay", *FRAMES))
+    (ax, _) = panels(of_study("decay"))
     looks = [line(ax, label) for label in ("0.5", "1", "1.5", "2")]
     luma = [float(np.dot([0.2126, 0.7152, 0.0722], to_rgb(look.get_color()))) for look in looks]
     assert luma == sorted(luma)
@@ -210,7 +217,7 @@ def test_levels_look_the_same_in_every_panel() -> None:
 
 
 def test_phase_shows_every_rate_as_a_number() -> None:
-    figure = draw("phase", *FRAMES)
+    figure = of_study("phase")
     table, _ = figures.phase.tabulate(STUDY)
     for ax, cell in zip(panels(figure), ["rnn", "lstm"], strict=True):
         assert (ax.get_xlabel(), ax.get_title()) == ("length T (steps)", cell)
@@ -227,7 +234,7 @@ def test_phase_shows_every_rate_as_a_number() -> None:
 
 
 def test_phase_colours_are_centred_at_zero_and_shared() -> None:
-    norms = [ax.collections[0].norm for ax in panels(draw("phase", *FRAMES))]
+    norms = [ax.collections[0].norm for ax in panels(of_study("phase"))]
     greatest = tables.rates(FRAMES[0])["rate"].abs().max()
     assert [(norm.vmin, norm.vmax) for norm in norms] == [(-greatest, greatest)] * 2
 
@@ -279,7 +286,7 @@ def test_phase_hatches_over_the_rate_where_only_some_seeds_diverged() -> None:
 
 
 def test_numbers_stand_out_from_their_cells() -> None:
-    for ax in panels(draw("phase", *FRAMES)):
+    for ax in panels(of_study("phase")):
         for text in ax.texts:
             face = text.get_bbox_patch().get_facecolor()[:3]
             ink, ground = (float(np.dot([0.2126, 0.7152, 0.0722], to_rgb(c))) for c in (text.get_color(), face))
@@ -288,7 +295,7 @@ def test_numbers_stand_out_from_their_cells() -> None:
 
 def test_rates_draws_its_table_with_bars() -> None:
     table, _ = figures.rates.tabulate(STUDY)
-    figure = draw("rates", *FRAMES)
+    figure = of_study("rates")
     (ax,) = panels(figure)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("init scale g", "rate of ln‖δ‖ (nats/step)")
     assert legend(figure) == ["rnn", "lstm"]
@@ -308,7 +315,7 @@ def test_rates_marks_what_has_no_rate_on_the_edge() -> None:
 
 def test_phase_writes_the_sign_of_every_number() -> None:
     """A line that runs into a number must not read as its minus."""
-    for ax in panels(draw("phase", *FRAMES)):
+    for ax in panels(of_study("phase")):
         assert {text[0] for text in texts(ax)} <= {"+", "−"}
 
 
@@ -373,7 +380,7 @@ def test_theory_that_does_not_depend_on_a_panel_is_in_each() -> None:
 
 def test_horizon_stands_beside_the_lag_that_the_task_needs() -> None:
     table, layout = figures.horizon.tabulate(STUDY)
-    figure = draw("horizon", *FRAMES)
+    figure = of_study("horizon")
     (ax,) = panels(figure)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("init scale g", "horizon (1 %) (steps)")
     assert ax.get_yscale() == "log"
@@ -418,7 +425,7 @@ def test_a_panel_of_horizons_beyond_every_sequence_is_not_hatched() -> None:
 
 def test_comparison_draws_every_difference_with_its_interval() -> None:
     table, layout = figures.comparison.tabulate(STUDY)
-    figure = draw("comparison", *FRAMES)
+    figure = of_study("comparison")
     (ax,) = panels(figure)
     assert ax.get_xlabel() == "rate of b − rate of a (nats/step)"
     assert [text.get_text() for text in ax.get_yticklabels()] == ["scale 0.5", "scale 1", "scale 1.5", "scale 2"]

@@ -153,6 +153,16 @@ def test_contributions(name: str) -> None:
         np.testing.assert_array_equal(rows.zeros.loc[1:T], np.isneginf(logs))
 
 
+def test_contributions_of_a_layer_that_reads_backward_have_lags_from_its_own_end() -> None:
+    """It ends at t = 1: the lag there is 0, and T − 1 at the last step of the sequence."""
+    layer = gl.Bidirectional(make("rnn-tanh", D, H), make("rnn-tanh", D, H, rng=1))
+    x = np.random.default_rng(0).standard_normal((T, B, D))
+    trace = gl.trace(gl.Network([layer]), x, gl.projection(np.ones((B, 2 * H))), hooks=["contributions"])
+    steps = trace.measured()["steps"]
+    rows = steps[(steps.quantity == "contribution_b_h") & (steps.direction != "forward")]
+    np.testing.assert_array_equal(rows.sort_values("t")[["t", "lag"]], [(t, t - 1) for t in range(1, T + 1)])
+
+
 def test_contributions_add_up() -> None:
     """Of a positive linear chain all parts of the bias gradient have one sign: their norms add up to its norm."""
     cell = gl.RNN(np.ones((1, 1)), np.array([[0.9]]), activation="identity")

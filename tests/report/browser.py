@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from conftest import PATIENCE
+
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
-#: Seconds after which a browser that does not answer is given up.
-PATIENCE = 120
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 

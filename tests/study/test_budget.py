@@ -6,21 +6,19 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE
 from study.tiny import run, tiny
 
 from gradlab.errors import SpecError
 from gradlab.native import pool
 from gradlab.study import Study, budget
 from gradlab.study.budget import Need, Size, copied, copies, describe, expected, peak, size_of, times, work
-from gradlab.study.plan import Configuration, Plan
+from gradlab.study.plan import Configuration
 from gradlab.study.worker import measure
-
-ROOT = Path(__file__).parents[2]
 
 
 def study(seeds: int = 1, *, hooks: list[str] | None = None, at: Any = "last", **one: Any) -> dict[str, Any]:
@@ -71,7 +69,7 @@ def test_memory_is_within_half_of_a_workers_peak(case: str) -> None:
     """VmHWM is of the worker alone; ru_maxrss would start at the size of the process that started it."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     words = [sys.executable, "-c", WORKER, json.dumps(LARGE[case])]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     need, real = Need(Study(**LARGE[case]).plan), float(done.stdout)
     assert real / 1.5 < need.bytes < 1.5 * real  # the bound that is promised; measured 0.96 … 1.17
@@ -179,7 +177,7 @@ def on(machine: Any, monkeypatch: pytest.MonkeyPatch) -> list[Size]:
 
 
 def test_time_is_that_of_a_machine_which_follows_the_terms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fit is exact however far beyond its copies a length is; between two H, terms in H and in H² are told apart to 10 %."""
+    """The fit is exact however far beyond its copies a length is; terms in H and in H² differ by 10 % at most."""
     asked = on(exact, monkeypatch)
     tables = study(cell=["rnn", "lstm"], length=[50, 100, 20_000], hidden=[8, 32, 100], batch=4)
     plan = Study(**tables).plan
@@ -254,25 +252,6 @@ def test_a_plan_says_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines["groups"] == "8, of at most 2: the unit of resume"
     assert lines["memory"].startswith("about 0.2 GB per worker, ")
     assert lines["time"].endswith(" (8 s of one core)")
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("name", ["forget_bias", "digits", "init_scale"])
-def test_time_is_within_a_factor_of_two(name: str, tmp_path: Path) -> None:
-    """In processor seconds, which a busy machine stretches little; tests/benchmarks/budget.py has the clock too."""
-    if name == "digits":
-        pytest.importorskip("sklearn")
-    plan = Study.from_toml(ROOT / "studies" / f"{name}.toml").plan
-    core, _ = expected(plan, 1)
-    start = time.process_time()
-    run_here(plan, tmp_path / "r")
-    assert 0.5 < core / (time.process_time() - start) < 2.0
-
-
-def run_here(plan: Plan, folder: Path) -> None:
-    from gradlab.study.run import run_plan
-
-    run_plan(plan, folder, workers=0, progress=False)
 
 
 # --- refusals -----------------------------------------------------------------------------------------

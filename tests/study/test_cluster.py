@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import oracle
+from conftest import PATIENCE, oracle
 from study.tiny import ONE, assert_same_tables, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import InputError, RunError
@@ -31,7 +31,7 @@ TINY = tiny()
 @pytest.fixture(autouse=True)
 def _dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     oracle("distributed")
-    monkeypatch.setattr(cluster, "PATIENCE", 60.0)  # where somebody answers, however busy the machine
+    monkeypatch.setattr(cluster, "PATIENCE", float(PATIENCE))  # where somebody answers, however busy the machine
     monkeypatch.chdir(tmp_path)
 
 
@@ -56,7 +56,7 @@ def ended(*words: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
 
 
 def said(process: subprocess.Popen[str], pattern: str) -> str:
@@ -102,7 +102,7 @@ def when(parts: int, folder: Path, do: Callable[[], None]) -> Iterator[list[int]
         yield found
     finally:
         over.set()
-        thread.join(60)
+        thread.join(PATIENCE)
 
 
 def test_a_worker_that_is_killed_halfway_changes_nothing(long: Study, reference: Results) -> None:
@@ -160,7 +160,7 @@ def gradlab(*words: str) -> subprocess.Popen[str]:
 def test_on_the_command_line_it_says_no_word_of_dask_and_leaves_no_file() -> None:
     Path("study.toml").write_text(tiny(report=ONE).spec.toml(), encoding="utf-8")
     process = gradlab("--dask", "local", "--workers", "2")
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (0, "r/report.html\n")
     first, second, third = err.splitlines()
     assert first == "tiny: 16 configurations"
@@ -174,12 +174,12 @@ def test_ctrl_c_is_exit_code_130_and_leaves_no_process(long: Study) -> None:
     Path("study.toml").write_text(long.spec.toml(), encoding="utf-8")
     process = gradlab("--dask", "local", "--workers", "2")
     with when(4, Path("r"), lambda: os.killpg(process.pid, signal.SIGINT)) as stopped:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=PATIENCE)
     assert stopped
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].endswith("are kept in r, the same command goes on from there")
     assert "Traceback" not in err
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while alive(process.pid) and time.monotonic() < until:
         time.sleep(0.05)
     assert not alive(process.pid)
@@ -235,6 +235,6 @@ def test_without_distributed_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_a_refusal_on_the_command_line_is_exit_code_2_and_nothing_ran() -> None:
     Path("study.toml").write_text(TINY.spec.toml(), encoding="utf-8")
     process = gradlab("--dask", "nonsense")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err.count("\n")) == (2, "", 1)
     assert not Path("r").exists()

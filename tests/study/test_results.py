@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import PATIENCE
 from study.tiny import assert_same_tables, run, tiny
 
 from gradlab import schema
@@ -195,7 +196,7 @@ def test_tables_can_be_read_while_a_run_writes_and_merges(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "FAN", 2)
-    groups, together, add = len(results.plan.groups()), threading.Barrier(2, timeout=60), PartStore.add
+    groups, together, add = len(results.plan.groups()), threading.Barrier(2, timeout=PATIENCE), PartStore.add
 
     def add_while_read(shelf: PartStore, part: store.Part) -> None:
         together.wait()

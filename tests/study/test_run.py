@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import PATIENCE
 from study.tiny import ONE, TABLES, assert_same_tables, measure_at_second_try, measure_unless_seed_1, run, tiny
 
 from gradlab.errors import InputError, RunError, SpecError, StoreError
@@ -314,9 +315,11 @@ def test_on_a_terminal_a_bar_counts_what_earlier_runs_did_too(reference: Results
 
     reader = threading.Thread(target=look)
     reader.start()
-    done = subprocess.run(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal, timeout=300)
+    done = subprocess.run(
+        words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal, timeout=PATIENCE
+    )
     os.close(terminal)
-    reader.join(60)
+    reader.join(PATIENCE)
     os.close(master)
     assert (done.returncode, done.stdout) == (0, b"r/report.html\n")
     said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(shown).decode())

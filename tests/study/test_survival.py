@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PATIENCE
 from study.tiny import ONE, assert_same_tables, run, tiny
 
 from gradlab.errors import RunError
@@ -159,7 +160,7 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run ``gradlab`` in ``folder``."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     words = (sys.executable, "-m", "gradlab", *words)
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 
 OUT_OF_MEMORY = """
@@ -184,7 +185,7 @@ study.run("r", workers=0, progress=False)
 def test_memory_that_one_configuration_exhausts_is_its_row(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-c", OUT_OF_MEMORY]
-    subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=True)
+    subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, timeout=PATIENCE, check=True)
     runs = load_results(tmp_path / "r").frame("runs")
     assert dict(zip(runs["hidden"], runs["status"], strict=True)) == {4: "done", 64: "failed", 5: "done"}
     assert "MemoryError" in runs.set_index("hidden").loc[64, "error"]

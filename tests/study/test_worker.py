@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import PATIENCE
 from study.tiny import tiny
 
 from gradlab.study.plan import Configuration
@@ -109,5 +110,5 @@ def test_blas_stays_at_one_thread_until_the_last_of_several_threads_has_measured
     """As on a Dask worker of several threads, in a process where nothing else has set a limit."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "2"}
     words = [sys.executable, "-c", TWO_THREADS]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout == "{1}\n"

@@ -45,6 +45,8 @@ def test_original() -> None:
     """Hochreiter & Schmidhuber 1997: −1 first and last, 1 at two of the others, unless one is the first."""
     length = 40
     numbers, markers, target = draw("original", length, batch=20_000)
+    assert -1.0 <= numbers.min() < -0.999
+    assert 0.999 < numbers.max() <= 1.0
     assert set(np.unique(markers)) == {-1.0, 0.0, 1.0}
     assert (markers[[0, -1]] == -1.0).all()
     inner = markers[1:-1] == 1.0
