@@ -1,4 +1,4 @@
-"""Proof that a cell's derivatives are those of its step: any cell's, a user's own too."""
+"""Comparison of a cell's derivatives with its step, for every cell, those of users included."""
 
 from __future__ import annotations
 
@@ -27,7 +27,19 @@ STEPS, BATCH = 6, 4
 
 
 class Check(NamedTuple):
-    """One comparison: the relative error found (nan where it does not apply), what is allowed, and why."""
+    """One comparison.
+
+    Attributes
+    ----------
+    name : str
+        The compared quantity.
+    error : float
+        The relative error; nan where the check does not apply, inf where a derivative is not a number.
+    tolerance : float
+        The largest error allowed.
+    reason : str
+        The reason for this tolerance.
+    """
 
     name: str
     error: float
@@ -36,25 +48,33 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within the tolerance, or the check does not apply."""
+        """True if the error is within the tolerance or the check does not apply."""
         return bool(np.isnan(self.error) or self.error <= self.tolerance)
 
     @property
     def word(self) -> str:
-        """How it went: ok, FAILED, or — where it does not apply."""
+        """The outcome: "ok", "FAILED", or "—" where the check does not apply."""
         return "—" if np.isnan(self.error) else "ok" if self.passed else "FAILED"
 
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The checks of one cell; its repr is their table."""
+    """The checks of one cell, shown as a table.
+
+    Attributes
+    ----------
+    cell : str
+        The repr of the cell.
+    checks : tuple of Check
+        The comparisons, in the order of the table.
+    """
 
     cell: str
     checks: tuple[Check, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
+        """True if every check passed."""
         return all(check.passed for check in self.checks)
 
     def raise_if_failed(self) -> None:
@@ -88,8 +108,21 @@ class SelfCheck:
 def selfcheck(cell: Cell, *, rng: int = 0) -> SelfCheck:
     """Compare a cell's derivatives with those of its own step, at ordinary and at saturated states.
 
-    The step itself is taken as given; ``linearise``, ``jvp``, ``vjp`` and ``parameter_pairs`` are what is checked, and
-    with them the loop and the Jacobians that use them. A float32 cell is checked in float64.
+    The step is taken as correct. The checks cover ``linearise``, ``jvp``, ``vjp``, ``parameter_pairs``, and the loop
+    and the Jacobians that use them. They cover the meaning of ``pre_grad`` too: the total derivative of the loss with
+    respect to each pre-activation (:meth:`gradlab.Cell.vjp`). A float32 cell is checked in float64.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell.
+    rng : int
+        Seed of the inputs, the initial states and the loss.
+
+    Returns
+    -------
+    SelfCheck
+        One check per quantity, with its error and its tolerance.
 
     Raises
     ------
@@ -117,7 +150,7 @@ def _in_float64(cell: Cell) -> Cell:
 
 
 class _Case:
-    """A cell on random data, half of the sequences driven into saturation, with one pass over it."""
+    """One pass of a cell over random data. Half of the sequences drive it into saturation."""
 
     def __init__(self, cell: Cell, rng: np.random.Generator) -> None:
         self.cell, self.rng = cell, rng
@@ -129,16 +162,16 @@ class _Case:
         self.tape, self.gradients = self.run(cell, slice(None))
 
     def run(self, cell: Cell, sequences: slice) -> tuple[Tape, Gradients]:
-        """Return the pass of some of the sequences."""
+        """Return the forward and backward pass over some of the sequences."""
         tape = forward(cell, self.x[..., sequences], self.initial[..., sequences])
         return tape, backward(tape, Arriving.everywhere(Columns.of(self.arriving[..., sequences])))
 
     def last_state(self, cell: Cell, initial: Array, x: Array) -> Array:
-        """Return s_T by the cell's step alone: no tape, no derivative."""
+        """Return s_T, computed by the cell's step alone, without tape or derivative."""
         return self.states(cell, initial, x)[-1]
 
     def states(self, cell: Cell, initial: Array, x: Array) -> list[Array]:
-        """Return the joint states s_1 … s_T by the cell's step alone."""
+        """Return the joint states s_1 … s_T, computed by the cell's step alone."""
         drive, state, found = cell.input_drive(x), cell.split(initial), []
         for at_t in drive:
             state = _plain(cell.step(at_t, state)[0])
@@ -146,7 +179,7 @@ class _Case:
         return found
 
     def loss(self, cell: Cell, initial: Array, x: Array) -> Array:
-        """Return Σ_t v_t · h_t of each sequence, ``(B,)``, by the cell's step alone."""
+        """Return Σ_t v_t · h_t per sequence, ``(B,)``, computed by the cell's step alone."""
         H = cell.hidden_size
         pairs = zip(self.arriving[1:], self.states(cell, initial, x), strict=True)
         return np.asarray(sum((v * s[:H]).sum(axis=0) for v, s in pairs))
@@ -222,17 +255,22 @@ def _pre_activation_check(case: _Case, size: float) -> Check:
 
 
 def propagator(jacobians: list[Array]) -> Array:
-    """Return ``P = J_T … J_1``, later steps to the left, ``(S, S, B)``, of Jacobians in the order of time."""
+    """Return ``P = J_T … J_1``, ``(S, S, B)``, with later steps to the left, from Jacobians in order of time."""
     return reduce(lambda product, J: np.einsum("ijb,jkb->ikb", J, product), jacobians[1:], jacobians[0])
 
 
 def _error(found: Array, expected: Array | None) -> float:
-    """Return ‖found − expected‖/‖expected‖, nan where there is nothing to compare with."""
+    """Return ‖found − expected‖/‖expected‖; nan where ``expected`` is None."""
     if expected is None:
         return float("nan")
     size = np.linalg.norm(expected)
     distance = np.linalg.norm(found - expected)
-    return float(distance / size if size else distance)
+    return _number(distance / size if size else distance)
+
+
+def _number(error: Any) -> float:
+    """Return an error as a float. One that is not a number is infinite, because nan means that no check applies."""
+    return float("inf") if np.isnan(error) else float(error)
 
 
 def _one_step_map(case: _Case) -> Callable[[Array], Array]:
@@ -253,7 +291,7 @@ def _whole_map(case: _Case) -> Callable[[Array], Array]:
 
 
 def _complex_slopes(function: Callable[[Array], Array], size: int) -> Array | None:
-    """Return the Jacobian ``(…, S, S)`` by the complex step; None where the function takes no complex numbers."""
+    """Return the Jacobian ``(…, m, size)`` by the complex step; None where the function takes no complex numbers."""
     try:
         moved = [function(1j * COMPLEX_STEP * unit[:, None]) for unit in np.eye(size)]
     except (TypeError, ValueError):
@@ -264,7 +302,7 @@ def _complex_slopes(function: Callable[[Array], Array], size: int) -> Array | No
 
 
 def _difference_slopes(function: Callable[[Array], Array], size: int) -> Array:
-    """Return the Jacobian ``(…, S, S)`` by central differences."""
+    """Return the Jacobian ``(…, m, size)`` by central differences."""
     slopes = [
         (function(DIFFERENCE_STEP * unit[:, None]) - function(-DIFFERENCE_STEP * unit[:, None]))
         / (2.0 * DIFFERENCE_STEP)
@@ -278,11 +316,11 @@ def _dot_test(case: _Case) -> float:
     u, v = case.rng.standard_normal((2, *J.shape[:3]))
     forward_product, backward_product = (u * (J @ v)).sum(axis=-1), ((J.T @ u) * v).sum(axis=-1)
     size = np.abs(u * (J @ v)).sum(axis=-1)
-    return float((np.abs(forward_product - backward_product) / np.where(size > 0, size, 1.0)).max())
+    return _number((np.abs(forward_product - backward_product) / np.where(size > 0, size, 1.0)).max())
 
 
 def _transposed_error(case: _Case) -> float:
-    """Return the largest difference of ln σ between the product and its transpose; nan if all J are near-singular."""
+    """Return the largest difference in ln σ between the product and its transpose; nan if all J are near-singular."""
     one, two = (product_log_singular_values(case.tape, 0, STEPS, transposed=flag) for flag in (False, True))
     return _largest(np.abs(one - two).max(axis=-1)[_regular(case)])
 
@@ -294,13 +332,13 @@ def _sum_rule_error(case: _Case) -> float:
 
 
 def _regular(case: _Case) -> NDArray[np.bool_]:
-    """Return the sequences whose every J_t has a condition number that leaves eight digits to its smallest σ."""
+    """Return the sequences all of whose J_t have condition numbers below 1e7, so that the smallest σ keeps digits."""
     values = Jacobians(case.tape).singular_values()
     return np.asarray((values[..., -1] > 1e-7 * values[..., 0]).all(axis=0))
 
 
 def _largest(errors: Array) -> float:
-    return float(errors.max()) if errors.size else float("nan")
+    return _number(errors.max()) if errors.size else float("nan")
 
 
 def _adjoint_error(case: _Case) -> float:
@@ -339,12 +377,12 @@ def _parameter_error(case: _Case) -> float:
         )
         slope = np.asarray((ahead - behind) / (2.0 * DIFFERENCE_STEP))
         gradient = ldexp(mantissa, np.asarray(exponent))
-        errors.append(float(np.abs((gradient * direction).sum() - slope) / _size(gradient, slope)))
+        errors.append(_number(np.abs((gradient * direction).sum() - slope) / _size(gradient, slope)))
     return max(errors)
 
 
 def _size(gradient: Array, slope: Array) -> float:
-    """Return what the error of a directional derivative is measured by: a direction may be nearly orthogonal."""
+    """Return the unit of a directional derivative's error. A direction may be nearly orthogonal to the gradient."""
     return max(float(np.linalg.norm(gradient)), abs(float(slope)), float(np.finfo(float).tiny))
 
 

@@ -116,11 +116,11 @@ def test_lengths(attempt: Any, said: str) -> None:
     (lambda: gl.trace(RNN, X, state=np.zeros((H, B))), 'state["h"] must have shape (2, 4), got (4, 2): axis 0 is 4'),
     (lambda: gl.trace(RNN, X, state=np.zeros((B, H), int)), 'state["h"] must be an array of float64 or float32'),
     (lambda: gl.trace(RNN, X, state=np.full((B, H), np.nan)), 'state["h"] must be finite, got nan at index (0, 0)'),
-    (lambda: gl.trace(RNN, X, state=3.0), "state must be one entry a layer, 1 in a list, got float"),
-    (lambda: gl.trace(BOTH, X, state=[None]), "state must be one entry a layer, 2 in a list, got list"),
+    (lambda: gl.trace(RNN, X, state=3.0), "state must be one entry per layer, 1 in a list, got float"),
+    (lambda: gl.trace(BOTH, X, state=[None]), "state must be one entry per layer, 2 in a list, got list"),
     (
         lambda: gl.trace(BOTH, X, state={"h": np.zeros((B, H))}),
-        "state must be one entry a layer, 2 in a list, got dict",
+        "state must be one entry per layer, 2 in a list, got dict",
     ),
     (
         lambda: gl.trace(BOTH, X, state=[np.zeros((B, H)), None]),

@@ -104,6 +104,14 @@ class PreActivationOfAnotherScale(gl.RNN):
         return super().linearise({"a": 0.5 * record["a"]}, before, after)
 
 
+class NotANumber(gl.RNN):
+    """Pre-activation gradients of 0/0: an error that is no number is a failure, not a check that does not apply."""
+
+    def vjp(self, local, adjoint):
+        before, pre_grad = super().vjp(local, adjoint)
+        return before, np.nan * pre_grad
+
+
 class BlockWithoutADrive(gl.RNN):
     """Two names of pre-activations, and a drive for one of them."""
 
@@ -137,6 +145,12 @@ def test_a_partial_derivative_in_place_of_the_total_one_is_found(reset):
     assert failed == {"pre-activation gradients", "input gradient", "parameter gradients"}
     with pytest.raises(GradlabError, match=r"pre-activation gradients +1\.0e\+00 +≤ 1e-12 +FAILED +dL/d\(drive\)"):
         found.raise_if_failed()
+
+
+def test_a_derivative_that_is_not_a_number_fails():
+    found = gl.selfcheck(NotANumber.init(3, 5, rng=0))
+    failed = {one.name: one.error for one in found.checks if not one.passed}
+    assert failed == dict.fromkeys(["pre-activation gradients", "input gradient", "parameter gradients"], np.inf)
 
 
 def test_blocks_without_a_drive_are_counted():

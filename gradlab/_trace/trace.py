@@ -226,7 +226,7 @@ def _checked_state(network: Network, state: StateLike, B: int) -> list[list[Arra
         given = list(state)
     else:
         raise InputError(
-            f"state must be one entry a layer, {len(network.layers)} in a list, got {type(state).__name__}"
+            f"state must be one entry per layer, {len(network.layers)} in a list, got {type(state).__name__}"
         )
     names = ["state"] if len(given) == 1 else [f"state[{i}]" for i in range(len(given))]
     entries = zip(names, network.layers, given, strict=True)

@@ -163,7 +163,7 @@ def backward(tape: Tape, arriving: Arriving) -> Gradients:
     adjoint = pool.empty(tape.states.shape, tape.states.dtype)
     adjoint[T] = 0.0
     exponent = np.zeros((T + 1, adjoint.shape[-1]), np.int64)
-    total = adjoint if _is_its_total(tape) else pool.empty(adjoint.shape, adjoint.dtype)
+    total = adjoint if len(cell.state_names) == 1 else pool.empty(adjoint.shape, adjoint.dtype)
     live = arriving.live
     pre_grad: Array | None = None
     loops: dict[bool, Loop] = {}
@@ -188,10 +188,6 @@ def backward(tape: Tape, arriving: Arriving) -> Gradients:
     total[0] = adjoint[0]
     assert pre_grad is not None
     return Gradients(tape, adjoint, total, pre_grad, exponent, arriving)
-
-
-def _is_its_total(tape: Tape) -> bool:
-    return len(tape.cell.state_names) == 1
 
 
 def _room_for_pre_grad(tape: Tape, local: Any, last: Array) -> Array:

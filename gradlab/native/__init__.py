@@ -79,9 +79,10 @@ Lanczos and Gram-Schmidt (``lanczos.h``, ``gram_schmidt.h``)
     replace nan by LAPACK's value
     (``jacobians/test_lanczos.py::test_of_each_dense_matrix_the_largest_value_is_right_or_nan``,
     ``jacobians/test_lanczos.py::test_values_whose_squares_leave_the_range_are_never_wrong``).
-21. A matrix changes no digit of another, so chunks and threads change no number
+21. A matrix changes no digit of another in C, where each is processed alone, and nothing beyond rounding in the twin.
+    Chunks and threads hence change no result
     (``jacobians/test_lanczos.py::test_a_matrix_that_is_not_finite_leaves_the_others_right``,
-    ``jacobians/test_lanczos.py::test_what_one_matrix_needs_changes_no_digit_of_another``). It is computed in float64;
+    ``jacobians/test_lanczos.py::test_what_one_matrix_needs_changes_nothing_of_another``). C computes in float64;
     compilers without vector arithmetic have the twin only.
 22. Gram-Schmidt takes dense arrays; others use the twin
     (``cells/test_compiled.py::test_gram_schmidt_of_what_has_gaps_is_the_same``). Columns of Q are orthogonal up to

@@ -69,7 +69,8 @@ class Adding(Task):
         if self.variant == "original":
             x[[0, -1], :, 1] = -1.0
         total = (numbers * (x[..., 1] == 1.0)).sum(axis=0)
-        return x, mse(self._target(total)[:, None], at=at)
+        target = {"halves": total, "original": 0.5 + total / 4.0, "mean": total / 2.0}[self.variant]
+        return x, mse(target[:, None], at=at)
 
     def constant_loss(self, length: int) -> NDArray[Any]:
         """Return the variance of the target, ``(T,)``, the same at every step."""
@@ -91,6 +92,3 @@ class Adding(Task):
             return places(u[0], 0, T // 10), places(u[1], T // 10, T // 10 + 2 * T // 5)
         first, second = places(u[0], 0, 10), places(u[1], 0, T // 2 - 2)
         return first, second + (second >= first)  # skips the first place
-
-    def _target(self, total: NDArray[np.float64]) -> NDArray[np.float64]:
-        return {"halves": total, "original": 0.5 + total / 4.0, "mean": total / 2.0}[self.variant]

@@ -66,7 +66,7 @@ def omega_gradients(trace: Trace) -> dict[str, Array]:
 
 
 def check_regularised(model: Cell | Network) -> None:
-    """Refuse a model of which not every cell is an RNN: Ω is said of W_hh diag(φ')."""
+    """Raise ``InputError`` unless every cell is a vanilla RNN, since Ω is defined by W_hh diag(φ')."""
     layers = model.layers if isinstance(model, Network) else [model]
     for cell in (cell for layer in layers for cell in cells_of(layer)):
         if not cell.vanilla:
