@@ -15,8 +15,8 @@ from gradlab.arrays.scaled import Array
 from gradlab.bptt import Run, run_forward
 from gradlab.cells import Cell
 from gradlab.errors import StoreError
-from gradlab.models import archive
-from gradlab.models.losses import Loss, LossFunction, retold, told
+from gradlab.models import archive, losses
+from gradlab.models.losses import Loss, LossFunction
 from gradlab.models.network import Network
 
 #: The first entry of a file; the number is the version of its layout.
@@ -56,7 +56,7 @@ def save(
             arrays |= {f"initial/{index}.{place}": tape.states[0], f"h/{index}.{place}": tape.output}
     page = {"model": archive.described(model), "loss": None}
     if loss is not None:
-        page["loss"], own = told(loss) if isinstance(loss, Loss) else ({"kind": "own"}, vars(recalled))
+        page["loss"], own = losses.described(loss) if isinstance(loss, Loss) else ({"kind": "own"}, vars(recalled))
         arrays |= {f"loss/{name}": array for name, array in own.items()}
     return archive.write(path, FORMAT, page, arrays)
 
@@ -91,4 +91,4 @@ def _by_layer(network: Network, arrays: Mapping[str, Array]) -> list[list[Array]
 def _loss(page: Mapping[str, Any] | None, arrays: Mapping[str, Array]) -> Loss | LossFunction | None:
     if page is None:
         return None
-    return Recalled(**arrays) if page["kind"] == "own" else retold(page, arrays)
+    return Recalled(**arrays) if page["kind"] == "own" else losses.rebuilt(page, arrays)

@@ -87,7 +87,7 @@ PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "How open the gates are (mean of |gate| over the units; of the candidates g and n, and of an RNN's h, the size) "
+    "How open the gates are (mean of |gate| over the units; of candidates, and of h without gates, the size) "
     "beside the gradient's logarithm less its value at lag 1 (black, right scale), for the longest sequences; bands: "
     "95 % t-intervals over the seeds; of more than three values of what is turned, the lowest, the middle and the "
     "highest",

@@ -1,4 +1,4 @@
-"""Arrays and a page of JSON as one npz file, from which nothing can run; and models in such a file."""
+"""Files of arrays and one page of JSON, npz without pickles, so that reading one never runs code; models in them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from gradlab.models.network import READOUT, Bidirectional, Network, Readout, cel
 from gradlab.schema import DIRECTIONS
 
 Array = NDArray[Any]
-#: The array that holds the page of JSON, as bytes.
+#: Name of the array that holds the page of JSON, as bytes.
 PAGE = "page"
 
 
 def write(path: Path, format: str, page: Mapping[str, Any], arrays: Mapping[str, Array]) -> Path:
-    """Write a page of JSON and arrays, whole or not at all; ``format`` says what it is, and in which layout.
+    """Write a page of JSON and arrays atomically; ``format`` names the kind of file and its layout.
 
     Raises
     ------
     StoreError
-        where the file cannot be written.
+        if the file cannot be written.
     """
     text = json.dumps({"format": format, **page}, ensure_ascii=False, allow_nan=False)
     file = io.BytesIO()
@@ -41,11 +41,11 @@ def write(path: Path, format: str, page: Mapping[str, Any], arrays: Mapping[str,
 
 
 def read(path: Path, format: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the page and the arrays of a file that :func:`write` wrote; raises whatever a file can be wrong by."""
+    """Return the page and the arrays of a file that :func:`write` wrote; a damaged file raises various errors."""
     with path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile) or PAGE not in archive:
-            raise ValueError("no page of ours in it")
+            raise ValueError("it has no page of gradlab's")
         arrays = {name: archive[name] for name in archive.files}
     page = json.loads(arrays.pop(PAGE).tobytes().decode())
     if not isinstance(page, dict) or page.get("format") != format:
@@ -54,7 +54,7 @@ def read(path: Path, format: str) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def described(model: Cell | Network) -> dict[str, Any]:
-    """Return what a model is beside its parameters, for JSON."""
+    """Return a model without its parameters, for JSON: cells, options and the readout's activation."""
     network = model if isinstance(model, Network) else Network([model])
     layers = [[_described(cell) for cell in cells_of(layer)] for layer in network.layers]
     readout = None if network.readout is None else network.readout.activation
@@ -69,29 +69,29 @@ def _described(cell: Cell) -> dict[str, Any]:
     return {"cell": cell.name, "options": plain}
 
 
-def rebuilt(told: Mapping[str, Any], parameters: Mapping[str, Array]) -> Cell | Network:
-    """Return the model of :func:`described` with its parameters."""
-    if told["bare"]:
-        return _cell(told["layers"][0][0], parameters, "")
+def rebuilt(page: Mapping[str, Any], parameters: Mapping[str, Array]) -> Cell | Network:
+    """Return the model from the result of :func:`described` and its parameters."""
+    if page["bare"]:
+        return _cell(page["layers"][0][0], parameters, "")
     layers: list[Any] = []
-    for index, cells in enumerate(told["layers"]):
+    for index, cells in enumerate(page["layers"]):
         where = [place_of(index, direction) for direction in DIRECTIONS]
         pair = [_cell(cell, parameters, place) for cell, place in zip(cells, where, strict=False)]
         layers.append(Bidirectional(*pair) if len(pair) > 1 else pair[0])
-    if told["readout"] is None:
+    if page["readout"] is None:
         return Network(layers)
-    return Network(layers, readout=Readout(**_under(READOUT, parameters), activation=told["readout"]))
+    return Network(layers, readout=Readout(**_under(READOUT, parameters), activation=page["readout"]))
 
 
-def _cell(told: Mapping[str, Any], parameters: Mapping[str, Array], place: str) -> Cell:
-    return CELLS[told["cell"]](**_under(place, parameters), **told["options"])
+def _cell(page: Mapping[str, Any], parameters: Mapping[str, Array], place: str) -> Cell:
+    return CELLS[page["cell"]](**_under(place, parameters), **page["options"])
 
 
 def _under(place: str, parameters: Mapping[str, Array]) -> dict[str, Any]:
-    """Return the parameters whose names are ``place`` and a name of one part."""
+    """Return the parameters directly under ``place``, by the rest of their names."""
     return {name: array for name, array in under(place, parameters).items() if "." not in name}
 
 
 def under(place: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the arrays whose names begin with ``place``, by what follows it."""
+    """Return the arrays whose names begin with ``place``, by the rest of their names."""
     return {name.removeprefix(place): array for name, array in arrays.items() if name.startswith(place)}

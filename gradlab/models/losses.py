@@ -1,7 +1,7 @@
-"""Losses, one value a sequence: ``loss.evaluate(y)`` gives the values ``(B,)`` and dL/dy ``(T, B, O)``.
+"""Losses, one value per sequence: ``loss.evaluate(y)`` returns the values ``(B,)`` and dL/dy ``(T, B, O)``.
 
-``at`` says which steps are read: "last" (each sequence's own last step), "every", a list of steps 1 … T, or a mask
-``(T, B)``. Means are over outputs and over the steps asked for. A user's own loss is a function ``loss(y)`` that
+``at`` selects the steps that are read: "last" (each sequence's own last step), "every", a list of steps 1 … T, or a
+mask ``(T, B)``. Means are over outputs and over the selected steps. A user's own loss is a function ``loss(y)`` that
 returns the same pair.
 """
 
@@ -31,7 +31,7 @@ StepLoss = Callable[[Array, Array], tuple[Array, Array]]
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """A loss that reads targets at certain steps; :func:`mse` and its kin make it."""
+    """A loss that compares outputs with targets at selected steps; made by :func:`mse` and the functions below it."""
 
     kind: str
     targets: Array = field(repr=False)
@@ -46,7 +46,7 @@ class Loss:
         Raises
         ------
         InputError
-            where a step lies beyond T or a sequence's end, or the targets do not fit y.
+            if a step lies beyond T or a sequence's end, or the targets do not fit y.
         """
         value, first, slope = self.where_read(y, lengths)
         return value, _among_zeros(slope, first, len(y))
@@ -57,15 +57,24 @@ class Loss:
         Raises
         ------
         InputError
-            where a step lies beyond T or a sequence's end, or the targets do not fit y.
+            if a step lies beyond T or a sequence's end, or the targets do not fit y.
         """
         mask = step_mask(self.at, len(y), y.shape[1], lengths)
         return self._read(y, slice(0, len(y)), mask, mask.sum(axis=0))
 
     def part(self, y: Array, steps: slice, mask: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[Array, Array]:
-        """Return what ``steps`` (0-based), of which ``y (n, B, O)`` are the outputs, give to the loss; and dL/dy.
+        """Return the contribution of some steps to the loss, ``(B,)``, and dL/dy ``(n, B, O)``.
 
-        ``mask (T, B)`` says which steps of the whole are read, ``counts (B,)`` how many of each sequence.
+        Parameters
+        ----------
+        y : array (n, B, O)
+            Outputs of ``steps``.
+        steps : slice
+            0-based.
+        mask : array (T, B)
+            The steps of the whole sequence that are read.
+        counts : array (B,)
+            The number of steps read per sequence.
         """
         value, first, slope = self._read(y, steps, mask, counts)
         return value, _among_zeros(slope, first, len(y))
@@ -73,7 +82,7 @@ class Loss:
     def _read(
         self, y: Array, steps: slice, mask: NDArray[np.bool_], counts: NDArray[np.int64]
     ) -> tuple[Array, int, Array]:
-        """Return what :meth:`part` does, of dL/dy what lies between the first and the last step read."""
+        """Return the loss ``(B,)``, the first step read, and dL/dy from the first to the last step read."""
         read = mask[steps]
         rows = np.flatnonzero(read.any(axis=1))
         if not rows.size:
@@ -90,14 +99,14 @@ class Loss:
             return loss.astype(y.dtype, copy=False), first, slope.astype(y.dtype, copy=False)
 
     def right(self, y: Array, tolerance: float | None = None) -> NDArray[np.float64]:
-        """Return the share of the steps read at which y is right, ``(B,)``; what is not a number never is.
+        """Return the share of the selected steps at which y is right, ``(B,)``; nan is never right.
 
-        A label is right where its output is the largest; targets are where no output is off by ``tolerance`` or more.
+        A label is right if its output is the largest. A target is right if every output is closer than ``tolerance``.
 
         Raises
         ------
         InputError
-            where targets are numbers and there is no tolerance.
+            if targets are numbers and no tolerance is given.
         """
         mask = step_mask(self.at, *y.shape[:2])
         targets = self._spread(y, len(y), slice(0, len(y)))
@@ -111,7 +120,7 @@ class Loss:
         return np.asarray((right & counted).sum(axis=0) / mask.sum(axis=0))
 
     def _spread(self, y: Array, T: int, steps: slice) -> Array:
-        """Return targets of ``steps`` of T, of which y are the outputs, ``(n, B, O)`` (labels ``(n, B)``)."""
+        """Return the targets of ``steps`` of T, whose outputs are y, ``(n, B, O)`` (labels ``(n, B)``)."""
         n, B, O = y.shape
         given, tail = self.targets, () if self.labels else (O,)
         if self.labels and given.max() >= O:
@@ -134,7 +143,7 @@ class Loss:
 
 
 def _among_zeros(slope: Array, first: int, steps: int) -> Array:
-    """Return ``slope (n, B, O)`` of the steps from ``first`` on as that of all steps, ``(T, B, O)``."""
+    """Return ``slope (n, B, O)`` of the steps from ``first`` on, padded with zeros to all steps, ``(T, B, O)``."""
     if len(slope) == steps:
         return slope
     whole = pool.zeros((steps, slope.shape[2], slope.shape[1]), slope.dtype).swapaxes(1, 2)  # as columns
@@ -143,7 +152,7 @@ def _among_zeros(slope: Array, first: int, steps: int) -> Array:
 
 
 def step_mask(at: At, T: int, B: int, lengths: Lengths | None = None) -> NDArray[np.bool_]:
-    """Return which steps of which sequences are read, ``(T, B)``.
+    """Return a mask of the steps that are read, ``(T, B)``.
 
     Raises
     ------
@@ -186,11 +195,19 @@ def _given_steps(steps: Array, T: int, B: int) -> NDArray[np.bool_]:
 
 
 def mse(targets: object, at: At = "last") -> Loss:
-    """Mean squared error, ``1/(n·O) Σ (y − target)²`` over outputs and the n steps asked for.
+    """Return the mean squared error, ``1/(n·O) Σ (y − target)²`` over outputs and the n selected steps.
 
     Parameters
     ----------
-    targets : ``(B, O)`` (the same at every step asked for), ``(T, B, O)`` or ``(len(at), B, O)``
+    targets : array (B, O), (T, B, O) or (len(at), B, O)
+        ``(B, O)`` is the same at every selected step.
+    at : "last", "every", list of int or mask (T, B)
+        The steps that are read.
+
+    Examples
+    --------
+    >>> mse([[1.0]]).evaluate(np.zeros((2, 1, 1)))[0]
+    array([1.])
     """
 
     def per_step(y: Array, target: Array) -> tuple[Array, Array]:
@@ -201,11 +218,14 @@ def mse(targets: object, at: At = "last") -> Loss:
 
 
 def cross_entropy(labels: object, at: At = "last") -> Loss:
-    """Cross-entropy of logits, ``−ln softmax(y)[label]``, mean over the steps asked for.
+    """Return the cross-entropy of logits, ``−ln softmax(y)[label]``, the mean over the selected steps, in nats.
 
     Parameters
     ----------
-    labels : whole numbers 0 … O − 1, ``(B,)``, ``(T, B)`` or ``(len(at), B)``
+    labels : array of int (B,), (T, B) or (len(at), B)
+        0 … O − 1.
+    at : "last", "every", list of int or mask (T, B)
+        The steps that are read.
     """
 
     def per_step(y: Array, label: Array) -> tuple[Array, Array]:
@@ -217,7 +237,7 @@ def cross_entropy(labels: object, at: At = "last") -> Loss:
 
 
 def nll(labels: object, at: At = "last") -> Loss:
-    """``−ln y[label]`` of a softmax readout's probabilities; labels as in :func:`cross_entropy`."""
+    """Return ``−ln y[label]`` for the probabilities of a softmax readout; parameters as in :func:`cross_entropy`."""
 
     def per_step(y: Array, label: Array) -> tuple[Array, Array]:
         hot = np.arange(y.shape[-1]) == label[..., None]
@@ -229,7 +249,10 @@ def nll(labels: object, at: At = "last") -> Loss:
 
 
 def projection(v: object) -> Loss:
-    """``v · y_T`` for ``v (B, O)``, ``Σ_t v_t · y_t`` for ``(T, B, O)``; of a bare cell y is h. dL/dy is v."""
+    """Return the loss ``v · y_T`` for ``v (B, O)``, ``Σ_t v_t · y_t`` for ``(T, B, O)``, so that dL/dy is v.
+
+    For a bare cell y is h.
+    """
 
     def per_step(y: Array, target: Array) -> tuple[Array, Array]:
         return (y * target).sum(axis=-1), target.astype(y.dtype)
@@ -238,7 +261,7 @@ def projection(v: object) -> Loss:
     return Loss("projection", array, "last" if array.ndim == 2 else "every", per_step, averaged=False)
 
 
-#: The losses by kind, for what reads them from a file.
+#: The losses by kind, as files name them.
 LOSSES: dict[str, Callable[..., Loss]] = {
     "mse": mse,
     "cross_entropy": cross_entropy,
@@ -247,15 +270,15 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 }
 
 
-def told(loss: Loss) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return what a loss of ours is, for JSON, and its arrays."""
+def described(loss: Loss) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return a loss of gradlab's as a page for JSON, and its arrays."""
     at = {"at": loss.at} if isinstance(loss.at, str) else {}
     arrays = {"targets": loss.targets} | ({} if at else {"at": np.asarray(loss.at)})
     return {"kind": loss.kind, **at}, arrays
 
 
-def retold(page: Mapping[str, Any], arrays: Mapping[str, Array]) -> Loss:
-    """Return the loss of :func:`told`."""
+def rebuilt(page: Mapping[str, Any], arrays: Mapping[str, Array]) -> Loss:
+    """Return the loss from the results of :func:`described`."""
     make, at = LOSSES[page["kind"]], page.get("at", arrays.get("at"))
     return make(arrays["targets"]) if make is projection else make(arrays["targets"], at)
 
@@ -279,9 +302,9 @@ def _labels(value: object) -> Array:
 
 
 def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tuple[Array, int, Array]:
-    """Return values ``(B,)`` of gradlab's or a user's loss, checked, and dL/dy where it is read.
+    """Return the checked values ``(B,)`` of a loss, the first step read (0-based), and dL/dy from there on.
 
-    That is the first step read (0-based), and ``(n, B, O)`` from there to the last; of a user's it is all.
+    dL/dy is ``(n, B, O)``, up to the last step read; for a user's loss it covers all steps.
     """
     if isinstance(loss, Loss):
         return loss.where_read(y, lengths)
@@ -305,7 +328,7 @@ def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tu
 
 
 def _nothing_beyond(grad: Array, lengths: Lengths | None) -> None:
-    """Raise where dL/dy is not zero beyond a sequence's own end: the loss counted what is not there."""
+    """Raise if dL/dy is not zero beyond a sequence's own end, where there is no output."""
     if lengths is None:
         return
     beyond = (np.arange(len(grad))[:, None] >= lengths) & (grad != 0).any(axis=-1)
@@ -318,12 +341,14 @@ def _nothing_beyond(grad: Array, lengths: Lengths | None) -> None:
 
 
 class Reading(ABC):
-    """A loss that is read a stretch of steps at a time: first every stretch is shown, then dL/dy is asked for.
+    """A loss that is evaluated stretch by stretch: all outputs are shown first, then dL/dy can be asked for.
 
     Attributes
     ----------
-    value : ``(B,)``, known when all has been shown.
-    arrives : ``(T, B)``, where dL/dy is not zero.
+    value : array (B,)
+        The loss, complete when all outputs have been shown.
+    arrives : array (T, B)
+        Where dL/dy is not zero.
     """
 
     def __init__(self, T: int, like: Array) -> None:
@@ -332,21 +357,21 @@ class Reading(ABC):
 
     @abstractmethod
     def show(self, steps: slice, y: Array) -> None:
-        """See the outputs ``y (n, B, O)`` of ``steps`` (0-based)."""
+        """Take in the outputs ``y (n, B, O)`` of ``steps`` (0-based)."""
 
     @abstractmethod
     def grad(self, steps: slice, y: Array) -> Array:
-        """Return dL/dy ``(n, B, O)`` of ``steps``, whose outputs are y once more."""
+        """Return dL/dy ``(n, B, O)`` of ``steps``; y are their outputs again."""
 
 
 class _ByStep(Reading):
-    """A loss of ours, of which each step's part stands alone: nothing is kept."""
+    """A loss of gradlab's: the contributions of steps are independent, so nothing is kept."""
 
     def __init__(self, loss: Loss, T: int, like: Array, lengths: Lengths | None) -> None:
         super().__init__(T, like)
         self._loss, self._mask = loss, step_mask(loss.at, T, like.shape[1], lengths)
         self._counts = self._mask.sum(axis=0)
-        loss._spread(like, T, slice(0, len(like)))  # targets that do not fit are refused before anything runs
+        loss._spread(like, T, slice(0, len(like)))  # refuses targets of a wrong shape before anything runs
 
     def show(self, steps: slice, y: Array) -> None:
         value, grad = self._loss.part(y, steps, self._mask, self._counts)
@@ -358,7 +383,7 @@ class _ByStep(Reading):
 
 
 class _Whole(Reading):
-    """A user's own loss, which sees all outputs at once: they are kept, and so is dL/dy."""
+    """A user's own loss, which needs all outputs at once: they are kept, and so is dL/dy."""
 
     def __init__(self, loss: LossFunction, T: int, like: Array, lengths: Lengths | None) -> None:
         super().__init__(T, like)
@@ -377,7 +402,7 @@ class _Whole(Reading):
 
 
 def reading(loss: Loss | LossFunction, T: int, like: Array, lengths: Lengths | None) -> Reading:
-    """Return how ``loss`` is read, of T steps a stretch at a time; ``like (n, B, O)`` are outputs of any n of them."""
+    """Return an evaluator of ``loss`` over T steps, stretch by stretch; ``like (n, B, O)`` are any n outputs."""
     if isinstance(loss, Loss):
         return _ByStep(loss, T, like, lengths)
     return _Whole(loss, T, like, lengths)

@@ -1,4 +1,4 @@
-"""Networks: cells stacked, in one or both directions, and a readout. Only structure; :mod:`gradlab.bptt` runs it."""
+"""Networks: stacked cells, in one or both directions, and a readout. Structure only; :mod:`gradlab.bptt` runs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gradlab.errors import InputError
 from gradlab.schema import DIRECTIONS
 
 Array = NDArray[Any]
-#: With what the names of the readout's parameters begin.
+#: Prefix of the names of the readout's parameters.
 READOUT = "readout."
 READOUTS = ("identity", "tanh", "relu", "logistic", "softmax")
 
@@ -29,8 +29,11 @@ class Readout:
 
     Parameters
     ----------
-    W_hy : ``(O, H)``
-    b_y : ``(O,)``, zeros where not given
+    W_hy : array (O, H)
+    b_y : array (O,), optional
+        Zeros where not given.
+    activation : str
+        The name of g.
     """
 
     W_hy: Array
@@ -56,7 +59,7 @@ class Readout:
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw ``W_hy`` from N(0, scale²/H); b_y is 0."""
+        """Draw W_hy from N(0, scale²/H), with b_y = 0."""
         rows = positive("output_size", output_size)
         (stream,) = streams(rng, 1)
         kind = checked_dtype(dtype)
@@ -95,7 +98,7 @@ class Readout:
 
 @dataclass(frozen=True, eq=False)
 class Bidirectional:
-    """Two cells on the same input, one reading it from its end; their outputs are put side by side."""
+    """Two cells on the same input, the second of which reads it from its end; their outputs are concatenated."""
 
     forward: Cell
     reverse: Cell
@@ -111,12 +114,19 @@ Layer = Cell | Bidirectional
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers from the input upward, each a cell or a :class:`Bidirectional` pair, and a readout of the top one.
+    """Layers from the input upward, each a cell or a :class:`Bidirectional` pair, and a readout of the top layer.
+
+    Parameters
+    ----------
+    layers : sequence of Cell or Bidirectional
+        The first reads the input; each other reads the output of the layer below it.
+    readout : Readout, optional
+        The output layer; without it the output is that of the top layer.
 
     Raises
     ------
     InputError
-        where a layer's input size is not the size of what lies below it, or dtypes differ.
+        if a layer's input size differs from the output size of the layer below it, or if dtypes differ.
     """
 
     layers: Sequence[Layer]
@@ -188,12 +198,12 @@ def cells_of(layer: Layer) -> tuple[Cell, ...]:
 
 
 def place_of(index: int, direction: str) -> str:
-    """Return with what the names of the parameters of one layer and direction begin."""
+    """Return the prefix of the parameter names of one layer and direction."""
     return f"layers.{index}." + ("reverse." if direction == "reverse" else "")
 
 
 def places(index: int, layer: Layer) -> tuple[str, ...]:
-    """Return :func:`place_of` for each of the layer's cells, forward first."""
+    """Return the prefix of each of the layer's cells, forward first."""
     return tuple(place_of(index, direction) for direction in DIRECTIONS[: len(cells_of(layer))])
 
 

@@ -123,9 +123,9 @@ class Evidence:
     @property
     def line(self) -> str:
         """The numbers in one line; of a bare rate, what its mean is over."""
-        return "; ".join(told for told in self._told() if told)
+        return "; ".join(part for part in self._parts() if part)
 
-    def _told(self) -> Iterator[str]:
+    def _parts(self) -> Iterator[str]:
         yield self._cell() if self.cell else self._window()
         yield self._exponents()
         if not math.isnan(self.saturated):
