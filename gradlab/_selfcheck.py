@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import ldexp
+from gradlab.arrays.scaled import Array, ldexp
 from gradlab.bptt import Arriving, Columns, Gradients, Tape, backward, forward, parameter_gradients
 from gradlab.cells import Cell
 from gradlab.cells.base import State
@@ -20,7 +20,6 @@ from gradlab.jacobians.lyapunov import spectrum
 from gradlab.jacobians.propagator import Propagator, product_log_singular_values
 from gradlab.jacobians.steps import Jacobians
 
-Array = NDArray[Any]
 COMPLEX_STEP = 1e-30
 DIFFERENCE_STEP = float(np.finfo(float).eps ** (1 / 3))
 STEPS, BATCH = 6, 4

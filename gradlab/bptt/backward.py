@@ -13,14 +13,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import LN2, add, common_exponent, highest, in_room, ldexp, log_norm, normalise, squared
+from gradlab.arrays.scaled import (
+    LN2,
+    Array,
+    add,
+    common_exponent,
+    highest,
+    in_room,
+    ldexp,
+    log_norm,
+    normalise,
+    squared,
+)
 from gradlab.bptt.forward import Tape
 from gradlab.cells import Cell
 from gradlab.cells.base import Pair
 from gradlab.native import pool
 from gradlab.native.loop import Loop
 
-Array = NDArray[Any]
 Exponent = NDArray[np.int64]
 #: Backward steps between rescaling checks (fewer in float32, whose range is small).
 BLOCK = {np.dtype("float64"): 16, np.dtype("float32"): 4}

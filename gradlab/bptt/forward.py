@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.cells import Cell
 from gradlab.cells.base import Record, State
 from gradlab.native import pool
 from gradlab.native.loop import Loop
 
-Array = NDArray[Any]
 #: Numbers per coefficient array of one stretch of steps, so that a stretch stays in the second-level cache.
 STRETCH = 2**15
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.bptt.backward import Gradients
 from gradlab.bptt.layers import Run, run_backward
 from gradlab.schema import DIRECTIONS
 
-Array = NDArray[Any]
 #: Gradients that arrive at the last states, by layer and direction.
 Final = Sequence[Sequence[Array]]
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.bptt.backward import Arriving, Columns, Gradients, backward
 from gradlab.bptt.forward import Tape, follow, forward
 from gradlab.models.network import Network, cells_of
 
-Array = NDArray[Any]
 Lengths = NDArray[np.int64] | None
 
 

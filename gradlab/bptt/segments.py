@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import ldexp, sequences_first
+from gradlab.arrays.scaled import Array, ldexp, sequences_first
 from gradlab.bptt.backward import Arriving, Columns, Gradients, backward, parameter_gradients
 from gradlab.bptt.forward import Tape, forward
 from gradlab.bptt.last_loss import last_steps
@@ -26,7 +26,6 @@ from gradlab.bptt.layers import Lengths, _after_nothing, _ended, _input_grad, ou
 from gradlab.models.losses import Reading
 from gradlab.models.network import Network, cells_of
 
-Array = NDArray[Any]
 #: A layer, and 0 for its forward, 1 for its reverse direction.
 Place = tuple[int, int]
 #: mantissa · 2^exponent

@@ -7,14 +7,13 @@ derivatives are not. Where the short form would lose more than six bits, ``e^{âˆ
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.native.compiled import compiled
 
-Array = NDArray[Any]
 #: Below this value the short form has lost six bits to cancellation, and the exact form replaces it.
 CANCELS = 2.0**-6
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from gradlab.cells.derivatives import Array, Derivatives
+from gradlab.arrays.scaled import Array
+from gradlab.cells.derivatives import Derivatives
 from gradlab.errors import InputError, printable
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.arrays.scaled import Array
 from gradlab.cells.autodiff import Autodiff
 from gradlab.cells.derivatives import Array
 

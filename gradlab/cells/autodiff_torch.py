@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gradlab.arrays.scaled import Array
 from gradlab.cells.autodiff import Autodiff
 from gradlab.cells.derivatives import Array
 

@@ -15,16 +15,15 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, float_array
+from gradlab.arrays.scaled import Array
 from gradlab.cells.initialisers import INIT_KEYS
 from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
 from gradlab.native.compiled import compiled
 from gradlab.options import Option
 
-Array = NDArray[Any]
 State = tuple[Array, ...]
 Record = dict[str, Array]
 #: The arrays into which a step writes its results: the next state and the record.

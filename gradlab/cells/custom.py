@@ -9,9 +9,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.arrays.checks import choice, finite, positive
+from gradlab.arrays.scaled import Array
 from gradlab.cells.autodiff_jax import Jax
 from gradlab.cells.autodiff_torch import Torch
-from gradlab.cells.base import Array, Cell, Pair, Record, State
+from gradlab.cells.base import Cell, Pair, Record, State
 from gradlab.cells.derivatives import Derivatives, Shifted
 from gradlab.errors import InputError
 

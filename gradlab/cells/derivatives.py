@@ -9,14 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 
-Array = NDArray[Any]
 #: Small enough that its square vanishes; the complex step has no subtraction, hence no cancellation.
 COMPLEX_STEP = 1e-30
 #: The step of central differences that balances truncation against rounding, ε^(1/3).

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, number, positive
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.options import Option
 
-Array = NDArray[Any]
 Seed = int | np.random.Generator | np.random.SeedSequence | None
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.cells.base import Array, Cell
+from gradlab.arrays.scaled import Array
+from gradlab.cells.base import Cell
 from gradlab.cells.initialisers import chrono_bias, recurrent_weights
 from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError

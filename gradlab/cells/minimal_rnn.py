@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gradlab.arrays.checks import float_array, number
+from gradlab.arrays.scaled import Array
 from gradlab.cells.activations import complement, logistic, tanh_derivative
 from gradlab.cells.base import (
-    Array,
     Cell,
     Intervention,
     Out,

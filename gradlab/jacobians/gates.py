@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import log_norm
+from gradlab.arrays.scaled import Array, log_norm
 from gradlab.bptt import Tape
 from gradlab.cells import Cell
 from gradlab.statistics.saturation import saturated
 from gradlab.verdicts.evidence import Kept
-
-Array = NDArray[Any]
 
 
 def facts(tape: Tape) -> dict[str, Any]:

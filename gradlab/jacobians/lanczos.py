@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.native.compiled import compiled, ufunc
 
-Array = NDArray[Any]
 #: ``columns (S, N)`` → ``columns (S, N)``, one matrix per column.
 Product = Callable[[Array], Array]
 #: A Ritz value θ = σ² with residual r lies within r of an eigenvalue: r ≤ 1e-10 θ is 5e-11 in σ.

@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import positive
+from gradlab.arrays.scaled import Array
 from gradlab.bptt import Tape, continued
 from gradlab.bptt.forward import STRETCH
 from gradlab.cells import Cell
@@ -21,7 +22,6 @@ from gradlab.formatting.numbers import UNKNOWN, compact, plain, plus_minus
 from gradlab.native.compiled import compiled
 from gradlab.native.loop import Loop
 
-Array = NDArray[Any]
 #: Drift between columns, in nats, that is aimed at between two QRs: R then keeps twelve digits.
 SPREAD = 9.0
 #: A stretch that drifted further than this is repeated in halves: e^12 · eps = 4e-11.

@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import finite_mean, log_norm, normalise
+from gradlab.arrays.scaled import Array, finite_mean, log_norm, normalise
 from gradlab.bptt import Columns, Tape
 from gradlab.cells.base import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
 from gradlab.formatting.numbers import compact, significant
-
-Array = NDArray[Any]
 
 
 class Paths(NamedTuple):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from gradlab.arrays.checks import choice
-from gradlab.arrays.scaled import LN2, in_room, ldexp, normalise
+from gradlab.arrays.scaled import LN2, Array, in_room, ldexp, normalise
 from gradlab.arrays.threads import cores, share_out
 from gradlab.bptt import Tape
 from gradlab.errors import InputError
@@ -21,7 +21,6 @@ from gradlab.jacobians.lyapunov import graded_qr
 from gradlab.jacobians.steps import CACHED, CHUNK, LANCZOS_FROM, Jacobians
 from gradlab.native.pool import empty
 
-Array = NDArray[Any]
 #: Most sweeps of Jacobi rotations: a graded matrix needs two or three, equal singular values about ten.
 MOST_SWEEPS = 60
 #: Most sequences whose products are carried back together; groups are distributed over the cores.

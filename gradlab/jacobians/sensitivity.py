@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import positive
-from gradlab.arrays.scaled import LN2, finite_mean, ldexp, log_norm
+from gradlab.arrays.scaled import LN2, Array, finite_mean, ldexp, log_norm
 from gradlab.bptt import Tape
 from gradlab.errors import InputError
 from gradlab.formatting import markup
 from gradlab.formatting.numbers import compact
 from gradlab.jacobians.propagator import _forward
 
-Array = NDArray[Any]
 #: Numbers that the directions of :func:`sensitivity` may hold, 256 MiB in float64; the fewest probes.
 ROOM, FEWEST_PROBES = 2**25, 32
 

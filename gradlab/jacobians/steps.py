@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from gradlab.arrays.checks import choice
+from gradlab.arrays.scaled import Array
 from gradlab.arrays.threads import share_out
 from gradlab.bptt import Tape
 from gradlab.errors import InputError
@@ -26,7 +27,6 @@ from gradlab.jacobians.lanczos import (
     largest_singular_values,
 )
 
-Array = NDArray[Any]
 #: Numbers in one chunk of dense Jacobians or of vectors: 4 MiB in float64.
 CHUNK = 2**19
 #: The same where matrices are processed one by one, each while it is in the cache.

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import log_norm, normalise
+from gradlab.arrays.scaled import Array, log_norm, normalise
 from gradlab.bptt import Columns, Tape
-
-Array = NDArray[Any]
 
 
 def temporal(tape: Tape, direct: Columns) -> NDArray[np.float64]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import common_exponent, ldexp
+from gradlab.arrays.scaled import Array, common_exponent, ldexp
 from gradlab.bptt import Columns, Tape, parameter_gradients
 from gradlab.cells.base import Pair
 from gradlab.errors import InputError
@@ -16,7 +16,6 @@ from gradlab.formatting import markup
 from gradlab.formatting.numbers import numeral, significant
 from gradlab.jacobians.temporal import sources_back
 
-Array = NDArray[Any]
 #: Number of k that a repr lists.
 SHOWN = 8
 

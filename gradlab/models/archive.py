@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import InputError, StoreError
 from gradlab.files import write_whole
 from gradlab.models.network import READOUT, Bidirectional, Network, Readout, cells_of, place_of
 from gradlab.schema import DIRECTIONS
 
-Array = NDArray[Any]
 #: Name of the array that holds the page of JSON, as bytes.
 PAGE = "page"
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from gradlab.arrays.checks import float_array
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.native import pool
 
-Array = NDArray[Any]
 At = str | Sequence[int] | Array
 Lengths = NDArray[np.int64]
 #: A user's own loss: outputs ``(T, B, O)`` → values ``(B,)`` and gradient ``(T, B, O)``.

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, float_array, positive
+from gradlab.arrays.scaled import Array
 from gradlab.cells import Cell
 from gradlab.cells.activations import ACTIVATIONS
 from gradlab.cells.base import checked_dtype, one_dtype
@@ -17,7 +17,6 @@ from gradlab.cells.initialisers import Seed, input_weights, streams
 from gradlab.errors import InputError
 from gradlab.schema import DIRECTIONS
 
-Array = NDArray[Any]
 #: Prefix of the names of the readout's parameters.
 READOUT = "readout."
 READOUTS = ("identity", "tanh", "relu", "logistic", "softmax")

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import as_array, finite, positive
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError, unknown
 from gradlab.models.losses import At, Loss
 from gradlab.tasks.base import DataTask, places
 from gradlab.tasks.targets import TRAINED, checksum, constant_cost, is_label, loss_of
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

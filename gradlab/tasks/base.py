@@ -6,17 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, LossFunction, step_mask
 from gradlab.options import Option
 from gradlab.tasks.baselines import Baseline
 
-Array = NDArray[Any]
 #: The key of tasks whose data come from a file or a user.
 CONTENT = Option(str, "", meaning="checksum of the data, filled in by a study; where given, the data must have it")
 

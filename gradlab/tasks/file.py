@@ -12,18 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError, printable, unknown
 from gradlab.models.losses import At, Loss
 from gradlab.options import Option
 from gradlab.tasks.arrays import Sequences, Windows, from_arrays, from_frame
 from gradlab.tasks.base import CONTENT, DataTask, SplitTask
 
-Array = NDArray[Any]
 FORMATS = (".csv", ".npz")
 
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import float_array, positive
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss
 from gradlab.tasks.base import DataTask
 from gradlab.tasks.targets import checksum, loss_of
 
-Array = NDArray[Any]
 #: Length and batch of the sample that identifies a function's data.
 PROBE = (32, 4)
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.models.losses import At, Loss, cross_entropy, mse
 
-Array = NDArray[Any]
 #: The share of finite data that is trained on; it comes first, and the rest is held out.
 TRAINED = 0.75
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab._trace.trace import whole_trace
 from gradlab.arrays.checks import positive
+from gradlab.arrays.scaled import Array
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, LossFunction
 from gradlab.models.network import Network
 from gradlab.tasks import Task
 
-Array = NDArray[Any]
 Batch = tuple[Array, Loss | LossFunction]
 #: Relative tolerance of :func:`summed` within which two tasks are the same; machines differ in rounding.
 AGREEMENT = 1e-6

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
+from gradlab.arrays.scaled import Array
 from gradlab.cells import Cell
 from gradlab.models import archive
 from gradlab.models.archive import described, rebuilt, under
@@ -33,7 +32,6 @@ __all__ = [
     "write",
 ]
 
-Array = NDArray[Any]
 #: First entry of a file; the number is the version of its layout.
 FORMAT = "gradlab training 1"
 STATUSES = RUNNING, SOLVED, DIVERGED = ("running", "solved", "diverged")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import number
-from gradlab.arrays.scaled import ldexp
+from gradlab.arrays.scaled import Array, ldexp
 from gradlab.errors import InputError
 
-Array = NDArray[Any]
 #: PyTorch adds this to the norm by which it divides.
 EPS = 1e-6
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, positive
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError, StoreError
 from gradlab.tasks import Task
 from gradlab.training import checkpoint
@@ -18,8 +18,6 @@ from gradlab.training.batches import Batch
 from gradlab.training.optimisers import OPTIMISERS
 from gradlab.training.schedule import Schedule, Until
 from gradlab.training.training import HISTORY, Training
-
-Array = NDArray[Any]
 
 
 def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None = None) -> Training:

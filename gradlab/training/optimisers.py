@@ -5,19 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab._trace.trace import Trace
 from gradlab.arrays.checks import number
-from gradlab.arrays.scaled import ldexp
+from gradlab.arrays.scaled import Array, ldexp
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.models.network import Network
 
-Array = NDArray[Any]
 Slots = tuple[Array, ...]
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab._trace.trace import Trace
+from gradlab.arrays.scaled import Array
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.layer import LayerPass
 from gradlab.models.network import Network, cells_of
-
-Array = NDArray[Any]
 
 
 class Omega(NamedTuple):

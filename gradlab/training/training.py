@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradlab import __version__
 from gradlab._trace.trace import Trace, whole_trace
 from gradlab.arrays.checks import number, positive
-from gradlab.arrays.scaled import ldexp
+from gradlab.arrays.scaled import Array, ldexp
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
@@ -29,7 +29,6 @@ from gradlab.training.optimisers import OPTIMISERS, Adam, Layout, Optimiser
 from gradlab.training.regulariser import check_regularised, omega_gradients
 from gradlab.training.schedule import Schedule, Until
 
-Array = NDArray[Any]
 Kind = TypeVar("Kind")
 #: Default sequence length, if the task's data do not determine it.
 LENGTH = 100

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.cells import CELLS, Cell
 from gradlab.cells.activations import ACTIVATIONS
 from gradlab.errors import InputError
@@ -17,7 +17,6 @@ from gradlab.models.network import Bidirectional, Layer, Network, cells_of
 from gradlab.weights.tensors import Tensors
 from gradlab.weights.weights import TORCH_NAMES, gru_biases, in_layers, torch_cell
 
-Array = NDArray[Any]
 #: The cell by its number of blocks of H rows in the recurrent weights.
 KINDS = {1: "rnn", 3: "gru", 4: "lstm"}
 BLOCKS = {kind: blocks for blocks, kind in KINDS.items()}

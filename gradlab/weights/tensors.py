@@ -10,12 +10,11 @@ from zipfile import BadZipFile
 from zlib import error as BadDeflate
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import float_array
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError, printable
 
-Array = NDArray[Any]
 #: The NumPy types of the floats in safetensors; bfloat16 is the upper half of a float32.
 SAFE_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 #: The errors that NumPy raises for a truncated, altered or encrypted npz, for Python objects and for absurd sizes.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.cells import CELLS, GRU, LSTM, RNN, Cell
 from gradlab.errors import InputError
 from gradlab.models.network import Bidirectional, Layer, Network, cells_of
@@ -15,7 +15,6 @@ from gradlab.models.network import Bidirectional, Layer, Network, cells_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Array = NDArray[Any]
 #: The parameters of one layer and direction in PyTorch; a module without bias has only the first two.
 TORCH_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
