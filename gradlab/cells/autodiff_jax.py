@@ -11,7 +11,6 @@ import numpy as np
 
 from gradlab.arrays.scaled import Array
 from gradlab.cells.autodiff import Autodiff
-from gradlab.cells.derivatives import Array
 
 
 class Jax(Autodiff):

@@ -7,7 +7,6 @@ from typing import Any
 
 from gradlab.arrays.scaled import Array
 from gradlab.cells.autodiff import Autodiff
-from gradlab.cells.derivatives import Array
 
 
 class Torch(Autodiff):
