@@ -80,6 +80,10 @@ def test_tables_have_the_columns_of_the_schema(measurements: dict[str, Measureme
         assert found[column].dtype == expected or not len(found), column
     behind = list(found.columns)[list(found.columns).index("layer") :]
     assert [column for column in behind if column in columns] == list(columns)[list(columns).index("layer") :]
+    assert found.columns[0] == "id"
+    last = list(found.columns).index(list(columns)[-1])
+    measured = [column for column in found.columns if column.startswith("lyapunov_") or column in schema.WATCHED_RUNS]
+    assert all(list(found.columns).index(column) > last for column in measured if column != "precision")
     pd.testing.assert_frame_equal(measurements[name].frame("runs"), measurements[name].frame())
 
 
