@@ -26,7 +26,7 @@ from gradlab.study.spec import naming
 from gradlab.study.store import PartStore
 from gradlab.study.unregistered_tasks import refuse_unread, spec_of
 from gradlab.tables.comparisons import comparisons
-from gradlab.tables.factors import has_level
+from gradlab.tables.factors import has_level, remembered
 from gradlab.tables.mean_field_lines import mean_field_lines
 from gradlab.tables.theory_lines import laws
 from gradlab.verdicts import Verdict, study_verdict
@@ -172,7 +172,9 @@ class Results:
     def _report(self, other: Results | None, path: Path) -> Path:
         from gradlab.report import write_pair, write_report
 
-        return write_pair(path, self._source(), other._source()) if other else write_report(path.parent, self._source())
+        with remembered():
+            own = self._source()
+            return write_pair(path, own, other._source()) if other else write_report(path.parent, own)
 
     def _page(self, other: Results | None, out: str | Path | None) -> Path:
         """Return where the report goes."""
@@ -210,7 +212,8 @@ class Results:
         from gradlab.report import printed
 
         self._refuse_empty()
-        return printed(self.frame("runs"), self.plan.spec.tables(), format)
+        with remembered():
+            return printed(self.frame("runs"), self.plan.spec.tables(), format)
 
     def plot(self, figure: str | None = None) -> Any:
         """Return one of the report's figures as a matplotlib ``Figure``, by default the study's first."""
