@@ -20,15 +20,16 @@ from gradlab import schema
 from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.formatting import markup
+from gradlab.progress import counted
 from gradlab.study import provenance
+from gradlab.study.lock import holder
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import naming
 from gradlab.study.store import PartStore
 from gradlab.study.unregistered_tasks import refuse_unread, spec_of
 from gradlab.tables.comparisons import comparisons
 from gradlab.tables.factors import has_level, remembered
-from gradlab.tables.mean_field_lines import mean_field_lines
-from gradlab.tables.theory_lines import laws
+from gradlab.tables.theory_lines import laws, mean_field_lines
 from gradlab.verdicts import Verdict, study_verdict
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _LOOKS = 5
 #: Configurations whose runs are read in a blink, for a notebook's cell to show their verdict.
 FEW = 10_000
+#: Failures that are named one by one; the report names all.
+SHOWN = 10
 
 
 def load_results(folder: str | Path) -> Results:
@@ -348,3 +351,32 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         kind = RunError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
         raise kind(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def describe_status(folder: str | Path) -> str:
+    """Return the counts by status, the runner if there is one, and the first failures with their reasons."""
+    results = load_results(folder)
+    counts = results.status()
+    finished, total = sum(counts.values()) - counts["planned"], sum(counts.values())
+    lines = [f"{results.plan.spec.name}: {finished} of {counted(total, 'configuration')} finished"]
+    lines += [f"  {status:9} {count}" for status, count in {**counts, "planned": counts["planned"]}.items()]
+    held = holder(results.folder)
+    lines.append(f"  {held}" if held else "  nobody is running it" + _next(counts))
+    return "\n".join(lines + _failures(results, counts["failed"]))
+
+
+def _next(counts: dict[str, int]) -> str:
+    if counts["planned"]:
+        return "; `gradlab run` on its file goes on from here"
+    return "; `gradlab run --retry-failed` runs what failed again" if counts["failed"] else ""
+
+
+def _failures(results: Results, count: int) -> list[str]:
+    if not count:
+        return []
+    runs = results.frame("runs", where={"status": "failed"})
+    varied = [key for key in (*results.plan.spec.grid, "seed") if key in runs]
+    lines = []
+    for _, row in runs.drop_duplicates("id").head(SHOWN).iterrows():
+        lines.append(f"  failed {', '.join(f'{key} {row[key]}' for key in varied)}: {row['error']}")
+    return [*lines, f"  and {count - SHOWN} more"] if count > SHOWN else lines

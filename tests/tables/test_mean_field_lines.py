@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import gradlab as gl
-from gradlab.tables.mean_field_lines import WIDE, mean_field_lines
 from gradlab.tables.tables import crossing
+from gradlab.tables.theory_lines import WIDE, mean_field_lines
 from gradlab.theory import mean_field
 
 
