@@ -182,8 +182,11 @@ def _mean_field_line(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame | None
     options = {key: option.type(one[f"task.{key}"]) for key, option in keys_of_task.items()}
     setting = (str(one["rnn.activation"]), float(one["init.input_scale"]) ** 2, str(one["task.name"]))
     task = TASKS[setting[2]]
-    rates = _rates(*setting, task, tuple(options.items()), tuple(scales.tolist()), int(runs["length"].max()))
-    return None if rates is None else pd.DataFrame({**one[keys].to_dict(), "scale": scales, "theory": rates})
+    try:
+        rates = _rates(*setting, task, tuple(options.items()), tuple(scales.tolist()), int(runs["length"].max()))
+    except InputError:  # the data of a task come with a package that is not installed here
+        return None
+    return pd.DataFrame({**one[keys].to_dict(), "scale": scales, "theory": rates})
 
 
 @lru_cache(maxsize=256)
@@ -195,21 +198,23 @@ def _rates(
     options: tuple[tuple[str, Any], ...],
     scales: tuple[float, ...],
     length: int,
-) -> tuple[float, ...] | None:
-    """Return ``½ ln χ`` at every scale, once for each setting; None where the data of the task are not installed.
+) -> tuple[float, ...]:
+    """Return ``½ ln χ`` at every scale, once for each setting.
 
     Parameters
     ----------
     gain : variance that one input of variance 1 gives a pre-activation.
-    name, task, options : a task, what makes it, and its own keys.
+    name, task, options : a task, its constructor, and its own keys.
+
+    Raises
+    ------
+    InputError
+        If the data of the task come with a package that is not installed.
     """
     keys = dict(options)
     kick = bool(keys.get("kick", False))
     if name == "noise" and (kick or keys["input_size"] >= WIDE):
         noise = 0.0 if kick else gain * float(keys["std"]) ** 2
         return tuple(mean_field(activation, scale=g, input_var=noise).rate for g in scales)
-    try:
-        x, _ = task(**keys).sample(length, max(1, round(INPUTS / length)), rng=np.random.default_rng(0))
-    except InputError:  # the data of a task come with a package that is not installed here
-        return None
+    x, _ = task(**keys).sample(length, max(1, round(INPUTS / length)), rng=np.random.default_rng(0))
     return tuple(driven_rates(activation, scales=scales, input_vars=gain * np.square(x).mean(axis=-1)).tolist())
