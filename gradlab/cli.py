@@ -106,7 +106,7 @@ def status(folder: Folder) -> None:
 
         gradlab status results/init_scale
     """
-    from gradlab.study.status import describe_status
+    from gradlab.study.results import describe_status
 
     typer.echo(describe_status(folder))
 

@@ -21,7 +21,7 @@ from study.tiny import ONE, assert_same_tables, run, tables, tiny
 from gradlab import Study, __version__, cli, load_results
 from gradlab.study import Results
 from gradlab.study import worker as measuring
-from gradlab.study.status import describe_status
+from gradlab.study.results import describe_status
 
 TINY = tiny(report=ONE).spec.toml()
 #: Long enough to be stopped in the middle.

@@ -14,7 +14,7 @@ from gradlab.figures.style import dodged, lines, new_axes, places
 from gradlab.formatting.numbers import plain
 from gradlab.schema import axis_label
 from gradlab.tables.factors import MEASURE, PLACES, SETTING, Layout, control, numeric_control, placed, varying
-from gradlab.tables.learning_outcomes import criterion_table, has_criterion
+from gradlab.tables.outcomes import criterion_table, has_criterion
 from gradlab.tables.tables import Frames, NotRecorded
 
 #: The two rows of panels, which are the columns of `criterion_table`.

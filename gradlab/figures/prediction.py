@@ -14,7 +14,7 @@ from gradlab.formatting.numbers import estimate
 from gradlab.schema import axis_label
 from gradlab.statistics.estimators import spearman
 from gradlab.tables.factors import SETTING, TRAINED, Layout, arranged, control, named, untrained, varying
-from gradlab.tables.learning_outcomes import has_criterion
+from gradlab.tables.outcomes import has_criterion
 from gradlab.tables.tables import Frames, NotRecorded
 
 #: What the legend calls a training that ended without having met its criterion.

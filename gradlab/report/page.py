@@ -18,8 +18,7 @@ from gradlab.statistics import rates
 from gradlab.tables import tables
 from gradlab.tables.comparisons import comparisons
 from gradlab.tables.factors import SEED, control, longest, numeric_control, varying
-from gradlab.tables.learning_outcomes import criterion_table, has_criterion
-from gradlab.tables.outcomes import has_outcomes, outcomes
+from gradlab.tables.outcomes import criterion_table, has_criterion, has_outcomes, outcomes
 from gradlab.tables.published import DIGITS, RULES, beside
 
 #: Names of the tables that a report may write.

@@ -20,16 +20,17 @@ from gradlab import schema
 from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.formatting import markup
+from gradlab.progress import counted
 from gradlab.protocol import Measurements
 from gradlab.study import provenance
+from gradlab.study.lock import holder
 from gradlab.study.plan import Plan, make_plan
 from gradlab.study.spec import naming
 from gradlab.study.store import PartStore
 from gradlab.study.unregistered_tasks import refuse_unread, spec_of
 from gradlab.tables.comparisons import comparisons
-from gradlab.tables.factors import has_level
-from gradlab.tables.mean_field_lines import mean_field_lines
-from gradlab.tables.theory_lines import laws
+from gradlab.tables.factors import has_level, remembered
+from gradlab.tables.theory_lines import laws, mean_field_lines
 from gradlab.verdicts import Verdict
 from gradlab.verdicts.of_study import study_verdict
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 _LOOKS = 5
 #: Configurations whose runs are read in a blink, for a notebook's cell to show their verdict.
 FEW = 10_000
+#: Failures that are named one by one; the report names all.
+SHOWN = 10
 
 
 def load_results(folder: str | Path) -> Results:
@@ -177,7 +180,9 @@ class Results(Measurements):
     def _report(self, other: Results | None, path: Path) -> Path:
         from gradlab.report import write_pair, write_report
 
-        return write_pair(path, self._source(), other._source()) if other else write_report(path.parent, self._source())
+        with remembered():
+            own = self._source()
+            return write_pair(path, own, other._source()) if other else write_report(path.parent, own)
 
     def _page(self, other: Results | None, out: str | Path | None) -> Path:
         """Return where the report goes."""
@@ -215,7 +220,8 @@ class Results(Measurements):
         from gradlab.report import format_tables
 
         self._refuse_empty()
-        return format_tables(self.frame("runs"), self.plan.spec.tables(), format)
+        with remembered():
+            return format_tables(self.frame("runs"), self.plan.spec.tables(), format)
 
     def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None) -> Figure:
         """Plot the first of the study's figures, or what is named.
@@ -367,3 +373,32 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         kind = RunError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
         raise kind(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def describe_status(folder: str | Path) -> str:
+    """Return the counts by status, the runner if there is one, and the first failures with their reasons."""
+    results = load_results(folder)
+    counts = results.status()
+    finished, total = sum(counts.values()) - counts["planned"], sum(counts.values())
+    lines = [f"{results.plan.spec.name}: {finished} of {counted(total, 'configuration')} finished"]
+    lines += [f"  {status:9} {count}" for status, count in {**counts, "planned": counts["planned"]}.items()]
+    held = holder(results.folder)
+    lines.append(f"  {held}" if held else "  nobody is running it" + _next(counts))
+    return "\n".join(lines + _failures(results, counts["failed"]))
+
+
+def _next(counts: dict[str, int]) -> str:
+    if counts["planned"]:
+        return "; `gradlab run` on its file goes on from here"
+    return "; `gradlab run --retry-failed` runs what failed again" if counts["failed"] else ""
+
+
+def _failures(results: Results, count: int) -> list[str]:
+    if not count:
+        return []
+    runs = results.frame("runs", where={"status": "failed"})
+    varied = [key for key in (*results.plan.spec.grid, "seed") if key in runs]
+    lines = []
+    for _, row in runs.drop_duplicates("id").head(SHOWN).iterrows():
+        lines.append(f"  failed {', '.join(f'{key} {row[key]}' for key in varied)}: {row['error']}")
+    return [*lines, f"  and {count - SHOWN} more"] if count > SHOWN else lines

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from gradlab.cells import CELLS
@@ -19,8 +20,8 @@ from gradlab.options import Option
 from gradlab.study.exclude import Excluded, combinations, exclude
 from gradlab.study.keys import LISTED, checked, checked_list, every_key, keys_of, owners, shown
 from gradlab.study.published import Published, flat, published
-from gradlab.study.toml import to_toml
 from gradlab.study.train import refuse_unowned
+from gradlab.tables.factors import NONE
 
 Table = dict[str, Any]
 HOOKS = ("gradients", "jacobians")
@@ -160,7 +161,8 @@ class Spec:
 
     def toml(self) -> str:
         """Return the specification as the text of a TOML file."""
-        return to_toml(self.tables())
+        tables = self.tables().items()
+        return tomli_w.dumps({name: _written(value) for name, value in tables if value is not None})
 
     def combinations(self) -> Iterator[Table]:
         """Yield a value for every key that was given: the grid's, in its order, less what is left out."""
@@ -170,6 +172,21 @@ class Spec:
     def values(self, key: str) -> tuple[Any, ...]:
         """Return the values that ``key`` takes in the study; empty where it was not given."""
         return self.grid.get(key) or ((self.fixed[key],) if key in self.fixed else ())
+
+
+def _written(value: Any) -> Any:
+    """Return a value as TOML has it: a key of a table that is None is left out, any other None is the text "none"."""
+    if isinstance(value, Mapping):
+        return {key: _entry(entry) for key, entry in value.items() if entry is not None}
+    return [_written(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _entry(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _entry(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_entry(entry) for entry in value]
+    return NONE if value is None else value
 
 
 @contextmanager

@@ -90,8 +90,8 @@ def _placed(runs: pd.DataFrame, along: str) -> pd.DataFrame:
     known = [name for name in ("study", *keys(runs), *places(runs)) if name not in (SEED, "hooks")]
     if along not in known:
         raise InputError(unknown("key", along, known))
-    placed = arranged(runs)
-    placed["study"] = placed["study"].astype(pd.CategoricalDtype(list(placed["study"].unique())))
+    studies = pd.CategoricalDtype(list(runs["study"].unique()))
+    placed = arranged(runs).assign(study=runs["study"].astype(studies))
     if len(_levels(placed[along])) < 2:
         raise InputError(
             f"along: expected a key with two values or more, {varying(runs)}; got {along!r}, which has not"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import weakref
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,12 +83,61 @@ def places(runs: pd.DataFrame) -> list[str]:
     return [name for name in PLACES if name in runs]
 
 
+#: What is known of each table within a block of :func:`remembered`, by the table's identity.
+_known: ContextVar[dict[int, _Known] | None] = ContextVar("known", default=None)
+
+
+class _Known:
+    """What varies in a table, and the table arranged; each is found when it is first asked for."""
+
+    def __init__(self, runs: pd.DataFrame) -> None:
+        self.runs = weakref.ref(runs)
+
+    @cached_property
+    def varying(self) -> list[str]:
+        return _varying(self._table)
+
+    @cached_property
+    def arranged(self) -> pd.DataFrame:
+        return _arranged(self._table)
+
+    @property
+    def _table(self) -> pd.DataFrame:
+        runs = self.runs()
+        assert runs is not None
+        return runs
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Within the block, find what varies in a table once; no table of runs may be changed in place there."""
+    token = _known.set({} if (outer := _known.get()) is None else outer)
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def _of(runs: pd.DataFrame) -> _Known:
+    known = _known.get()
+    if known is None:
+        return _Known(runs)
+    if id(runs) not in known or known[id(runs)].runs() is not runs:
+        known[id(runs)] = _Known(runs)
+    return known[id(runs)]
+
+
 def varying(runs: pd.DataFrame) -> list[str]:
     """Return the keys, training step, layer and direction included, that take more than one value; never the seed.
 
-    Neither is a length that follows from the others, as where each order of an image has its own.
+    A length that follows from the other keys is left out, as where each order of an image has its own.
     """
-    names = [name for name in (*keys(runs), *places(runs)) if name != SEED and _distinct(runs, name) > 1]
+    return list(_of(runs).varying)
+
+
+def _varying(runs: pd.DataFrame) -> list[str]:
+    counts = _distinct(runs, [*keys(runs), *places(runs)])
+    names = [name for name, count in counts.items() if name != SEED and count > 1]
     rest = [name for name in names if name != "length"]
     if "length" in names and rest:
         free = runs.groupby(rest, dropna=False, observed=True)["length"].nunique().gt(1).any()
@@ -124,14 +177,19 @@ def seeds_text(runs: pd.DataFrame) -> str:
 
 def constants(runs: pd.DataFrame) -> dict[str, Any]:
     """Return the keys that take one value, and that value; not the hooks, which change no number."""
-    names = [name for name in keys(runs) if name not in (SEED, "hooks") and _distinct(runs, name) == 1]
+    counts = _distinct(runs, [name for name in keys(runs) if name not in (SEED, "hooks")])
+    names = [name for name, count in counts.items() if count == 1]
     return {name: _plain(runs[name].dropna().iloc[0]) for name in names}
 
 
 def arranged(runs: pd.DataFrame) -> pd.DataFrame:
     """Return ``runs`` with the keys that hold no numbers as categories, in the order in which they come."""
-    words = [name for name in (*keys(runs), "direction") if not _numeric(runs[name])]
-    return runs.assign(**{name: _categories(runs[name]) for name in words})
+    return _of(runs).arranged.copy(deep=False)
+
+
+def _arranged(runs: pd.DataFrame) -> pd.DataFrame:
+    texts = runs[[*keys(runs), "direction"]].select_dtypes(exclude="number")
+    return runs.assign(**{str(name): _categories(column) for name, column in texts.items()})
 
 
 def control(runs: pd.DataFrame) -> str | None:
@@ -186,8 +244,15 @@ def placed(row: pd.Series, columns: Sequence[str | None]) -> str:
     return ", ".join(named(name, row[name]) for name in columns if name is not None)
 
 
-def _distinct(runs: pd.DataFrame, name: str) -> int:
-    return int(runs[name].dropna().map(_plain).nunique())
+def _distinct(runs: pd.DataFrame, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of values of each column, missing ones aside."""
+    counts = dict[str, int]()
+    for name in names:
+        try:
+            counts[name] = int(runs[name].nunique())
+        except TypeError:  # lists, which cannot be hashed
+            counts[name] = int(runs[name].dropna().map(_plain).nunique())
+    return counts
 
 
 def _numeric(column: pd.Series) -> bool:
@@ -195,8 +260,12 @@ def _numeric(column: pd.Series) -> bool:
 
 
 def _categories(column: pd.Series) -> pd.Series:
-    plain = column.map(_plain, na_action="ignore")
-    return pd.Series(pd.Categorical(plain, categories=plain.dropna().unique()), index=column.index)
+    try:
+        categories = column.dropna().unique()
+    except TypeError:  # lists, which cannot be hashed
+        column = column.map(_plain, na_action="ignore")
+        categories = column.dropna().unique()
+    return pd.Series(pd.Categorical(column, categories=categories), index=column.index)
 
 
 def _plain(value: object) -> Hashable:

@@ -1,4 +1,4 @@
-"""What theory beside mean field expects of a study's runs: tables of lines, each with its law and where that stops.
+"""Lines of theory for the runs of a study: mean field, and other laws with the caveat of each.
 
 A row is a point of a line: ``cell`` and what varies, the column that a figure has on x, ``theory``, and ``law``, the
 line's name with its caveat. A table is empty where its law speaks of none of the runs.
@@ -7,15 +7,20 @@ line's name with its caveat. A table is empty where its law speaks of none of th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gradlab.errors import InputError
 from gradlab.tables.factors import control, given, untrained, varying
+from gradlab.tasks import TASKS, Task
 from gradlab.theory.diagonal import diagonal_memory
+from gradlab.theory.driven import driven_rates
 from gradlab.theory.gates import chrono_memory, gated_exponents, zero_state_edge
+from gradlab.theory.meanfield import mean_field
 from gradlab.theory.products import newman_exponents
 
 RESTING = "at rest, tied weights"
@@ -27,6 +32,16 @@ STATE, SENSITIVITY = "exact E h²", "exact E (∂h/∂λ)²"
 RADIUS = {"gaussian": 1.0, "orthogonal": 1.0, "cyclic": 1.0, "uniform": 1.0 / math.sqrt(3.0)}
 #: What the laws do not depend on, or have on x, and points of a line.
 FREE, POINTS = ("hidden", "length", "batch", "at", "task.input_size"), 60
+
+#: What a run must be for mean field to hold: without gates, Gaussian weights, no biases, the layer that has the input.
+HOLDS = {"cell": "rnn", "init.recurrent": "gaussian", "init.input": "gaussian", "init.bias": "zero", "layer": 0}
+#: Fewest inputs D of noise that stand for an own noise of every unit, the same at every step.
+WIDE = 16
+#: What sets the line, beside the scale and the task's own keys; and what it does not depend on as H → ∞.
+SETTING = ("rnn.activation", "init.input_scale")
+ANY_SIZE = ("scale", "hidden", "length", "batch", "at")
+#: Numbers of input that the rate is averaged over.
+INPUTS = 4000
 
 
 def laws(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -126,3 +141,80 @@ def _at_rest(one: Mapping[Any, Any]) -> float:
     edge = zero_state_edge(one["cell"], forget_bias=0.0 if bias is None or math.isnan(bias) else bias)
     radius = RADIUS[one["init.recurrent"]] * one["scale"]
     return gated_exponents(edge.carry, edge.coupling, scale=radius).tied
+
+
+def mean_field_lines(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rate that mean field expects along the scale, ``½ ln χ``, for the runs it holds for, none trained.
+
+    The input counts with the variance that it gives the pre-activations at each step (:mod:`gradlab.theory.driven`), of
+    the task's own inputs. Of ``noise`` on its own after a kick, or of so many inputs that they drive every step alike,
+    that is :func:`~gradlab.theory.mean_field` in closed form. Gated cells get no line: a one-step χ does not predict
+    weights that are the same at every step.
+
+    Parameters
+    ----------
+    runs : a study's table ``runs``.
+
+    Returns
+    -------
+    DataFrame
+        ``cell``, what varies beside the scale and the sizes, ``scale``, and ``theory`` (nats/step, H → ∞); empty where
+        theory holds for none of the runs.
+    """
+    keys = list(dict.fromkeys(["cell", *(name for name in varying(runs) if name not in ANY_SIZE)]))
+    columns = [*keys, "scale", "theory"]
+    if not {*HOLDS, *SETTING, "task.name", "scale"} <= set(runs.columns):
+        return pd.DataFrame(columns=columns)
+    drawn = untrained(runs)
+    held = drawn[(drawn[list(HOLDS)] == pd.Series(HOLDS)).all(axis=1) & (drawn["scale"] > 0)]
+    tasks = [str(name) for name in runs.columns if str(name).startswith("task.")]
+    groups = held.groupby(list(dict.fromkeys([*keys, *SETTING, *tasks])), dropna=False)
+    lines = [line for _, part in groups if (line := _mean_field_line(part, keys)) is not None]
+    return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
+
+
+def _mean_field_line(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame | None:
+    """Return the line of runs that differ in nothing that it depends on; None if their task's data are not at hand."""
+    one = runs.iloc[0]
+    studied = np.unique(runs["scale"].to_numpy(dtype=np.float64))
+    scales = np.unique(np.interp(np.linspace(0, len(studied) - 1, POINTS), np.arange(len(studied)), studied))
+    keys_of_task = TASKS[one["task.name"]].KEYS
+    options = {key: option.type(one[f"task.{key}"]) for key, option in keys_of_task.items()}
+    setting = (str(one["rnn.activation"]), float(one["init.input_scale"]) ** 2, str(one["task.name"]))
+    task = TASKS[setting[2]]
+    try:
+        rates = _rates(*setting, task, tuple(options.items()), tuple(scales.tolist()), int(runs["length"].max()))
+    except InputError:  # the data of a task come with a package that is not installed here
+        return None
+    return pd.DataFrame({**one[keys].to_dict(), "scale": scales, "theory": rates})
+
+
+@lru_cache(maxsize=256)
+def _rates(
+    activation: str,
+    gain: float,
+    name: str,
+    task: Callable[..., Task],
+    options: tuple[tuple[str, Any], ...],
+    scales: tuple[float, ...],
+    length: int,
+) -> tuple[float, ...]:
+    """Return ``½ ln χ`` at every scale, once for each setting.
+
+    Parameters
+    ----------
+    gain : variance that one input of variance 1 gives a pre-activation.
+    name, task, options : a task, its constructor, and its own keys.
+
+    Raises
+    ------
+    InputError
+        If the data of the task come with a package that is not installed.
+    """
+    keys = dict(options)
+    kick = bool(keys.get("kick", False))
+    if name == "noise" and (kick or keys["input_size"] >= WIDE):
+        noise = 0.0 if kick else gain * float(keys["std"]) ** 2
+        return tuple(mean_field(activation, scale=g, input_var=noise).rate for g in scales)
+    x, _ = task(**keys).sample(length, max(1, round(INPUTS / length)), rng=np.random.default_rng(0))
+    return tuple(driven_rates(activation, scales=scales, input_vars=gain * np.square(x).mean(axis=-1)).tolist())

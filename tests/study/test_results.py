@@ -20,7 +20,7 @@ from gradlab import schema
 from gradlab.errors import StoreError
 from gradlab.study import Results, load_results, store
 from gradlab.study.lock import claimed, holder
-from gradlab.study.status import describe_status
+from gradlab.study.results import describe_status
 from gradlab.study.store import PartStore
 from gradlab.study.worker import failed
 from gradlab.verdicts.of_study import study_verdict

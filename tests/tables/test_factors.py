@@ -8,6 +8,8 @@ import pytest
 from synthetic import BASE, make_frames
 
 from gradlab.errors import InputError
+from gradlab.study import Study
+from gradlab.tables import factors
 from gradlab.tables.factors import arranged, constants, control, longest, named, numeric_control, others, varying
 
 TINY = {"cell": ["rnn", "lstm"], "length": [10, 20], "scale": [0.5, 1.5]}
@@ -87,3 +89,21 @@ def test_named(key: str, value: object, text: str) -> None:
 def test_refuses_what_is_no_table_of_runs() -> None:
     with pytest.raises(InputError, match=r"runs: expected a table of runs.*missing \['study', 'layer'\]"):
         varying(pd.DataFrame({"cell": ["rnn"], "status": ["done"]}))
+
+
+def test_what_varies_is_found_once_in_a_block_and_anew_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Study(
+        name="x", grid={"cell": ["rnn", "gru"], "scale": [0.5, 1.0]}, base={"length": 9}, task={"name": "sum"}
+    ).plan.frame()
+    runs = runs.assign(layer=0, direction="forward", status="planned")
+    found, whole = list[int](), factors._varying
+    monkeypatch.setattr(factors, "_varying", lambda table: found.append(len(table)) or whole(table))
+    with factors.remembered():
+        for _ in range(3):
+            assert factors.varying(runs) == ["cell", "scale"]
+            assert factors.varying(runs[runs["cell"] == "rnn"]) == ["scale"]  # another table, each time
+        factors.arranged(runs)["cell"] = "changed"
+        assert factors.arranged(runs)["cell"].tolist() == runs["cell"].tolist()
+    assert found.count(len(runs)) == 1
+    runs["scale"] = 1.0
+    assert factors.varying(runs) == ["cell"]

@@ -13,7 +13,7 @@ from gradlab.errors import InputError
 from gradlab.figures.style import DODGE
 from gradlab.report.page import made_tables
 from gradlab.report.table_formats import format_tables
-from gradlab.tables.learning_outcomes import criterion_table, has_criterion
+from gradlab.tables.outcomes import criterion_table, has_criterion
 
 #: Steps to the criterion of the seeds of each cell; nan where the training ended at step 100 without it.
 STEPS = {"rnn": [20.0, 40.0, 60.0, np.nan, np.nan], "lstm": [np.nan] * 5}

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 import gradlab as gl
-from gradlab.tables.mean_field_lines import WIDE, mean_field_lines
+from gradlab.tables import theory_lines
 from gradlab.tables.tables import crossing
+from gradlab.tables.theory_lines import WIDE, mean_field_lines
 from gradlab.theory import mean_field
 
 
@@ -77,9 +78,14 @@ def test_few_inputs_count_with_what_they_are_at_each_step(task: dict[str, Any]) 
 def test_a_task_whose_data_are_not_at_hand_has_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     study = gl.Study(name="x", grid={"cell": ["rnn"], "scale": [1.5, 3.0]}, task={"name": "digits"})
     runs = study.plan.frame().assign(layer=0, direction="forward", status="planned")
+    theory_lines._rates.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr("gradlab.tasks.digits.load_digits", _refuse)
+        assert mean_field_lines(runs).empty
+    assert len(mean_field_lines(runs))  # a refusal is not kept
+    misses = theory_lines._rates.cache_info().misses
     assert len(mean_field_lines(runs))
-    monkeypatch.setattr("gradlab.tasks.digits.load_digits", _refuse)
-    assert mean_field_lines(runs).empty
+    assert theory_lines._rates.cache_info().misses == misses  # a line is
 
 
 def _refuse() -> None:
