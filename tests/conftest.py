@@ -35,6 +35,7 @@ SLOW = (
     "report/test_page.py::test_what_an_earlier_report_drew_is_taken_away",
     "report/test_page.py::test_written_again_the_bytes_are_the_same",
     "report/test_pair.py",
+    "study/test_budget.py::test_memory_is_within_half_of_a_workers_peak",
     "study/test_cluster.py",
     "study/test_determinism.py",
     "study/test_fuzz.py",
@@ -43,6 +44,13 @@ SLOW = (
     "study/test_run.py::test_on_a_terminal",
     "study/test_shipped.py",
     "study/test_survival.py",
+    "study/test_train.py::test_the_report_says",
+    "study/test_train.py::test_workers_change_no_bit",
+    "test_cli.py::test_ctrl_c_drops",
+    "test_cli.py::test_ctrl_c_while",
+    "test_cli.py::test_killed",
+    "test_cli.py::test_report_of_two",
+    "test_measurements.py::test_a_notebook_shows_every_plot_once",
     "trace/test_long_pass.py",
 )
 #: Cases of one parametrised test that the quick tier runs, from its first to its last.
