@@ -24,6 +24,14 @@ from gradlab.study import worker as measuring
 from gradlab.study.results import describe_status
 
 TINY = tiny(report=ONE).spec.toml()
+
+
+def replaced(old: str, new: str) -> str:
+    """Return the tiny study's file with one text replaced, which must be there."""
+    assert old in TINY
+    return TINY.replace(old, new)
+
+
 #: Long enough to be stopped in the middle.
 LONG = {"grid": {"length": [100, 150], "scale": [1.0], "seeds": 16}, "base": {"hooks": ["gradients"]}}
 Command = Callable[..., tuple[int, str, str]]
@@ -207,12 +215,15 @@ def test_export_writes_every_table_twice_and_prints_the_paths(command: Command) 
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (TINY.replace("scale", "scal"), 'gradlab: grid.scal: unknown key "scal"; did you mean "scale"? ('),
-        (TINY.replace("gates", "gaets"), 'gradlab: base.hooks[0]: unknown hook "gaets"; did you mean "gates"?'),
-        (TINY.replace("[6, 9]", "6"), "gradlab: grid.length: expected a list, got 6; write grid.length = [6]"),
-        (TINY.replace("[6, 9]", "[6, 9"), "gradlab: tiny.toml: not valid TOML: "),
+        (replaced("scale", "scal"), 'gradlab: grid.scal: unknown key "scal"; did you mean "scale"? ('),
+        (replaced("gates", "gaets"), 'gradlab: base.hooks[0]: unknown hook "gaets"; did you mean "gates"?'),
+        (
+            replaced("length = [\n    6,\n    9,\n]", "length = 6"),
+            "gradlab: grid.length: expected a list, got 6; write grid.length = [6]",
+        ),
+        (replaced("    9,\n]", "    9,\n"), "gradlab: tiny.toml: not valid TOML: "),
         (TINY + "[full]\nseeds = true\n", "gradlab: full.seeds: expected a whole number, at least 1, got true"),
-        (TINY.replace("hidden = 4", "hidden = 1000000"), "gradlab: about "),
+        (replaced("hidden = 4", "hidden = 1000000"), "gradlab: about "),
     ],
     ids=lambda text: text[-20:],
 )
@@ -229,7 +240,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 @pytest.mark.parametrize("layers", ["[2]", "[1, 2]"])
 def test_stacked_layers_are_reported_each(command: Command, spec: str, layers: str) -> None:
-    Path(spec).write_text(TINY.replace("[grid]", f"[grid]\nlayers = {layers}"), encoding="utf-8")
+    Path(spec).write_text(replaced("[grid]", f"[grid]\nlayers = {layers}"), encoding="utf-8")
     assert command("run", spec, "--workers", "0")[0] == 0
     rates = pd.read_csv("results/tiny/tables/rates.csv")
     assert {0, 1} <= set(rates["layer"])
@@ -249,7 +260,7 @@ def test_full_needs_its_table(command: Command, spec: str) -> None:
 
 
 def test_what_cannot_fit_says_what_would(command: Command, spec: str) -> None:
-    Path(spec).write_text(TINY.replace("batch = 3", "batch = 2000000000"), encoding="utf-8")
+    Path(spec).write_text(replaced("batch = 3", "batch = 2000000000"), encoding="utf-8")
     _, _, err = command("run", spec)
     assert "GB are needed (cell lstm, length 9, hidden 4, batch 2000000000), and " in err
     assert " GB are free; batch = " in err

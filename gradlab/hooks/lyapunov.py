@@ -18,7 +18,7 @@ WARMUP_SHARE = 0.1
 
 
 class LyapunovHook(TableHook):
-    """The k leading Lyapunov exponents: rows of ``spectra``, and columns lyapunov_1 … lyapunov_k of ``runs``.
+    """Rows of ``spectra``, columns lyapunov_1 … lyapunov_k of ``runs``: exponents; k is capped at the state's width.
 
     Further columns of ``runs`` follow from them: kaplan_yorke, entropy, positive_exponents and mean_exponent. By the
     sum rule, the mean of all exponents equals the mean of ln|det J_t| divided by S. An RNN has that determinant in

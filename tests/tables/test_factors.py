@@ -102,7 +102,8 @@ def test_what_varies_is_found_once_in_a_block_and_anew_outside(monkeypatch: pyte
         for _ in range(3):
             assert factors.varying(runs) == ["cell", "scale"]
             assert factors.varying(runs[runs["cell"] == "rnn"]) == ["scale"]  # another table, each time
-        factors.arranged(runs)["cell"] = "changed"
+        copy = factors.arranged(runs)
+        copy["cell"] = "changed"
         assert factors.arranged(runs)["cell"].tolist() == runs["cell"].tolist()
     assert found.count(len(runs)) == 1
     runs["scale"] = 1.0

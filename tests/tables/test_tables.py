@@ -125,7 +125,7 @@ def test_decay_draws_few_points_and_both_ends() -> None:
 
 def test_decay_without_its_quantity_says_which_hook_is_missing() -> None:
     runs, steps = make_frames(TINY, seeds=1)
-    with pytest.raises(InputError, match=r'no rows of the quantity "last_adjoint"; hooks = \["gradients"\]'):
+    with pytest.raises(InputError, match=r'no rows of "last_adjoint"; hooks = \["gradients"\]'):
         figures.decay.tabulate(frames(runs, steps[steps["quantity"] == "dL/dh"]))
 
 
