@@ -46,7 +46,7 @@ def tabulate(frames: tables.Frames) -> tuple[pd.DataFrame, Layout]:
     runs = with_rates(frames)
     turned = control(runs)
     if turned is None:
-        raise InputError("runs: nothing varies except the cell and the seed; there is no plane to draw")
+        raise InputError("runs: nothing varies but the cell and the seed; there is no plane to draw")
     rest = others(runs, "cell", turned)
     across = "length" if "length" in rest else next(iter(rest), "cell")
     panel = "" if across == "cell" else "cell"
