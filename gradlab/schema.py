@@ -263,7 +263,7 @@ def _with_step(columns: dict[str, Column]) -> dict[str, Column]:
 #: to the first colon or comma serves as a label.
 QUANTITIES: dict[str, str] = {
     "adjoint": "ln‖δ_t‖, the joint adjoint of the whole loss",
-    "last_adjoint": "ln‖δ_t‖, the joint adjoint of the loss at the last loss step alone, from which the rate is computed",
+    "last_adjoint": "ln‖δ_t‖, the joint adjoint of the loss at the last loss step alone, which gives the rate",
     "dL/dh": "ln‖dL/dh_t‖, total",
     "dL/dc": "ln‖dL/dc_t‖, total",
     "direct": "ln‖direct gradient‖: without the layer's own recurrence",
