@@ -1,6 +1,6 @@
 """Eight simple statistics over the runs of a study, each one number with its 95 % interval.
 
-Runs of one seed share their data and their draw of weights, so only the seeds are independent. Where runs differ in
+Runs of one seed share their data and their draw of weights, so only the seeds are independent. If runs differ in
 more than the seed, the number is computed within each seed, and the interval is a t-interval over the seeds.
 """
 
@@ -71,6 +71,11 @@ def mean(rows: pd.DataFrame) -> Estimate:
     ----------
     rows : DataFrame
         With the column ``value``.
+
+    Returns
+    -------
+    Estimate
+        The mean and its t-interval, in the unit of ``value``.
     """
     table = across_seeds(rows.assign(all="runs"), ["all"], "value", level=LEVEL)
     if table.empty:
@@ -84,6 +89,16 @@ def median(rows: pd.DataFrame) -> Estimate:
 
     The ends are the k-th smallest and the k-th largest of the n values. Here k is the largest number for which the
     binomial tail P(X < k), X ~ B(n, ½), is at most 2.5 %. Fewer than 6 values have no interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the column ``value``; entries may be infinite.
+
+    Returns
+    -------
+    Estimate
+        The median and its interval, in the unit of ``value``.
     """
     values = np.sort(rows["value"].to_numpy(float))
     n = len(values)
@@ -93,7 +108,18 @@ def median(rows: pd.DataFrame) -> Estimate:
 
 
 def share(rows: pd.DataFrame) -> Estimate:
-    """Return the share of ones in ``value``, which holds zeros and ones, with Wilson's interval (1927)."""
+    """Return the share of ones in ``value``, which holds zeros and ones, with Wilson's interval (1927).
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the column ``value``.
+
+    Returns
+    -------
+    Estimate
+        The share and its interval, within [0, 1].
+    """
     ones, n = int(rows["value"].sum()), len(rows)
     if not n:
         return Estimate(np.nan, np.nan, np.nan, 0)
@@ -107,6 +133,16 @@ def ratio(rows: pd.DataFrame) -> Estimate:
     """Return the geometric mean over the seeds of ``value / other``.
 
     The interval is the t-interval of the mean logarithm, exponentiated. All are nan unless every number is positive.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``value`` and ``other``, one row per seed.
+
+    Returns
+    -------
+    Estimate
+        The ratio, without a unit.
     """
     pairs = rows.dropna(subset=["value", "other"])
     if not (len(pairs) and (pairs[["value", "other"]] > 0).all(axis=None)):
@@ -120,6 +156,16 @@ def median_ratio(rows: pd.DataFrame) -> Estimate:
 
     The interval combines the 97.5 % intervals of the two medians, which hold together with at least 95 % probability
     (Bonferroni). Its upper end is infinite if that of ``value`` is unbounded. Fewer than 7 runs have no interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``value`` and ``other``, one row per seed.
+
+    Returns
+    -------
+    Estimate
+        The ratio, without a unit.
     """
     pairs = rows.dropna(subset=["value", "other"])
     value, other = (_censored(pairs[name].to_numpy(float)) for name in ("value", "other"))
@@ -129,12 +175,34 @@ def median_ratio(rows: pd.DataFrame) -> Estimate:
 
 
 def difference(rows: pd.DataFrame) -> Estimate:
-    """Return the mean over the seeds of ``value − other``, with its t-interval."""
+    """Return the mean over the seeds of ``value − other``, with its t-interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``value`` and ``other``, one row per seed.
+
+    Returns
+    -------
+    Estimate
+        The difference, in the unit of ``value``.
+    """
     return mean(rows.assign(value=rows["value"] - rows["other"]))
 
 
 def slope(rows: pd.DataFrame) -> Estimate:
-    """Return the least-squares slope of ``value`` on ``other`` within each seed, averaged over the seeds."""
+    """Return the least-squares slope of ``value`` on ``other`` within each seed, averaged over the seeds.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``seed``, ``value`` and ``other``.
+
+    Returns
+    -------
+    Estimate
+        The slope, in units of ``value`` per unit of ``other``.
+    """
     from scipy import stats  # imported late: every process of a study would load it otherwise
 
     return _within_seeds(rows, lambda x, y: float(stats.linregress(x, y).slope))
@@ -144,6 +212,16 @@ def spearman(rows: pd.DataFrame) -> Estimate:
     """Return Spearman's rank correlation within each seed, averaged over the seeds.
 
     The t-interval over the seeds is clipped to [−1, 1].
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``seed``, ``value`` and ``other``.
+
+    Returns
+    -------
+    Estimate
+        The correlation, within [−1, 1].
     """
     value, low, high, runs = _within_seeds(rows, _rank_correlation)
     return Estimate(value, float(np.clip(low, -1, 1)), float(np.clip(high, -1, 1)), runs)

@@ -92,7 +92,22 @@ def window(logs: NDArray[np.float64], burn_in: int | None) -> NDArray[np.bool_]:
 
 
 def increments(logs: NDArray[np.float64], counted: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the lags at which the counted increments start, and the mean increment at each, in nats, both ``(n,)``."""
+    """Return the mean increment over the sequences at each lag.
+
+    Parameters
+    ----------
+    logs : array (K+1, B)
+        ``ln‖δ‖`` in nats.
+    counted : array (K, B) of bool
+        The increments that count, as from `window`.
+
+    Returns
+    -------
+    lags : array (n,)
+        The lags at which the counted increments start.
+    means : array (n,)
+        The mean increment at each of these lags, nats.
+    """
     steps = np.subtract(logs[1:], logs[:-1], where=counted, out=np.zeros(counted.shape))
     lags = np.flatnonzero(counted.any(axis=1))
     return lags, steps[lags].sum(axis=1) / counted[lags].sum(axis=1)
@@ -135,6 +150,11 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
         Profiles, one per column.
     exact : float
         If all residuals agree to this, they are rounding, and the errors are 0.
+
+    Returns
+    -------
+    Fit
+        Estimates and standard errors, in nats per unit of each profile.
     """
     n, p = design.shape
     plain = np.asarray(np.linalg.lstsq(design, series, rcond=None)[0], np.float64)
