@@ -1,11 +1,11 @@
-"""Which hook records a quantity of ``steps`` or a column of ``runs``."""
+"""The hook that records each quantity of ``steps`` and each column of ``runs``."""
 
 from __future__ import annotations
 
 from gradlab.schema import QUANTITIES
 from gradlab.tables.tables import NotRecorded
 
-#: Hooks by the beginning of the names that they record, in ``steps`` and in ``runs``.
+#: Hooks by the prefixes of the names that they record in ``steps`` and in ``runs``.
 HOOKS = {
     **dict.fromkeys(("gate_", "saturation", "keep_gate_mean"), "gates"),
     **dict.fromkeys(("lyapunov_", "kaplan_yorke", "entropy", "positive_exponents", "mean_exponent"), "lyapunov:8"),
@@ -30,7 +30,15 @@ def is_quantity(name: str) -> bool:
 
 
 def not_recorded(table: str, name: str) -> NotRecorded:
-    """Return the error for a number that is not in a table, which names the hook that records it."""
+    """Return the error for a quantity that is not in a table; its message names the hook that records it.
+
+    Parameters
+    ----------
+    table : "runs" or "steps"
+        The table that lacks it.
+    name : str
+        The quantity or column.
+    """
     hook = hook_of(name)
     advice = f'; hooks = ["{hook}"] records them' if hook else ""
     return NotRecorded(f'{table}: no {"rows" if table == "steps" else "numbers"} of "{name}"{advice}')
