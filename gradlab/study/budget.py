@@ -32,13 +32,13 @@ IDLE = 215e6
 #: Seconds in which the workers start.
 WORKERS = 2.0
 #: Multiplications that take about as long as the Python code of one step of one layer, and of one configuration.
-STEP, START = 1e5, 5e7
+STEP, START = 1e5, 1e8
 #: Multiplications, per S³, of the singular values of a dense S × S matrix; the same, per S k², of a QR.
 SVD, QR = 6.0, 6.0
 #: Most multiplications and most numbers of a copy.
-WORK, NUMBERS = 1e8, 1e7
+WORK, NUMBERS = 2e8, 1e7
 #: Most multiplications of a copy that takes more training steps, and of all copies of a plan that are timed.
-TRAINING, TIMING = 4e8, 6e9
+TRAINING, TIMING = 4e8, 5e9
 #: Most Jacobians that a copy samples, and most training steps that it takes.
 JACOBIANS, STEPS = 4, 20
 #: Bytes of a row of a group while it is packed; rows of each doubling of the lag that a thinned table keeps.
