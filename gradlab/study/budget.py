@@ -169,12 +169,15 @@ def copies(config: Configuration, smallest: Size | None = None) -> list[Configur
         whole, most = corner, getattr(size, axis)
         found = _largest(most + 1, lambda n: _fits(size_of(copied(whole, **{axis: n}))))  # noqa: B023
         corner = copied(corner, **{axis: max(found, min(FLOORS[axis], most))})
-    first, found_copies = size_of(corner), [corner]
+    first, found_copies, lows = size_of(corner), [corner], dict[str, int]()
     for axis in (*axes[1:], "layers", *(["sampled"] if smallest else [])):
         value, least = getattr(first, axis), (getattr(smallest, axis) if smallest else 1)
         low = min(value // 2, least) if smallest else value // 2
         if low and (axis == "length" or min(value, least) < getattr(size, axis)):
             found_copies.append(copied(corner, **{axis: low}))
+            lows[axis] = low
+    if smallest and len(lows) > 1:  # a start and the weights' own term differ here alone
+        found_copies.append(copied(corner, **lows))
     return found_copies
 
 
