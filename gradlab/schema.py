@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gradlab.errors import InputError, unknown
+
 
 class Column(NamedTuple):
     """The description of one column.
@@ -231,6 +233,18 @@ STEP = Column("int64", "training steps", "number of training steps before the me
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 TABLES = {"runs": RUNS, "steps": STEPS, "spectra": SPECTRA}
+
+
+def check_table(name: object, *others: str) -> None:
+    """Refuse a name that is neither one of :data:`TABLES` nor one of ``others``.
+
+    Raises
+    ------
+    InputError
+        With the nearest name.
+    """
+    if not isinstance(name, str) or name not in (*TABLES, *others):
+        raise InputError(unknown("table", name, (*TABLES, *others)))
 
 
 def tables(*, trained: bool = False) -> dict[str, dict[str, Column]]:

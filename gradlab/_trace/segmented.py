@@ -62,6 +62,10 @@ WHOLE = (
 )
 
 
+class NotKept(InputError, AttributeError):
+    """A question that needs a whole pass, asked of a trace that kept segments: ``hasattr`` is False for it."""
+
+
 class SegmentedTrace:
     """A pass that kept one segment at a time: loss, parameter gradients, and the measurements of its hooks.
 
@@ -212,10 +216,10 @@ class SegmentedTrace:
     def _refuse(self, name: str) -> NoReturn:
         every = f"this trace kept no more than the states at every {self.segment_length} steps (segment_length)"
         if name in WHOLE:
-            raise InputError(f'{every}, and "{name}" needs all steps at once; give segment_length={self._run.steps}')
+            raise NotKept(f'{every}, and "{name}" needs all steps at once; give segment_length={self._run.steps}')
         own = f"a gl.Hook whose segment(segment) reads segment.{name}"
         source = f'the hook "{HOOKS[name]}", or {own}' if name in HOOKS else own
-        raise InputError(f'{every}, so it has no "{name}"; give gl.trace {source}')
+        raise NotKept(f'{every}, so it has no "{name}"; give gl.trace {source}')
 
     def __repr__(self) -> str:
         return markup.plain(*self._shown())

@@ -21,7 +21,7 @@ from gradlab.arrays.memory import free_memory
 from gradlab.arrays.scaled import Array, ldexp, log_norm, sequences_first
 from gradlab.bptt import Gradients, Last, Run, SegmentedRun, readout_gradients, run_backward, run_forward
 from gradlab.cells import Cell
-from gradlab.errors import InputError, unknown
+from gradlab.errors import InputError
 from gradlab.formatting import markup
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.hooks.gradients import GradientsHook
@@ -468,8 +468,7 @@ class Trace(OneLayer, Measurements):
 
         if name == "sequences":
             return pd.concat([_tidy(one, of) for one in self.passes for of in one.quantities], ignore_index=True)
-        if name not in schema.TABLES:
-            raise InputError(unknown("table", name, (*schema.TABLES, "sequences")))
+        schema.check_table(name, "sequences")
         return frames.table_of(
             self._measured(self._with_gradients), name, [frames.cell_row(one) for one in self.passes]
         )
@@ -527,7 +526,7 @@ class Trace(OneLayer, Measurements):
         InputError
             If there is no such figure, or this pass has not got what it shows.
         """
-        return plots.plot(self.passes, name, theory=theory, ax=ax)
+        return plots.plot(self.passes, name, theory=theory, ax=ax, loss=self._mean_loss)
 
     def save(self, path: str | Path) -> Path:
         """Write the trace as one file (npz and JSON, no pickle), which :func:`gradlab.load_trace` opens.

@@ -115,7 +115,7 @@ class Results(Measurements):
         StoreError
             for a table or a column that there is not, and where a part is damaged.
         """
-        if name not in schema.TABLES:
+        if not isinstance(name, str) or name not in schema.TABLES:
             raise StoreError(unknown("table", name, schema.TABLES))
         conditions = {column: _listed(values) for column, values in (where or {}).items()}
         chosen = self.plan.frame()
@@ -275,12 +275,18 @@ class Results(Measurements):
         if target.exists():
             raise StoreError(f"{target}: exists already; expected the name of a new folder")
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        temporary.mkdir(parents=True)
-        for name in ("study.toml", "provenance.json"):
-            if (self.folder / name).exists():
-                shutil.copy2(self.folder / name, temporary)
-        shutil.copytree(self.folder / "parts", temporary / "parts", ignore=shutil.ignore_patterns(".*"))
-        return temporary.rename(target)
+        try:
+            temporary.mkdir(parents=True)
+            for name in ("study.toml", "provenance.json"):
+                if (self.folder / name).exists():
+                    shutil.copy2(self.folder / name, temporary)
+            if (self.folder / "parts").exists():
+                shutil.copytree(self.folder / "parts", temporary / "parts", ignore=shutil.ignore_patterns(".*"))
+            return temporary.rename(target)
+        except OSError as error:  # shutil.Error, which copytree raises, is an OSError without strerror
+            raise StoreError(f"{target}: cannot be written ({error.strerror or error})") from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     @property
     def provenance(self) -> dict[str, Any]:
