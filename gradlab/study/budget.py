@@ -99,7 +99,18 @@ class Size(NamedTuple):
 
 
 def size_of(config: Configuration) -> Size:
-    """Return the numbers that determine the cost of ``config``."""
+    """Return the numbers that determine the cost of ``config``.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    Size
+        The numbers; configurations that differ only in seed or scale have equal sizes.
+    """
     v = config.values
     at = v["at"] if isinstance(v["at"], str) else len(v["at"]) > 1
     inputs = _input_size(tuple(sorted(config.section("task").items())))
@@ -120,7 +131,18 @@ def _input_size(options: tuple[tuple[str, Any], ...]) -> int:
 
 
 def work(configs: Iterable[Configuration]) -> float:
-    """Return the approximate number of multiplications of ``configs``, which is equal on every machine."""
+    """Return the approximate number of multiplications of ``configs``, which is equal on every machine.
+
+    Parameters
+    ----------
+    configs : iterable of Configuration
+        The configurations.
+
+    Returns
+    -------
+    float
+        The sum of their :attr:`Size.work`.
+    """
     return sum(size_of(config).work for config in configs)
 
 
@@ -229,7 +251,18 @@ def peak(copy: Configuration) -> tuple[float, float] | None:
 
 
 def timed(copy: Configuration) -> float | None:
-    """Measure a configuration and return its processor time in seconds, on one thread; None if it fails."""
+    """Measure a configuration and return its processor time in seconds, on one thread; None if it fails.
+
+    Parameters
+    ----------
+    copy : Configuration
+        The configuration to measure.
+
+    Returns
+    -------
+    float or None
+        Seconds of processor time.
+    """
     start = time.process_time()
     statuses = measure((copy,)).statuses
     return None if "failed" in statuses.values() else time.process_time() - start
@@ -384,7 +417,18 @@ class Need:
         return 1_000_000 if self.free is None else int(self.free // self.bytes)
 
     def fits(self, workers: int) -> bool:
-        """Return whether ``workers`` workers fit into memory; nothing is measured if there is ample room."""
+        """Return whether ``workers`` workers fit into memory; nothing is measured if there is ample room.
+
+        Parameters
+        ----------
+        workers : int
+            The number of workers.
+
+        Returns
+        -------
+        bool
+            Whether they fit together; True if the free memory is unknown.
+        """
         rows = self._together * self.size.measured * self.size.layers * self.size.length
         ample = IDLE + AMPLE * (self.size.numbers + rows)
         return self.free is None or workers * ample <= self.free or workers <= self.fitting
@@ -436,14 +480,38 @@ def affordable(plan: Plan) -> Need:
 
 
 def refuse_too_many(plan: Plan, workers: int) -> None:
-    """Raise SpecError if ``workers`` processes do not fit into memory together."""
+    """Raise SpecError if ``workers`` processes do not fit into memory together.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    workers : int
+        The number of processes.
+
+    Raises
+    ------
+    SpecError
+        If they do not fit; the message names the number of workers, or a size, that would fit.
+    """
     need = affordable(plan)
     if not need.fits(workers):
         raise SpecError(f"workers: {need} in each of {workers} workers; {need.fitting} would fit into memory")
 
 
 def describe(plan: Plan) -> str:
-    """Return the text of ``gradlab plan``: configurations, varied keys, groups, hooks, memory and time."""
+    """Return the text of ``gradlab plan``: configurations, varied keys, groups, hooks, memory and time.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+
+    Returns
+    -------
+    str
+        One line per fact. Memory and time are estimates for this machine.
+    """
     spec, groups, need = plan.spec, plan.groups(), Need(plan)
     factors = [f"{len(values)} {key}" for key, values in spec.grid.items()] + [counted(len(spec.seeds), "seed")]
     lines = [f"{spec.name}: {spec.question}" if spec.question else spec.name]

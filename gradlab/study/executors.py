@@ -85,6 +85,21 @@ class WorkerPool:
         """Yield each group with its part, in the order in which they finish.
 
         Groups whose task raised or whose executor broke run again at the end, one configuration at a time.
+
+        Parameters
+        ----------
+        groups : sequence of tuple of Configuration
+            The groups to run.
+
+        Yields
+        ------
+        (group, part)
+            A group, or one configuration of a group that failed as a whole, with its part.
+
+        Raises
+        ------
+        RunError
+            If a user's executor stops working.
         """
         waiting, running, suspects = deque(groups), dict[Future[Part], Group](), list[Group]()
         try:
@@ -180,7 +195,18 @@ def crew(task: Task, workers: int, executor: Executor | None, own: bytes = b"") 
 
 
 def numerics(own: bytes = b"") -> int:
-    """Register the user's own tasks in this process and return its version of the numerics."""
+    """Register the user's own tasks in this process and return its version of the numerics.
+
+    Parameters
+    ----------
+    own : bytes
+        The user's own tasks, packed.
+
+    Returns
+    -------
+    int
+        The version of the numerics.
+    """
     adopt(own)
     return NUMERICS
 

@@ -48,7 +48,20 @@ _NOUNS = {int: "a whole number", float: "a finite number", str: "a text", bool: 
 
 
 def keys_of(cell: str, task: str) -> dict[str, Option]:
-    """Return the option of every key of a configuration of ``cell`` on ``task``, in the order of table columns."""
+    """Return the option of every key of a configuration of ``cell`` on ``task``, in the order of table columns.
+
+    Parameters
+    ----------
+    cell : str
+        The name of the cell.
+    task : str
+        The name of the task.
+
+    Returns
+    -------
+    dict
+        The option by key, without the keys of ``[train]``.
+    """
     return _keys_of(cell, TASKS[task], tuple(TASKS))
 
 
@@ -74,7 +87,18 @@ def _every_key(*_: type[Task] | FixedTask) -> dict[str, Option]:
 
 
 def owners(key: str) -> tuple[str, ...]:
-    """Return the names of the cells that have ``key``; of the tasks for ``length`` and the keys of tasks."""
+    """Return the names of the cells that have ``key``; of the tasks for ``length`` and the keys of tasks.
+
+    Parameters
+    ----------
+    key : str
+        The key, such as ``init.forget_bias``.
+
+    Returns
+    -------
+    tuple of str
+        The names.
+    """
     if key == "length" or key.startswith("task."):
         return tuple(task for task in TASKS if key in keys_of(next(iter(CELLS)), task))
     return tuple(cell for cell in CELLS if key in keys_of(cell, next(iter(TASKS))))
@@ -148,12 +172,34 @@ def checked_list(path: str, option: Option, value: object) -> tuple[Any, ...]:
 
 
 def shown(value: object) -> str:
-    """Return ``value`` as TOML text, shortened to 200 characters; other types become quoted text."""
+    """Return ``value`` as TOML text, shortened to 200 characters; other types become quoted text.
+
+    Parameters
+    ----------
+    value : object
+        The value of a key.
+
+    Returns
+    -------
+    str
+        The text, one line.
+    """
     return printable(json.dumps(value, ensure_ascii=False, default=str), 200)
 
 
 def level(value: object) -> str:
-    """Return one level of a key as text, as :func:`shown` does; None becomes "none"."""
+    """Return one level of a key as text, as :func:`shown` does; None becomes "none".
+
+    Parameters
+    ----------
+    value : object
+        The value of a key.
+
+    Returns
+    -------
+    str
+        The text, one line.
+    """
     return shown(NONE if value is None else value)
 
 

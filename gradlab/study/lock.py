@@ -74,7 +74,8 @@ def holder(folder: Path) -> str:
     try:
         found = json.loads((folder / ".lock.json").read_text(encoding="utf-8"))
         gone = found["host"] == socket.gethostname() and not _alive(int(found["pid"]))
-        return "" if gone else _described(found)
+        started = f"process {found['pid']}, since {found['since']}"
+        return "" if gone else f"held by {found['user']} on {found['host']}, {started}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ""
 
@@ -119,7 +120,3 @@ def _myself() -> dict[str, object]:
         user = "someone"
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid(), "since": since}
-
-
-def _described(found: dict[str, object]) -> str:
-    return f"held by {found['user']} on {found['host']}, process {found['pid']}, since {found['since']}"

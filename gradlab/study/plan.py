@@ -50,7 +50,18 @@ class Configuration:
     values: Mapping[str, Any]
 
     def section(self, name: str) -> dict[str, Any]:
-        """Return the values of the table ``name``, by key without the table: ``recurrent`` for ``init.recurrent``."""
+        """Return the values of the table ``name``, by key without the table: ``recurrent`` for ``init.recurrent``.
+
+        Parameters
+        ----------
+        name : str
+            The table, such as "init".
+
+        Returns
+        -------
+        dict
+            The values; empty if the configuration has no such table.
+        """
         return {key.partition(".")[2]: v for key, v in self.values.items() if key.startswith(name + ".")}
 
 
@@ -60,7 +71,18 @@ _LISTS = ("hooks", *(key for key, option in every_key().items() if option.type i
 
 
 def configuration(values: Mapping[str, Any]) -> Configuration:
-    """Return the configuration of ``values`` with its id, a hash of the canonical JSON and the numerics version."""
+    """Return the configuration of ``values`` with its id, a hash of the canonical JSON and the numerics version.
+
+    Parameters
+    ----------
+    values : mapping
+        The value of every key, including "seed" and "hooks".
+
+    Returns
+    -------
+    Configuration
+        The configuration.
+    """
     return Configuration(hashlib.sha256(_canonical(values).encode()).hexdigest()[:16], dict(values))
 
 
@@ -81,7 +103,18 @@ def _with_seeds(values: Mapping[str, Any], seeds: Iterable[int]) -> Iterator[Con
 
 
 def together(config: Configuration) -> int:
-    """Return the number of configurations like ``config`` in a group; longer trainings give smaller groups."""
+    """Return the number of configurations like ``config`` in a group; longer trainings give smaller groups.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    int
+        The number, from 1 to ``GROUP``.
+    """
     trained = _steps(config.values) * config.values.get("train.steps", 0)
     return max(1, min(GROUP, TRAINED // trained)) if trained else GROUP
 
@@ -148,7 +181,18 @@ class Plan(NamedTuple):
 
 
 def factors(configurations: Sequence[Configuration]) -> pd.DataFrame:
-    """Return one row per configuration: id, and one column per key that any of them has; lists become text."""
+    """Return one row per configuration: id, and one column per key that any of them has; lists become text.
+
+    Parameters
+    ----------
+    configurations : sequence of Configuration
+        The configurations.
+
+    Returns
+    -------
+    DataFrame
+        The rows in the given order. A key that a configuration lacks is missing there.
+    """
     frame = pd.DataFrame([{"id": c.id} | _row(c) for c in configurations])
     order = ["id", *(key for key in [*every_key(), "seed", "hooks"] if key in frame)]
     floats = {key: "float64" for key, option in every_key().items() if option.type is float and key in frame}

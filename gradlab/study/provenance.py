@@ -70,14 +70,30 @@ def begin(folder: Path, *, thin: bool) -> Record:
     """
     before = read(folder)
     earlier = [*before.pop("earlier", []), before] if before else []
-    record: Record = {"started": _now(), "ended": None, "argv": _argv(), "versions": _versions(), "git": _git()}
+    record: Record = {
+        "started": _now(),
+        "ended": None,
+        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": _versions(),
+        "git": _git(),
+    }
     record |= {"machine": _machine(), "steps": THIN if thin else "every lag", "earlier": earlier}
     _write(folder, record)
     return record
 
 
 def end(folder: Path, record: Record, statuses: dict[str, int]) -> None:
-    """Write the record again with the end of the run and the number of configurations by status."""
+    """Write the record again with the end of the run and the number of configurations by status.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    record : dict
+        The record that :func:`begin` returned.
+    statuses : dict
+        The number of configurations of this run by status.
+    """
     _write(folder, record | {"ended": _now(), "configurations": statuses})
 
 
@@ -87,10 +103,6 @@ def _write(folder: Path, record: Record) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _argv() -> list[str]:
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def _versions() -> dict[str, str]:

@@ -211,7 +211,18 @@ class Spec:
             yield {**self.fixed, **combination}
 
     def values(self, key: str) -> tuple[Any, ...]:
-        """Return the given values of ``key`` in the study; empty if it was not given."""
+        """Return the given values of ``key`` in the study; empty if it was not given.
+
+        Parameters
+        ----------
+        key : str
+            The key, such as ``task.name``.
+
+        Returns
+        -------
+        tuple
+            The values; one for a key that does not vary.
+        """
         return self.grid.get(key) or ((self.fixed[key],) if key in self.fixed else ())
 
 
@@ -232,7 +243,13 @@ def _entry(value: Any) -> Any:
 
 @contextmanager
 def naming(path: str | Path | None) -> Iterator[None]:
-    """Prefix a SpecError from inside the block with ``path``; None adds no prefix."""
+    """Prefix a SpecError from inside the block with ``path``; None adds no prefix.
+
+    Parameters
+    ----------
+    path : str, Path or None
+        The file of the specification.
+    """
     try:
         yield
     except SpecError as error:

@@ -102,7 +102,13 @@ def pack(group: Group, measured: Sequence[Mapping[str, pd.DataFrame]]) -> Part:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the files that a kill left behind: unfinished files, and files of parts without a runs file."""
+    """Remove the files that a kill left behind: unfinished files, and files of parts without a runs file.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder; only its runner may call this.
+    """
     for leftover in folder.rglob(UNFINISHED):
         leftover.unlink(missing_ok=True)
     whole = {_number(path) for path in _files(folder, "runs")}
@@ -224,13 +230,25 @@ class PartStore:
         return pa.concat_tables(found, promote_options="default").replace_schema_metadata(None)
 
     def add(self, part: Part) -> None:
-        """Write a part, its runs file last, and merge small parts when they have become too many."""
+        """Write a part, its runs file last, and merge small parts when they have become too many.
+
+        Parameters
+        ----------
+        part : Part
+            The part to write; it gets the next number.
+        """
         self._write(part)
         while due := self._due():
             self.merge(due)
 
     def merge(self, numbers: Sequence[int]) -> None:
-        """Join the parts with these numbers into a new one, without ids that later parts hold, and delete them."""
+        """Join the parts with these numbers into a new one, without ids that later parts hold, and delete them.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            The parts, all of one version of the numerics.
+        """
         owners = self.owners
         ids = [id for number in numbers for id in self.parts[number].statuses if owners[id] == number]
         if ids:
@@ -245,7 +263,13 @@ class PartStore:
                 self.merge([number])
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Delete parts, runs files first, so that a kill never leaves a runs file without the others."""
+        """Delete parts, runs files first, so that a kill never leaves a runs file without the others.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            The parts; damaged ones too.
+        """
         for number in list(numbers):
             for table in reversed(ORDER):
                 for path in (self.folder / "parts" / table).glob(f"{number:08d}-*.parquet"):
@@ -424,7 +448,18 @@ def _by_id(runs: pa.Table) -> tuple[dict[str, str], dict[str, float]]:
 
 
 def empty_table(columns: Mapping[str, schema.Column]) -> pa.Table:
-    """Return a table without rows, with the columns and types of the schema, except ``study``."""
+    """Return a table without rows, with the columns and types of the schema, except ``study``.
+
+    Parameters
+    ----------
+    columns : mapping
+        The schema's columns by name.
+
+    Returns
+    -------
+    pyarrow.Table
+        The table.
+    """
     return pa.table({name: pa.array([], _TYPES[c.dtype]) for name, c in columns.items() if name != "study"})
 
 

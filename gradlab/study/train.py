@@ -92,7 +92,18 @@ EVERY: dict[str, Option] = TRAIN | {name: option for brought in BRINGS.values() 
 
 
 def spelled(key: str) -> str:
-    """Return the full name of a choosing key in a specification."""
+    """Return the full name of a choosing key in a specification.
+
+    Parameters
+    ----------
+    key : str
+        The choosing key, one of ``CHOOSING``.
+
+    Returns
+    -------
+    str
+        The name, such as ``train.optimiser``; "cell" stays.
+    """
     return key if key == "cell" else f"train.{key}"
 
 

@@ -111,7 +111,18 @@ def data(config: Configuration) -> tuple[np.ndarray[Any, np.dtype[Any]], Loss]:
 
 
 def task_of(config: Configuration) -> Task:
-    """Return the task of a configuration."""
+    """Return the task of a configuration.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    Task
+        The task with the options of the configuration.
+    """
     options = config.section("task")
     return TASKS[options.pop("name")](**options)
 
@@ -142,7 +153,18 @@ def refuse_other_data(config: Configuration) -> None:
 
 
 def network(config: Configuration) -> Network:
-    """Return the untrained network of a configuration; its random draws depend on the seed, not on ``scale``."""
+    """Return the untrained network of a configuration; its random draws depend on the seed, not on ``scale``.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    Network
+        The network, with a readout.
+    """
     values, task = config.values, task_of(config)
     hidden, dtype = values["hidden"], values["precision"]
     sizes = [task.input_size, *[hidden] * (values["layers"] - 1)]
