@@ -87,7 +87,9 @@ def test_a_damaged_part_is_said_and_run_again(
     path.write_bytes(path.read_bytes()[:-5])
     assert_same_tables(run(tiny(), folder), reference)
     said = capsys.readouterr().err
-    assert f"{path}: is not what was written (its checksum differs); what it held runs again\ntiny: 14 of 16" in said
+    assert (
+        f"{path}: is not what was written (its checksum differs); its configurations run again\ntiny: 14 of 16" in said
+    )
 
 
 def test_a_damaged_part_does_not_stand_in_the_way_of_a_narrower_study(reference: Results, tmp_path: Path) -> None:
