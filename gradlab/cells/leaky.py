@@ -44,16 +44,6 @@ class Local(NamedTuple):
     slope: Array
 
 
-def _set_alpha(cell: Cell, alpha: Any) -> dict[str, Any]:
-    """Set the leak of every unit to ``alpha``."""
-    return {"alpha": alpha}
-
-
-def _chrono_alpha(cell: Cell, longest: Any) -> dict[str, Array]:
-    """Draw time constants of 2 to ``longest`` steps."""
-    return {"alpha": _leaks(cell.hidden_size, longest, np.random.default_rng(SEED))}
-
-
 def _leaks(size: int, longest: float, rng: np.random.Generator) -> Array:
     """Return α = 1/(1 + u) with u ~ U(1, T_max − 1): the share 1 − α that a gate with chrono's bias keeps."""
     return np.asarray(1.0 / (1.0 + np.exp(chrono_bias(size, longest, rng))))
@@ -116,8 +106,8 @@ class LeakyRNN(Cell):
         "scale_by": scale_weights,
         "recurrent": redraw_weights,
         "bias": clear_bias,
-        "alpha": _set_alpha,
-        "chrono": _chrono_alpha,
+        "alpha": lambda cell, alpha: {"alpha": alpha},
+        "chrono": lambda cell, longest: {"alpha": _leaks(cell.hidden_size, longest, np.random.default_rng(SEED))},
     }
     #: α and 1 − α as columns ``(H, 1)``, which steps read.
     _new: ClassVar[Array]
