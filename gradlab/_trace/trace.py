@@ -23,11 +23,12 @@ from gradlab.bptt import Gradients, Last, Run, SegmentedRun, readout_gradients, 
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
+from gradlab.formatting.numbers import counted
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.hooks.gradients import GradientsHook
 from gradlab.layer import StateQuantity
 from gradlab.models.interventions import changed
-from gradlab.models.losses import Loss, LossFunction, evaluate, reading
+from gradlab.models.losses import Loss, LossFunction, evaluate, mean_loss, reading
 from gradlab.models.network import READOUT, Layer, Network, cells_of, output_size, place_of
 from gradlab.protocol import Measurements
 from gradlab.schema import DIRECTIONS
@@ -333,7 +334,7 @@ class Trace(OneLayer, Measurements):
     @property
     def _counted(self) -> str:
         count, passes = len(self.layers), len(self.passes)
-        layers = f"{count} layer" if count == 1 else f"{count} layers"
+        layers = counted(count, "layer")
         return layers if passes == count else f"{layers} and {passes} directions in all"
 
     def _where(self, name: str) -> str:
@@ -493,13 +494,8 @@ class Trace(OneLayer, Measurements):
         return self._measured(self.hooks)
 
     def _measured(self, hooks: Sequence[Hook]) -> dict[str, pd.DataFrame]:
-        rows = [frames.run_row(*_at(one), self._mean_loss, self.overflow_step) for one in self.passes]
+        rows = [frames.run_row(*_at(one), mean_loss(self.loss), self.overflow_step) for one in self.passes]
         return frames.measured(hooks, rows)
-
-    @property
-    def _mean_loss(self) -> float:
-        with np.errstate(all="ignore"):
-            return float("nan") if self.loss is None else float(self.loss.astype(np.float64).mean())
 
     def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None, theory: bool = False) -> Figure:
         """Plot the gradients over the lag, or what is named.
@@ -551,7 +547,7 @@ class Trace(OneLayer, Measurements):
     @property
     def _title(self) -> str:
         T, O, B = self._run.y.shape
-        loss = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
+        loss = "no loss" if self.loss is None else f"mean loss {mean_loss(self.loss):.4g}"
         return f"Trace: T {T}, B {B}, O {O}, {loss}"
 
 

@@ -19,11 +19,12 @@ from scipy.optimize import nnls
 from gradlab.arrays.memory import free_memory
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
+from gradlab.formatting.numbers import counted
 from gradlab.hooks import HOOKS
 from gradlab.hooks.jacobians import SAMPLED
 from gradlab.jacobians.steps import CHUNK
 from gradlab.native import pool
-from gradlab.progress import counted, duration
+from gradlab.progress import duration
 from gradlab.study.plan import MANY_STEPS, THIN, Configuration, Plan, together
 from gradlab.study.worker import measure, task_of
 from gradlab.tasks import TASKS, Task

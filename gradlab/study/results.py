@@ -20,7 +20,7 @@ from gradlab import schema
 from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.formatting import markup
-from gradlab.progress import counted
+from gradlab.formatting.numbers import counted
 from gradlab.protocol import Measurements
 from gradlab.study import provenance
 from gradlab.study.lock import holder

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gradlab.errors import InputError, RunError, SpecError
 from gradlab.files import write_whole
-from gradlab.progress import ProgressReporter, counted, duration
+from gradlab.formatting.numbers import counted
+from gradlab.progress import ProgressReporter, duration
 from gradlab.study import provenance
 from gradlab.study.budget import affordable, refuse_too_many, work
 from gradlab.study.executors import crew, one_thread
