@@ -522,7 +522,7 @@ class Trace(OneLayer, Measurements):
         InputError
             If there is no such figure, or this pass has not got what it shows.
         """
-        return plots.plot(self.passes, name, theory=theory, ax=ax, loss=self._mean_loss)
+        return plots.plot(self.passes, name, theory=theory, ax=ax, loss=mean_loss(self.loss))
 
     def save(self, path: str | Path) -> Path:
         """Write the trace as one file (npz and JSON, no pickle), which :func:`gradlab.load_trace` opens.

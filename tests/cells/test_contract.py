@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 import gradlab as gl
+from gradlab.cells import KeepGate
 
 ROOT = Path(__file__).parents[2]
 #: The cell that CONTRIBUTING prints.
@@ -83,6 +84,7 @@ CELLS["plain_minimal"] = Plain = names["PlainMinimalRNN"]  # stands for the one 
 
 import numpy as np
 import gradlab as gl
+from gradlab.cells import KeepGate
 from gradlab.study.run import run_plan
 
 grid = {{"cell": ["rnn", "plain_minimal"], "length": [6, 9], "seeds": 2}}
@@ -130,3 +132,14 @@ def test_a_class_without_init_names_it() -> None:
 
     with pytest.raises(gl.InputError, match="Bare defines no init; construct it from its parameters"):
         Bare.init(1, 2)
+
+
+def test_the_tries_of_a_keep_gate_go_from_least_to_most() -> None:
+    falling = KeepGate("1 − z", "∏(1 − z)", "b_z", sign=-1.0, tries=(-1.0, -2.0))
+    assert falling.keeps_more(-1.0) == (-2.0,)
+    with pytest.raises(gl.InputError, match="tries must fall with sign=-1, from what keeps least to what keeps most"):
+        KeepGate("1 − z", "∏(1 − z)", "b_z", sign=-1.0)
+    with pytest.raises(gl.InputError, match="tries must rise with sign=1"):
+        KeepGate("f", "∏f", "b_f", tries=(2.0, 1.0))
+    with pytest.raises(gl.InputError, match="sign must be 1 or -1, got 0"):
+        KeepGate("f", "∏f", "b_f", sign=0)
