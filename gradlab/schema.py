@@ -155,8 +155,8 @@ RECORDED: dict[str, Recorded] = {
             "keep_gate_mean": Column(
                 "float64",
                 "",
-                "mean share of the state kept per step, over units, steps and sequences: f for "
-                "an LSTM, 1 − z (or z) for a GRU",
+                "mean over units, steps and sequences of the cell's keep gate: f for an LSTM, 1 − z or z for a GRU, "
+                "u for a MinimalRNN, 1 − α for a leaky RNN",
                 "mean gate that keeps",
             ),
         },

@@ -120,11 +120,13 @@ class LeakyRNN(Cell):
         per_unit = not np.isscalar(self.alpha)
         given = as_array("alpha", self.alpha) if per_unit else np.full(H, number("alpha", self.alpha))
         alpha = float_array("alpha", given, (H,)).astype(np.float64)
-        outside = ~((alpha > 0.0) & (alpha <= 1.0))
+        with np.errstate(under="ignore"):
+            used = alpha.astype(self.dtype)  # a number below the smallest of float32 becomes 0
+        outside = ~((used > 0.0) & (alpha <= 1.0))
         if outside.any():
-            raise InputError(f"alpha must be above 0 and at most 1, got {alpha[outside][0]:g}")
+            raise InputError(f"alpha must be above 0 and at most 1 in {self.dtype}, got {alpha[outside][0]:g}")
         object.__setattr__(self, "alpha", alpha if per_unit else float(alpha[0]))
-        object.__setattr__(self, "_new", alpha[:, None].astype(self.dtype))
+        object.__setattr__(self, "_new", used[:, None])
         object.__setattr__(self, "_keep", (1.0 - alpha)[:, None].astype(self.dtype))
 
     @classmethod
