@@ -191,7 +191,7 @@ def test_results_of_a_task_that_is_not_registered_are_read_and_reported(case: st
     assert_same_tables(again, whole)
     assert list(again.frame("runs")) == list(whole.frame("runs"))
     assert again.tables("csv") == tables
-    assert "The task mine is the user's own and was not known" in again.report().read_text()
+    assert "The task mine is the user's own and was not registered" in again.report().read_text()
     with pytest.raises(SpecError, match=r'task mine: "mine" is not known here; first gl.tasks.register\("mine", …\)'):
         Study.from_toml(tmp_path / "r" / "study.toml").run(workers=0, out=tmp_path / "other")
     assert_same_tables(gl.load_results(tmp_path / "r"), whole)
