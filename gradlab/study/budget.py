@@ -189,8 +189,8 @@ def copies(config: Configuration, smallest: Size | None = None) -> list[Configur
     config : Configuration
         The configuration to copy.
     smallest : Size, optional
-        The smallest value of each axis in the family. An axis that does not vary and was not shortened is then kept.
-        By default every axis is halved.
+        The smallest value of each axis in the family. An axis that does not vary and was not shortened is then kept,
+        except the length. By default every axis is halved.
 
     Returns
     -------

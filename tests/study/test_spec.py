@@ -73,7 +73,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "list in the base": ({"base": {"hidden": [8, 9]}}, r"^base\.hidden: expected one value, .* got the list \[8, 9\]"),
     "empty list": ({"grid": {"scale": []}}, r"^grid\.scale: the list is empty"),
     "twice in a list": ({"grid": {"scale": [1, 2.0, 1.0]}}, r"^grid\.scale\[2\]: 1\.0 is in the list already, at 0"),
-    "given twice": ({"base": {"scale": 1.0}}, r"^base\.scale: given twice; it stands in grid\.scale too"),
+    "given twice": ({"base": {"scale": 1.0}}, r"^base\.scale: given twice; grid\.scale gives it too"),
     "no seeds": ({"grid": {"seeds": 0}}, r"^grid\.seeds: expected a whole number, at least 1, got 0"),
     "too many seeds": ({"grid": {"seeds": 10**9}}, r"^grid\.seeds: expected at most 1000000 seeds"),
     "too large a grid": ({"grid": {"seeds": 200_000}}, r"^grid: 1600000 configurations are more than 1000000"),
@@ -150,7 +150,7 @@ def test_bad_specifications_are_refused_in_one_line(case: str) -> None:
         ({"name": "x", "grid": {"cell": ["rnn"], "length": [3]}}, r"^task\.name: missing; choose from sum"),
         ({"name": "x", "grid": {"cell": ["rnn"]}, "task": {"name": "sum"}}, r"^length: missing; give the number"),
         ({"name": "x", "grid": {"cell": ["rnn"]}, "base": {"hooks": "gates"}}, r"^base\.hooks: expected a list"),
-        ({"name": "x", "grid": {"hooks": ["gates"]}}, r"^grid\.hooks: hooks do not vary; put them into \[base\]"),
+        ({"name": "x", "grid": {"hooks": ["gates"]}}, r"^grid\.hooks: hooks cannot vary; put them into \[base\]"),
     ],
 )
 def test_what_is_missing_is_named(given: dict[str, Any], message: str) -> None:
