@@ -471,9 +471,8 @@ class Trace(OneLayer, Measurements):
             return pd.concat([_tidy(one, of) for one in self.passes for of in one.quantities], ignore_index=True)
         if name not in schema.TABLES:
             raise InputError(unknown("table", name, (*schema.TABLES, "sequences")))
-        return frames.table_of(
-            self._measured(self._with_gradients), name, [frames.cell_row(one) for one in self.passes]
-        )
+        cells = [frames.cell_row(one.cell, one.steps, self._run.y.shape[-1]) for one in self.passes]
+        return frames.table_of(self._measured(self._with_gradients), name, cells)
 
     @cached_property
     def _with_gradients(self) -> list[Hook]:

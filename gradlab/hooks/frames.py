@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradlab import schema
+from gradlab.cells import Cell
 from gradlab.errors import InputError, unknown
 from gradlab.hooks import Hook, Info, make_hooks
 from gradlab.layer import LayerPass
@@ -82,17 +83,13 @@ def frames(passes: Sequence[LayerPass], names: Iterable[str]) -> dict[str, pd.Da
     hooks = make_hooks(names)
     call(hooks, passes)
     found = measured(hooks, [run_row(one.layer, one.direction, float("nan"), 0) for one in passes])
-    return {name: table_of(found, name, [cell_row(one) for one in passes]) for name in schema.TABLES}
+    cells = [cell_row(one.cell, one.steps, one.tape.x.shape[-1]) for one in passes]
+    return {name: table_of(found, name, cells) for name in schema.TABLES}
 
 
-def cell_row(one: LayerPass) -> dict[str, Any]:
+def cell_row(cell: Cell, length: int, batch: int) -> dict[str, Any]:
     """Return the columns of ``runs`` that describe the cell of a pass and its input, as the keys of a study do."""
-    return {
-        "cell": one.cell.name,
-        "length": one.steps,
-        "hidden": one.cell.hidden_size,
-        "batch": one.tape.x.shape[-1],
-    }
+    return {"cell": cell.name, "length": length, "hidden": cell.hidden_size, "batch": batch}
 
 
 def table_of(found: Mapping[str, pd.DataFrame], name: str, cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
