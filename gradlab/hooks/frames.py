@@ -56,7 +56,12 @@ def measured(hooks: Sequence[Hook], runs: Sequence[dict[str, Any]]) -> dict[str,
     """Return the tables that hooks measured: ``runs``, one row per layer and direction, and those of :func:`rows`."""
     import pandas as pd
 
-    return {"runs": _with_summaries(pd.DataFrame(runs), hooks), **rows(hooks)}
+    table = pd.DataFrame(runs)
+    for hook in hooks:
+        summary = hook.summary()
+        if len(summary):
+            table = table.merge(summary, on=["layer", "direction"], how="left")
+    return {"runs": table, **rows(hooks)}
 
 
 def run_row(layer: int, direction: str, loss: float, overflow_step: int) -> dict[str, Any]:
@@ -68,14 +73,6 @@ def run_row(layer: int, direction: str, loss: float, overflow_step: int) -> dict
         "loss": loss,
         "overflow_step": overflow_step,
     }
-
-
-def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
-    for hook in hooks:
-        summary = hook.summary()
-        if len(summary):
-            runs = runs.merge(summary, on=["layer", "direction"], how="left")
-    return runs
 
 
 def frames(passes: Sequence[LayerPass], names: Iterable[str]) -> dict[str, pd.DataFrame]:
