@@ -157,10 +157,7 @@ class SegmentedTrace:
             If there is no such table.
         """
         run = self._run
-        cells = [
-            {"cell": cell.name, "length": run.steps, "hidden": cell.hidden_size, "batch": run.batch}
-            for cell in map(self._cell, run.places)
-        ]
+        cells = [frames.cell_row(self._cell(place), run.steps, run.batch) for place in run.places]
         return frames.table_of(self.measured(), name, cells)
 
     def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None) -> Figure:

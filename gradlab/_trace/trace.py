@@ -470,9 +470,8 @@ class Trace(OneLayer, Measurements):
         if name == "sequences":
             return pd.concat([_tidy(one, of) for one in self.passes for of in one.quantities], ignore_index=True)
         schema.check_table(name, "sequences")
-        return frames.table_of(
-            self._measured(self._with_gradients), name, [frames.cell_row(one) for one in self.passes]
-        )
+        cells = [frames.cell_row(one.cell, one.steps, self._run.y.shape[-1]) for one in self.passes]
+        return frames.table_of(self._measured(self._with_gradients), name, cells)
 
     @cached_property
     def _with_gradients(self) -> list[Hook]:

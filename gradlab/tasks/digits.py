@@ -44,7 +44,6 @@ class Digits(SplitTask):
     part: str = "all"
 
     name: ClassVar[str] = "digits"
-    readout: ClassVar[str] = "identity"
     output_size: int = 10
     KEYS: ClassVar[Mapping[str, Option]] = {
         "order": Option(str, "rows", choices=ORDERS, meaning="rows (T 8, D 8), pixels or permuted (T 64, D 1)")
