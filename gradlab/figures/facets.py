@@ -25,19 +25,33 @@ TITLE = 13
 LOST, PAPER = "diverged or failed", {"fc": "white", "ec": "none", "pad": 1.2}
 
 
-class Picture(NamedTuple):
-    """How a figure comes about: its table, the function that draws a panel of it, what it says and shows.
+def _usual_height(table: pd.DataFrame, layout: Layout) -> float:
+    """Return the height of a row of panels that hold one plot each, in inches."""
+    return 1.8
 
-    ``height`` is that of one line of panels, in inches; ``hooks`` record of one pass what it shows; ``bar`` is what its
-    colours stand for, where they stand for numbers; ``along`` is what it runs over where sequences differ in length;
-    ``own`` says that each panel has a y of its own, where lines are compared within it.
+
+class Picture(NamedTuple):
+    """The parts of a figure: its table, the function that draws one panel, its finding and its caption.
+
+    Attributes
+    ----------
+    table : function of a study's frames that returns the table and its Layout.
+    draw : function ``(table, layout, *, ax=None, whole=None)`` that draws one panel and returns its Axes. ``table`` has
+        the panel's rows; ``whole`` has the rows of all panels, for scales and colours that they share.
+    finding : function ``(table, layout)`` that returns the finding as a sentence.
+    caption : description of axes, lines and bands.
+    height : function ``(table, layout)`` that returns the height of one row of panels in inches; 1.8 by default.
+    hooks : the hooks that record what the figure shows, for ``trace.plot``; empty if one pass does not suffice.
+    bar : label of the colour bar, if colours stand for numbers.
+    along : the axis of a pass whose sequences differ in length, "lag" or "t".
+    own : whether each panel has a y axis of its own; otherwise panels share one.
     """
 
     table: tables.Table
     draw: Callable[..., Axes]
     finding: Callable[[pd.DataFrame, Layout], str]
     caption: str
-    height: Callable[[pd.DataFrame, Layout], float]
+    height: Callable[[pd.DataFrame, Layout], float] = _usual_height
     hooks: tuple[str, ...] = ()
     bar: str = ""
     along: Literal["lag", "t"] = "lag"

@@ -55,5 +55,4 @@ PICTURE = Picture(
     "Logarithm of the gradient's norm against the lag, less its value at lag 1, for the longest sequences, before "
     "training and after so many of its steps, or where it ended if it was solved or diverged before; bands: 95 % "
     "t-intervals over the seeds; of more than three values of what is turned, the lowest, the middle and the highest",
-    lambda table, layout: 1.8,
 )

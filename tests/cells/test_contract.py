@@ -18,7 +18,7 @@ from gradlab.cells import KeepGate
 
 ROOT = Path(__file__).parents[2]
 #: The cell that CONTRIBUTING prints.
-(CODE,) = re.findall(
+CODE, *_ = re.findall(
     r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.M | re.S
 )
 T, B, H = 60, 4, 6
