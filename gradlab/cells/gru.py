@@ -149,7 +149,8 @@ class GRU(Cell):
         input_size, hidden_size : int
             D and H.
         recurrent : str, default "gaussian"
-            Law of each block of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``; ``gradlab list inits`` describes them.
+            Law of each block of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``.
+            ``gradlab list inits`` describes them.
         scale : float, default 1
             Factor of W_hh; the same ``rng`` gives the same draw at every scale.
         input : str, default "gaussian"
