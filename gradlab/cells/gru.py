@@ -142,7 +142,44 @@ class GRU(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights of each gate independently; chrono's bias for the kept share is added to b_z."""
+        """Draw the weights of each gate independently, and the biases, and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of each block of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``.
+            ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh: "gaussian", N(0, input_scale²/D), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        chrono : float, optional
+            T_max in steps, above 2: adds a bias of ln U(1, T_max − 1) towards keeping to b_z (Tallec & Ollivier 2018).
+        reset : str, default "before"
+            Whether r acts "before" or "after" the product with W_n.
+        update : str, default "replace"
+            Whether z is the share of h that is new ("replace") or kept ("keep").
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        GRU
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused.
+        """
         for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 3, scale, for_recurrent)
         W_xh = input_weights(3 * hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)

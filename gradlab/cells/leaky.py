@@ -147,7 +147,43 @@ class LeakyRNN(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights and biases; ``chrono`` draws one α per unit."""
+        """Draw the weights and biases and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``; ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh: "gaussian", N(0, input_scale²/D), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        chrono : float, optional
+            T_max in steps, above 2: draws one α = 1/(1 + u) per unit, u ~ U(1, T_max − 1).
+        alpha : float or array (H,), default 0.2
+            The leak: above 0, at most 1. A step keeps 1 − α of h.
+        activation : str, default "tanh"
+            φ: "tanh", "relu", "logistic" or "identity".
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        LeakyRNN
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused, and for ``alpha`` together with ``chrono``.
+        """
         for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)

@@ -135,7 +135,42 @@ class LSTM(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights of each gate independently; ``forget_bias`` or chrono's biases are added to b_h."""
+        """Draw the weights of each gate independently, and the biases, and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of each block of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``.
+            ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh: "gaussian", N(0, input_scale²/D), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        forget_bias : float, default 0
+            Number that is added to the forget gate's bias b_f; a larger one keeps more.
+        chrono : float, optional
+            T_max in steps, above 2: adds ln U(1, T_max − 1) to b_f and its negative to b_i (Tallec & Ollivier 2018).
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        LSTM
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused, and for ``forget_bias`` together with ``chrono``.
+        """
         for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 4, scale, for_recurrent)
         W_xh = input_weights(4 * hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)

@@ -127,7 +127,41 @@ class MinimalRNN(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights; W_zh is drawn as input weights are. ``update_bias`` or chrono's bias is added to b_u."""
+        """Draw the weights and biases and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``; ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh and W_zh: "gaussian", N(0, input_scale²/columns), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh and W_zh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        update_bias : float, default 0
+            Number that is added to the update gate's bias b_u; a larger one keeps more.
+        chrono : float, optional
+            T_max in steps, above 2: adds ln U(1, T_max − 1) to b_u (Tallec & Ollivier 2018).
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        MinimalRNN
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused, and for ``update_bias`` together with ``chrono``.
+        """
         for_recurrent, for_input, for_candidate, for_chrono, for_bias = streams(rng, 5)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)

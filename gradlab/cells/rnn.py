@@ -104,7 +104,39 @@ class RNN(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights and biases (tables of :mod:`gradlab.cells.initialisers`); ``rng`` a seed or a Generator."""
+        """Draw the weights and biases and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``; ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh: "gaussian", N(0, input_scale²/D), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        activation : str, default "tanh"
+            φ: "tanh", "relu", "logistic" or "identity".
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        RNN
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused.
+        """
         for_recurrent, for_input, for_bias = streams(rng, 3)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
