@@ -1,4 +1,4 @@
-"""The command line: run a study, see its cost and state, redraw its report, export it, list what there is."""
+"""The command line: run a study, show its cost and its state, redraw its report, export it, list the parts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import typer
 if TYPE_CHECKING:
     from gradlab.study import Study
 
-HELP = """See what gradients do on their way back through time in recurrent networks.
+HELP = """Show what gradients do on their way back through time in recurrent networks.
 
 A study is one TOML file: a grid of cells, lengths and init scales. Start with
 
-    gradlab plan studies/init_scale.toml     what it computes, and the cost
+    gradlab plan studies/init_scale.toml     print its configurations and their cost
 
-    gradlab run studies/init_scale.toml      computes it, writes a report
+    gradlab run studies/init_scale.toml      run it and write a report
 
-Exit codes: 0 all is well; 1 the study ran, and some configurations failed or it could not go on; 2 bad input,
-nothing ran; 130 interrupted, the same command goes on from there.
+Exit codes: 0 success; 1 some configurations failed, or the study had to stop; 2 bad input, nothing ran;
+130 interrupted, the same command continues from there.
 """
 
-#: Characters of an error, at most: a file may hold keys of any length.
+#: Largest number of characters of an error message; a file may contain keys of any length.
 LINE = 1500
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ app = typer.Typer(
 Spec = Annotated[Path, typer.Argument(help="the study's TOML file", show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a folder that `gradlab run` wrote", show_default=False)]
 Format = Annotated[
-    str, typer.Option(metavar="[html|latex|markdown|csv]", help="the page, or its tables as text on standard output")
+    str, typer.Option(metavar="[html|latex|markdown|csv]", help="html writes the page; the others print its tables")
 ]
 Full = Annotated[bool, typer.Option("--full", help="apply the study's [full] table: the size of the paper")]
 
@@ -42,20 +42,25 @@ Full = Annotated[bool, typer.Option("--full", help="apply the study's [full] tab
 @app.command()
 def run(
     spec: Spec,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where results go; by default results/<name>")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder for the results; by default results/<name>")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="processes; 0 for none; by default one a core")
+        int | None,
+        typer.Option(metavar="N", min=0, help="worker processes; 0 runs in this process; by default one per core"),
     ] = None,
     dask: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="run on this Dask scheduler, tcp://HOST:8786; or local, N processes"),
+        typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:8786; or local for N processes here"),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run again what failed, and only that")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="run only the failed configurations, again")
+    ] = False,
     full: Full = False,
 ) -> None:
-    """Run what a study still lacks, and write its report.
+    """Run the missing configurations of a study, write its report, and print the report's path.
 
-    What is done already is skipped: stop it, extend its grid, run it again. Prints the path of the report.
+    Finished configurations are skipped, so a study can be stopped, extended and run again.
 
     Examples:
 
@@ -75,7 +80,7 @@ def run(
             with dask_executor(dask, study.plan, workers) as executor:
                 results = study.run(out, executor=executor, retry_failed=retry_failed)
     except KeyboardInterrupt as stopped:
-        if not stopped.args:  # it came before the first configuration, or when only the report was missing
+        if not stopped.args:  # interrupted before the first configuration or after the last one
             typer.echo("gradlab: interrupted; the same command goes on from there", err=True)
         raise typer.Exit(130) from None
     typer.echo(str(results.folder / "report.html"))
@@ -85,7 +90,7 @@ def run(
 
 @app.command()
 def plan(spec: Spec, full: Full = False) -> None:
-    """Print a study's configurations, groups, memory and time, and run nothing.
+    """Print a study's configurations and groups, and the memory and time that they need; run nothing.
 
     Example:
 
@@ -100,7 +105,9 @@ def plan(spec: Spec, full: Full = False) -> None:
 
 @app.command()
 def status(folder: Folder) -> None:
-    """Count a study's configurations by status, while it runs too, and say who runs it and what failed.
+    """Print the number of configurations per status, the process that runs the study, and the failures.
+
+    This also works while the study runs.
 
     Example:
 
@@ -114,9 +121,9 @@ def status(folder: Folder) -> None:
 @app.command()
 def export(
     folder: Folder,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where to; by default DIR/export")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder to write to; by default DIR/export")] = None,
 ) -> None:
-    """Write a study's tables as CSV and as Parquet, one file a table; print the paths.
+    """Write a study's tables as CSV and as Parquet, one file per table; print the paths.
 
     Example:
 
@@ -131,21 +138,21 @@ def export(
 @app.command()
 def report(
     folder: Folder,
-    other: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="a study to put beside it")] = None,
+    other: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="a study to compare it with")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="the page of two studies; by default report_with_NAME.html in the first"),
+        typer.Option(metavar="FILE", help="file for the page of two studies; by default report_with_NAME.html in DIR"),
     ] = None,
     format: Format = "html",
 ) -> None:
-    """Write report.html, figures and tables from what a folder holds, running nothing; print the report's path.
+    """Write report.html, figures and tables from the results in a folder; print the report's path; run nothing.
 
-    The folder is a study's, or one that a watched training was saved in.
+    The folder holds the results of a study, or a watched training that was saved.
 
-    Of two studies' folders, write one page with both: what differs in their settings, what each found,
-    the rates of what both have, their figures. Their own reports stay as they are.
+    With the folders of two studies, write one page on both: the differences of their settings, the findings of
+    each, the rates of the configurations in both, and their figures. Their own reports stay unchanged.
 
-    With another format than html, print the tables of one study instead, and write nothing.
+    With a format other than html, print the tables of one study instead, and write nothing.
 
     Examples:
 
@@ -162,7 +169,7 @@ def report(
     single = other is None and out is None
     if format != "html" and not single:
         raise InputError(f"--format {format} prints the tables of one study; leave out the second folder and --out")
-    if format == "html" and single and os.path.isfile(folder / FILE):  # a path that cannot be is none
+    if format == "html" and single and os.path.isfile(folder / FILE):  # False for an invalid path too
         typer.echo(str(load_watch(folder).report(folder)))
         return
     results = load_results(folder)
@@ -175,10 +182,10 @@ def check(
         list[str] | None, typer.Argument(metavar="[CELL ...]", help="by default all", show_default=False)
     ] = None,
 ) -> None:
-    """Check a cell's derivatives; by default those of every cell with every option.
+    """Check the derivatives of the named cells; by default those of every cell with every option.
 
-    Compares them with the complex step and central differences of the cell's own step, and more; takes a second.
-    Exit code 1 if a check fails.
+    They are compared with the complex step and with central differences of the cell's step, among other checks.
+    The exit code is 1 if a check fails.
 
     Example:
 
@@ -203,10 +210,12 @@ def check(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="[cells|tasks|inits|train|hooks|figures]", help="one kind", show_default=False),
+        typer.Argument(
+            metavar="[cells|tasks|inits|train|hooks|figures]", help="one kind; by default all", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """List what a study may name: cells, tasks, inits, training, hooks, figures, each with the keys that it takes.
+    """List the cells, tasks, inits, training options, hooks and figures that a study can use, with their keys.
 
     Example:
 
@@ -233,10 +242,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """See HELP, which the app carries."""
+    """Take the options of the command itself; its help text is `HELP`."""
 
 
 def _study(spec: Path, full: bool) -> Study:
@@ -246,10 +255,12 @@ def _study(spec: Path, full: bool) -> Study:
 
 
 def _first_line(thing: Any) -> str:
+    """Return the first line of a docstring, as plain text."""
     return (thing.__doc__ or "").strip().splitlines()[0].replace("``", "")
 
 
 def _keys(prefix: str, options: Any) -> Iterable[tuple[str, str]]:
+    """Yield each key and its description, with its choices and its default."""
     for key, option in options.items():
         choices = f" ({', '.join(option.choices)})" if option.choices else ""
         yield (
@@ -284,11 +295,11 @@ def _inits() -> Iterable[tuple[str, str]]:
 def _train() -> Iterable[tuple[str, str]]:
     from gradlab.study.train import BRINGS, TRAIN
 
-    yield "train", "what a [train] table takes"
+    yield "train", "keys of the table [train]"
     yield from _keys("train", TRAIN)
     for (key, value), options in BRINGS.items():
         if options:
-            yield f"{key} {value}", "takes as well"
+            yield f"{key} {value}", "further keys"
             yield from _keys("train", options)
 
 
@@ -315,7 +326,11 @@ LISTS: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
 
 
 def main() -> None:
-    """Run the command line; what gradlab refuses is one line on stderr and exit code 2, a run that broke off is 1."""
+    """Run the command line.
+
+    An error of gradlab is printed as one line on stderr. The exit code is then 1 for a run that could not continue
+    (`RunError`) and 2 for bad input.
+    """
     from gradlab.errors import GradlabError, RunError, printable
 
     try:

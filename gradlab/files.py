@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic file writes: a file appears with all of its content or not at all."""
 
 from __future__ import annotations
 
@@ -9,19 +9,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-#: Names of files that are being written, or were when their writer was killed.
+#: Pattern of temporary files: those being written, and those left behind by a process that was killed.
 UNFINISHED = ".gradlab-*.tmp"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically.
+
+    Parameters
+    ----------
+    path : Path
+        File to create or replace; missing folders are created.
+    content : bytes
+        All of its content.
+    """
     with whole(path) as file:
         file.write(content)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """Yield a temporary file in the same folder, which is synced and takes the name ``path`` at the end."""
+    """Yield a temporary file in the same folder; at the end it is synced and renamed to ``path``.
+
+    If the block raises, the temporary file is deleted and ``path`` stays as it was.
+
+    Parameters
+    ----------
+    path : Path
+        File to create or replace; missing folders are created.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gradlab-", suffix=".tmp")
     try:

@@ -1,8 +1,8 @@
-"""Hooks on a PyTorch model while it is watched: which backward pass runs, and which calls it reaches.
+"""Hooks on a watched PyTorch model: they count the backward passes and find the calls that each of them reaches.
 
-A backward pass is counted where it reaches a parameter of a recurrent module, whose gradient is complete only when all
-that arrives at the module's calls has arrived: so the calls are looked at there, in the middle of the backward pass,
-while the weights are still those of the forward.
+A backward pass is counted when it reaches a parameter of a recurrent module. The gradient of that parameter is complete
+only after every gradient has arrived at the module's calls. The calls are therefore measured at this point, in the
+middle of the backward pass, while the weights are still those of the forward pass.
 """
 
 from __future__ import annotations
@@ -30,20 +30,33 @@ from gradlab.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-#: Of a module's sequences that are still open, this many of the newest may be gone on with by another call.
+#: Open sequences kept per module: a call can continue only one of the newest OPEN sequences.
 OPEN = 8
-#: A hook on several tensors remembers every backward pass, in some 70 bytes; after so many it is made anew.
+#: Backward passes after which the parameter hooks are registered again: PyTorch's multi-tensor hook stores about
+#: 70 bytes per backward pass.
 RENEW = 10_000
 
 
 class Schedule:
-    """Which backward passes are watched: every so manieth, or as many as a share of the time allows.
+    """Decides which backward passes are watched: every n-th, or as many as a share of the time allows.
+
+    Parameters
+    ----------
+    every : int
+        Distance between two watched passes, in backward passes. Unused if ``overhead`` is given.
+    overhead : float, optional
+        Largest time for watching, as a share of the time of all other passes.
 
     Attributes
     ----------
-    count : backward passes so far.
-    next : the one to be watched next; -1 while that is not decided.
-    spent, ordinary : seconds that watching took, and that all between the other backward passes took.
+    count : int
+        Number of backward passes so far.
+    next : int
+        Number of the next watched pass; -1 while it is not decided.
+    spent : float
+        Time for watching, in seconds.
+    ordinary : float
+        Time of the passes that were not watched, in seconds.
     """
 
     def __init__(self, every: int, overhead: float | None = None) -> None:
@@ -54,11 +67,11 @@ class Schedule:
 
     @property
     def watching(self) -> bool:
-        """Whether what runs forward now is watched."""
+        """True if a forward pass that runs now is watched."""
         return self.count == self.next
 
     def passed(self) -> None:
-        """Count a backward pass."""
+        """Count one backward pass and decide which pass is watched next."""
         now = time.perf_counter()
         if not self.watching:
             self.ordinary += now - self._since
@@ -71,14 +84,25 @@ class Schedule:
 
 
 class Layered:
-    """One recurrent module of the model with its calls, which it does not keep alive.
+    """One recurrent module of the model, with weak references to its calls.
+
+    Parameters
+    ----------
+    name : str
+        Name of the module in the model.
+    module : nn.Module
+        The module.
 
     Attributes
     ----------
-    parameter : its first one with a gradient; None if it has none.
-    called : whether it ran forward since it was last looked at.
-    looked_at : the newest backward pass that reached it, and how many of its sequences were looked at in that.
-    awaiting : what is known of passes whose gradient no optimiser has been given yet, and that gradient's norm.
+    parameter : Tensor or None
+        The module's first trainable parameter.
+    called : bool
+        True if the module ran forward since the last backward pass that reached it.
+    looked_at : tuple of int
+        Number of the newest backward pass that reached the module, and the number of sequences measured in it.
+    awaiting : list
+        The facts of each measured sequence and the gradient's norm, until an optimiser gets that gradient.
     """
 
     def __init__(self, name: str, module: nn.Module) -> None:
@@ -93,7 +117,7 @@ class Layered:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls whose graph is alive, in their order."""
+        """The calls whose graph is alive, in the order in which they ran."""
         if not self._calls:
             return []
         alive = [call for reference in self._calls if (call := reference()) is not None]
@@ -101,7 +125,7 @@ class Layered:
         return alive
 
     def add(self, call: Call) -> bool:
-        """Take a call in, as the next of an open sequence or the first of a new one; return whether it is the first."""
+        """Add a call to the open sequence that it continues, or to a new one; return True for a new one."""
         before = self._before(call) if call.one_step else None
         if before is None:
             self._sequences += 1
@@ -118,13 +142,16 @@ class Layered:
         return next((one for one in newest if one is not None and one.one_step and call.follows(one)), None)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Release every call and forget all facts."""
         for call in self.calls:
             call.release()
         self.awaiting, self._calls, self._newest = [], [], {}
 
     def release(self, before: int) -> None:
-        """Let go of calls that were last looked at before that backward pass: who keeps every loss keeps no more."""
+        """Release the calls that were last measured before backward pass ``before``.
+
+        A training that keeps every loss tensor keeps the graphs alive, but not the data of their calls.
+        """
         kept = []
         for call in self.calls:
             if call.looked_at is None or call.looked_at >= before:
@@ -134,7 +161,10 @@ class Layered:
         self._calls = kept
 
     def reached(self, only: int | None = None) -> list[list[Call]]:
-        """Return the calls that the newest backward pass has reached, by sequence; ``only`` those of one sequence."""
+        """Return the calls that the newest backward pass reached, one list per sequence.
+
+        If ``only`` is given, the calls of other sequences are left out.
+        """
         found: dict[int, list[Call]] = {}
         for call in self.calls:
             if call.reached and only in (None, call.sequence):
@@ -143,7 +173,7 @@ class Layered:
 
 
 class TensorHook:
-    """A hook on a module. A copy of the module, by ``deepcopy`` or ``pickle``, gets one that does nothing."""
+    """A hook on a module. A copy of the module, by ``deepcopy`` or ``pickle``, has a hook that does nothing."""
 
     def __init__(self, see: Callable[..., None] | None = None) -> None:
         self._see = see
@@ -161,15 +191,21 @@ class Attachment:
 
     Parameters
     ----------
-    schedule : which backward passes are watched.
-    found : called with a module, the number of the backward pass, the how-manieth sequence of the module it is in that
-        pass, and the calls that were reached: one, or one of each step.
-    refuse : called with a module's name and the reason for which it cannot be watched.
+    model : nn.Module
+        The model to watch.
+    schedule : Schedule
+        Decides which backward passes are watched.
+    found : callable
+        Called once per sequence that a backward pass reaches. Its arguments are the module, the number of the backward
+        pass, the number of the sequence in that pass (from 0), and its calls: a single call, or one call per step.
+        It returns the facts of the sequence as columns of ``runs``.
+    refuse : callable
+        Called with the name of a module and the reason why it cannot be watched.
 
     Raises
     ------
     InputError
-        for a model without recurrent modules, without a trainable parameter, or of a kind whose calls cannot be seen.
+        If the model has no recurrent module or no trainable parameter, or if hooks cannot see its calls.
     """
 
     def __init__(
@@ -196,7 +232,7 @@ class Attachment:
         self._forwards: list[Any] = []
 
     def attach(self) -> None:
-        """Hook the modules and their parameters."""
+        """Register the hooks on the modules, their parameters and the optimisers."""
         from torch.optim.optimizer import register_optimizer_step_pre_hook
 
         self._handles = [register_optimizer_step_pre_hook(self._compare)]
@@ -204,7 +240,7 @@ class Attachment:
         self._open_or_close()
 
     def _hook_parameters(self) -> None:
-        """Hook the parameters, the counting one first; PyTorch's own memory of passes begins anew."""
+        """Register the hooks on the parameters, the counting hook first; PyTorch's record of passes is reset."""
         from torch.autograd.graph import register_multi_grad_hook
 
         for handle in self._on_parameters:
@@ -214,7 +250,7 @@ class Attachment:
         self._on_parameters = counting + [parameter.register_hook(hook) for parameter, hook in own]
 
     def _open_or_close(self) -> None:
-        """Have hooks on the modules while what runs forward is watched, and none between: they cost nothing there."""
+        """Keep forward hooks only while forward passes are watched, so that all other passes cost nothing."""
         if self._schedule.watching and not self._forwards:
             hooks = [(layer.module, TensorHook(untraced(partial(self._forward, layer)))) for layer in self.layers]
             self._forwards = [module.register_forward_hook(hook, with_kwargs=True) for module, hook in hooks]
@@ -224,7 +260,7 @@ class Attachment:
             self._forwards = []
 
     def detach(self) -> None:
-        """Remove every hook, those on tensors of graphs that are still alive too."""
+        """Remove every hook, including those on tensors of graphs that are still alive."""
         for handle in (*self._handles, *self._on_parameters, *self._forwards):
             handle.remove()
         for layer in self.layers:
@@ -247,7 +283,8 @@ class Attachment:
         with self._going_on(layer):
             call = seen_call(layer.module, args, kwargs, result, self._schedule.count)
             if call is not None and layer.add(call) and layer.parameter is None:
-                # The gradient of what it was given is complete when all that arrives at the sequence has arrived.
+                # The weights are frozen. The gradient of the sequence's input is complete only after all of the
+                # sequence's gradients have arrived, so a hook on that input starts the measurement.
                 given = first_with_gradient(args, kwargs)
                 call.trigger(given, partial(self._reached, layer, only=call.sequence))
 
@@ -273,7 +310,7 @@ class Attachment:
         self._schedule.spent += time.perf_counter() - start
 
     def _look_at(self, layer: Layered, calls: list[Call], grad: Tensor | None) -> None:
-        # A pass over a call that ran after the newest counted pass has not been counted yet.
+        # If the call ran after the newest counted pass, the present pass has not been counted yet.
         step = self._step if self._step >= calls[0].round else self._schedule.count
         number = layer.looked_at[1] if layer.looked_at[0] == step else 0
         if not number:
@@ -286,7 +323,7 @@ class Attachment:
             call.forget(step)
 
     def _compare(self, optimiser: Any, args: Any, kwargs: Any) -> None:
-        """Note how much of a watched pass's gradient an optimiser is given: less than all where it was clipped."""
+        """Record the share of a watched pass's gradient norm that the optimiser gets; clipping makes it less than 1."""
         for layer in self.layers:
             given = None if layer.parameter is None else layer.parameter.grad
             if not layer.awaiting or given is None or not _steps(optimiser, layer.parameter):
@@ -301,7 +338,7 @@ class Attachment:
 
     @contextmanager
     def _going_on(self, layer: Layered) -> Iterator[None]:
-        """Let whatever goes wrong be a reason for which the module is not watched: training goes on."""
+        """Report any exception as the reason why the module is not watched; the training goes on."""
         try:
             yield
         except Exception as error:
@@ -309,16 +346,19 @@ class Attachment:
 
 
 def _steps(optimiser: Any, parameter: Any) -> bool:
-    """Return whether the optimiser steps the parameter."""
+    """Return whether the optimiser updates the parameter."""
     return any(parameter is other for group in optimiser.param_groups for other in group["params"])
 
 
 def _counted(model: nn.Module, layers: Sequence[Layered]) -> Sequence[Tensor]:
-    """Return the parameters at which backward passes are counted: one a module; of frozen modules all the model's."""
+    """Return the parameters at which backward passes are counted.
+
+    These are one parameter per recurrent module, or all parameters of the model if a module is frozen.
+    """
     own = [layer.parameter for layer in layers if layer.parameter is not None]
     if len(own) == len(layers):
         return own
     every = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not every:
-        raise InputError("no parameter of the model requires a gradient, so no backward pass could be counted")
+        raise InputError("no parameter of the model requires a gradient, so no backward pass can be counted")
     return every

@@ -1,8 +1,8 @@
-"""What can be seen of a PyTorch model's recurrent layers from outside, by public hooks alone.
+"""Recording of the calls of a PyTorch model's recurrent layers, with public hooks only.
 
-A forward hook sees what a layer was given and what it gave; a tensor's hook sees the gradient that arrives there. No
-more is needed (:mod:`gradlab._watch.replay`). Nothing here owns a graph: a call is kept alive by the tensors that it
-is hooked to, and goes with them.
+A forward hook records the inputs and outputs of a layer. A tensor hook records the gradient that arrives at an output.
+The replay needs no more (:mod:`gradlab._watch.replay`). Nothing here owns a graph: only the tensors that a call is
+hooked to keep it alive, and it is freed with them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Array = NDArray[Any]
-#: How far what is computed again may lie from what a module put out, relative to its norm, by the precision of its
-#: output: far enough for rounding over many steps, near enough for whatever took part unseen.
+#: Largest accepted relative distance of a replayed output from the recorded one, per precision of the output. It is
+#: large enough for rounding over many steps, and small enough to detect an operation that no hook saw.
 TOLERANCES = {"float64": 1e-8, "float32": 1e-2, "float16": 0.05, "bfloat16": 0.2}
 
 
 def recurrent_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Return every RNN, LSTM, GRU, RNNCell, LSTMCell and GRUCell in ``model`` by name, at any depth."""
+    """Return every RNN, LSTM, GRU, RNNCell, LSTMCell and GRUCell of ``model`` by name, at any depth."""
     from torch import nn
 
     kinds = (nn.RNNBase, nn.RNNCellBase)
@@ -38,7 +38,7 @@ def recurrent_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def refuse_unseen(model: nn.Module) -> None:
-    """Refuse a model of a kind that no hook sees into, and say what to do."""
+    """Raise an InputError if hooks cannot see into a model of this kind; the message names an alternative."""
     import torch
 
     if not isinstance(model, torch.nn.Module):
@@ -46,7 +46,7 @@ def refuse_unseen(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise InputError(
-                f"{name or 'the model'} is TorchScript, which runs unseen; watch the module it was made of"
+                f"{name or 'the model'} is TorchScript, which runs no hooks; watch the module that it was made from"
             )
         if isinstance(module, torch.nn.DataParallel) and len(module.device_ids) > 1:
             raise InputError(
@@ -56,11 +56,11 @@ def refuse_unseen(model: nn.Module) -> None:
 
 
 def always_unseen(model: nn.Module, module: nn.Module) -> str:
-    """Return why a module of the model can never be seen from outside, and what to do; "" if it can."""
+    """Return why a module of the model can never be watched, and what to do instead; "" if it can."""
     from torch import nn
 
     if isinstance(module, nn.RNNBase) and module.proj_size:
-        return f"proj_size={module.proj_size} is not supported: use an nn.LSTM without it and an nn.Linear"
+        return f"proj_size={module.proj_size} is not supported: use an nn.LSTM without it, followed by an nn.Linear"
     if isinstance(module, nn.RNNCellBase) and any(map(_compiled, model.modules())):
         return (
             "a cell inside torch.compile runs unseen: watch the model uncompiled, or use a whole layer such as nn.LSTM"
@@ -73,18 +73,18 @@ def _compiled(module: nn.Module) -> bool:
 
 
 def untraced(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the hook as one that torch.compile, where it is in use, does not try to compile."""
+    """Return the hook so that torch.compile, if it is in use, does not compile it."""
     import torch
 
     return torch.compiler.disable(hook) if "torch._dynamo" in sys.modules else hook
 
 
 def unseen(module: Any) -> str:
-    """Return why a module cannot be seen from outside as it runs now, and what to do; "" if it can."""
+    """Return why a module cannot be watched in its present mode, and what to do instead; "" if it can."""
     if getattr(module, "dropout", 0) and module.training and module.num_layers > 1:
         return (
             f"dropout={module.dropout:g} between its layers cannot be seen from outside: "
-            "use one module a layer with nn.Dropout between them, or watch in eval() mode"
+            "use one module per layer with nn.Dropout between them, or watch in eval() mode"
         )
     return ""
 
@@ -92,7 +92,19 @@ def unseen(module: Any) -> str:
 def seen_call(
     module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, round: int
 ) -> Call | None:
-    """Return what a forward hook saw as a call, its outputs hooked; None where no gradient will come."""
+    """Return a call from a forward hook's arguments and hook its outputs; None if no gradient can arrive.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module that ran.
+    args, kwargs
+        Its arguments.
+    result
+        Its return value.
+    round : int
+        Number of backward passes before the call.
+    """
     import torch
 
     outputs = _results(module, result)
@@ -102,7 +114,7 @@ def seen_call(
 
 
 def first_with_gradient(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
-    """Return the first of a call's input and states that has a gradient, of a module whose weights have none."""
+    """Return the first tensor with a gradient among the input and initial states of a frozen module's call."""
     given = _given(args, kwargs)
     tensors = [_data(given["input"]), *_states(given.get("hx"))]
     return next(tensor for tensor in tensors if tensor.requires_grad)
@@ -113,15 +125,29 @@ def _given(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Call:
-    """One forward call of a recurrent module: what it was given and gave, detached, and the gradients that arrive.
+    """One forward call of a recurrent module: its inputs and outputs, detached, and the gradients that arrive.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The recurrent module.
+    given : mapping
+        The call's arguments by name: "input", and "hx" if the initial state was given.
+    outputs : sequence of Tensor
+        The output and the last states; for a cell, its states.
+    round : int
+        Number of backward passes before the call.
 
     Attributes
     ----------
-    live : whether the state that it was given has a gradient.
-    grads : what arrived at the output (of a cell at h) and at the last states, in the newest backward pass.
-    sequence : which of the module's sequences it belongs to.
-    round : how many backward passes there had been when it ran.
-    looked_at : the newest backward pass in which it was looked at.
+    live : bool
+        True if the given initial state has a gradient.
+    grads : list of Tensor or None
+        The gradients that arrived at the outputs in the newest backward pass.
+    sequence : int
+        Number of the module's sequence that the call belongs to.
+    looked_at : int or None
+        Number of the newest backward pass in which the call was measured.
     """
 
     def __init__(self, module: Any, given: Mapping[str, Any], outputs: Sequence[Tensor], round: int) -> None:
@@ -145,9 +171,9 @@ class Call:
         self._handles = self._hooked(outputs)
 
     def _hooked(self, outputs: Sequence[Tensor]) -> list[Any]:
-        """Hook every output with a gradient; the first that arrives in a backward pass clears those of the one before.
+        """Register hooks on every output that requires a gradient.
 
-        Only the newest backward pass is held: what nobody asked for in time is forgotten.
+        Only the gradients of the newest backward pass are kept. The first one that arrives clears the previous pass.
         """
         from torch.autograd.graph import register_multi_grad_hook
 
@@ -156,7 +182,7 @@ class Call:
         return [newest, *(tensor.register_hook(partial(self._arrive, place)) for place, tensor in live)]
 
     def trigger(self, given: Tensor, hook: Callable[[Tensor], None]) -> None:
-        """Hook a tensor that the call was given for as long as the call lives."""
+        """Register ``hook`` on an input tensor of the call, for the lifetime of the call."""
         handle = given.register_hook(hook)
         self._handles.append(handle)
         weakref.finalize(self, handle.remove).atexit = False
@@ -168,11 +194,11 @@ class Call:
         self.grads[place] = None if grad is None else grad.detach()
 
     def forget(self, step: int) -> None:
-        """Drop the gradients that arrived: they have been looked at, in backward pass ``step``."""
+        """Drop the arrived gradients, which were measured in backward pass ``step``."""
         self.grads, self.looked_at = [None] * len(self.out), step
 
     def release(self) -> None:
-        """Take the hooks off the tensors, on which alone it lives, and let go of what it was given and gave."""
+        """Remove the tensor hooks, which alone keep the call alive, and drop its inputs and outputs."""
         for handle in self._handles:
             handle.remove()
         self.given, self.out, self.grads = [], [], []
@@ -180,28 +206,28 @@ class Call:
 
     @property
     def reached(self) -> bool:
-        """Whether a backward pass has reached it."""
+        """True if a backward pass has reached the call."""
         return any(grad is not None for grad in self.grads)
 
     def unchanged(self, tensors: Iterable[Tensor]) -> bool:
-        """Whether none of these, of what it was given or gave, has been changed in place since."""
+        """Return whether none of ``tensors``, inputs, outputs or weights of the call, was changed in place since."""
         return all(tensor._version == self._versions[id(tensor)] for tensor in tensors)
 
     @property
     def last(self) -> list[Tensor]:
-        """The states that it gave."""
+        """The last states."""
         return self.out if self.is_cell else self.out[1:]
 
     @property
     def one_step(self) -> bool:
-        """Whether it ran one step in one direction, and may be one of a sequence of calls."""
+        """True if the call ran one step in one direction, so that it may be part of a sequence of calls."""
         if self.is_cell:
             return True
         sequence = self.module.batch_first and self.x.dim() == 3
         return self.packing is None and not self.module.bidirectional and self.x.shape[int(sequence)] == 1
 
     def follows(self, before: Call) -> bool:
-        """Whether it was given the very state that ``before`` gave, gradient included."""
+        """Return whether the initial state is the last state of the call ``before``, with its gradient."""
         import torch
 
         pairs = list(zip(self.given, before.last, strict=False))
@@ -212,20 +238,32 @@ class Call:
         return all(one.data_ptr() == other.data_ptr() or torch.equal(one, other) for one, other in pairs)
 
     def seen(self, layers: Sequence[Layer], loss_scale: float = 1.0) -> Seen:
-        """Return all of it in gradlab's terms, what has not arrived as zeros.
+        """Return the call as arrays for the replay; a gradient that did not arrive is zero.
 
-        Powers of two of ``loss_scale`` are left to ``shift``, so that nothing underflows that is divided by it.
+        The power of two of ``loss_scale`` goes to ``shift``, so that a division by it cannot underflow.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            The module's layers as gradlab cells.
+        loss_scale : float
+            Scale of the loss, which is divided out.
+
+        Returns
+        -------
+        Seen
+            The recorded arrays, gradients and lengths.
 
         Raises
         ------
         InputError
-            where its weights, or something that it was given, have been changed in place since.
+            If the weights, the input or the initial states were changed in place since the call.
         """
         if not self.unchanged([self.x, *self.given]):
-            raise InputError("what it was given was changed in place between forward and backward")
+            raise InputError("its input or initial state was changed in place between forward and backward")
         if not self.unchanged(self._weights):
             raise InputError(
-                "its weights were changed before all of its gradients had come, as by an optimiser in backward"
+                "its weights were changed before all of its gradients had arrived, as by an optimiser in backward"
             )
         fraction, shift = np.frexp(loss_scale)
         grads = [None if grad is None else _divided(grad, float(2 * fraction)) for grad in self.grads]
@@ -249,10 +287,10 @@ class Call:
         )
 
     def _lower_outputs(self) -> list[Tensor | None]:
-        """Return what the layers below the top one put out, which no hook sees: each run once more by PyTorch.
+        """Return the outputs of the layers below the top one, which no hook sees; PyTorch runs each layer again.
 
-        What runs is what ran, to the last bit, so that a chaotic stack is followed in its lower layers too. None where
-        that cannot be: under autocast, and for single steps, over which nothing grows.
+        The results equal the original ones to the last bit, so that a chaotic stack is followed in its lower layers
+        too. An output is None under autocast, where this is impossible, and for single steps, where no error can grow.
         """
         import torch
 
@@ -261,14 +299,14 @@ class Call:
             return [None] * lower
         found: list[Tensor | None] = []
         sequence = self.x
-        with torch.enable_grad():  # without it another kernel runs, whose rounding is another
+        with torch.enable_grad():  # without it PyTorch uses another kernel, which rounds differently
             for layer in range(lower):
                 sequence = self._layer_again(sequence, layer)
                 found.append(sequence)
         return found
 
     def _layer_again(self, sequence: Tensor, layer: int) -> Tensor:
-        """Return what one layer puts out of ``sequence``, of the form in which the module was given its input."""
+        """Return the output of one layer for the input ``sequence``, which has the form of the module's own input."""
         import torch
 
         module, width = self.module, 1 + self.module.bidirectional
@@ -286,7 +324,7 @@ class Call:
         return output.detach()
 
     def _first_states(self, rows: slice) -> list[Tensor]:
-        """Return the first states of a layer's directions, ``(directions, B, H)`` each, in the order of the packing."""
+        """Return the initial states of a layer, each ``(directions, B, H)``, with the sequences in the packed order."""
         B, H = self._sequence(self.x).shape[1], self.module.hidden_size
         states = self.given or [self.x.new_zeros(self.module.num_layers * 2, B, H)] * len(self.last)
         found = [state[rows].reshape(-1, B, H) for state in states]
@@ -295,11 +333,11 @@ class Call:
 
     @property
     def precision(self) -> str:
-        """The floating-point type that the module put out."""
+        """The floating-point type of the output."""
         return str(self.out[0].dtype).removeprefix("torch.")
 
     def _sequence(self, tensor: Tensor) -> Tensor:
-        """Return an input, an output or its gradient as ``(T, B, F)``, in the order in which it was given."""
+        """Return an input, an output or its gradient as ``(T, B, F)``, with the sequences in the user's order."""
         if self.packing is not None:
             from torch.nn.utils.rnn import pad_packed_sequence
 
@@ -311,7 +349,10 @@ class Call:
         return tensor.transpose(0, 1) if self.module.batch_first else tensor
 
     def _by_layer(self, states: Sequence[Tensor | None], layers: Sequence[Layer]) -> ByLayer:
-        """Return states ``(layers · directions, B, H)``, of a cell ``(B, H)``, as joint columns; None is zeros."""
+        """Return states ``(layers · directions, B, H)``, or ``(B, H)`` for a cell, as joint states ``(S, B)``.
+
+        None stands for zeros.
+        """
         B = self._sequence(self.x).shape[1]
         found, place = [], 0
         for layer in layers:
@@ -329,7 +370,7 @@ class Call:
 
 
 def _results(module: nn.Module, result: Any) -> list[Tensor]:
-    """Return what a module's forward gave: output and last states, of a cell its states."""
+    """Return the tensors of a module's result: the output and the last states; for a cell, its states."""
     from torch import nn
 
     if isinstance(module, nn.RNNCellBase):
@@ -346,7 +387,7 @@ def _states(given: Any) -> list[Tensor]:
 
 
 def _packing(given: Any) -> Any:
-    """Return how a packed sequence is packed, without its data; None for a tensor."""
+    """Return the packing of a packed sequence, without its data; None for a tensor."""
     from torch.nn.utils.rnn import PackedSequence
 
     found: Any = given
@@ -361,14 +402,14 @@ def _data(given: Any) -> Tensor:
 
 
 def _lengths(packing: Any) -> NDArray[np.int64]:
-    """Return the length of each sequence, in the order in which they were given."""
+    """Return the length of each sequence ``(B,)``, in the user's order."""
     sizes, order = packing.batch_sizes.numpy(), packing.unsorted_indices
     lengths = np.asarray((sizes[:, None] > np.arange(sizes[0])).sum(axis=0))
     return lengths if order is None else np.asarray(lengths[order.cpu().numpy()])
 
 
 def norm(gradient: Tensor) -> Tensor:
-    """Return the norm of a gradient, where it lies; of the half precisions in float32."""
+    """Return the norm of a gradient on its own device; float32 for the half precisions."""
     plain = gradient.detach()
     found: Tensor = (plain if plain.dtype.itemsize > 2 else plain.float()).norm()
     return found
@@ -379,13 +420,13 @@ def _divided(grad: Tensor, by: float) -> Tensor:
 
 
 def _columns(sequence: Tensor, layers: Sequence[Layer]) -> Array:
-    """Return ``(T, B, F)`` as columns ``(T, F, B)`` in the cells' precision."""
+    """Convert ``(T, B, F)`` to ``(T, F, B)`` in the cells' precision."""
     dtype = cells_of(layers[0])[0].dtype
     return np.ascontiguousarray(_numpy(sequence).swapaxes(1, 2), dtype=dtype)
 
 
 def _numpy(tensor: Tensor) -> Array:
-    """Return a detached tensor's numbers as float64 or float32, into which the half precisions are widened."""
+    """Return a detached tensor as a float64 or float32 array; half precisions become float32."""
     plain = tensor.cpu()
     found: Array = (plain if plain.dtype.itemsize == 8 else plain.float()).numpy()
     return found

@@ -1,4 +1,4 @@
-"""What a watched training leaves: a record a sequence of a module in a backward pass, and the tables of all of them."""
+"""Records of a watched training, one per sequence of a module and backward pass, and the tables made from them."""
 
 from __future__ import annotations
 
@@ -16,28 +16,35 @@ from gradlab.layer import LayerPass
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns of ``runs`` that say what ran, between those and the study's.
+#: Columns of ``runs`` that describe the run; they follow the columns of :data:`gradlab.schema.WATCHED`.
 FACTS = ("cell", "length", "hidden", "batch", "precision")
-#: The smallest normal numbers of the precisions in which networks are trained: below them digits are lost, then all.
+#: Smallest normal number per training precision. Smaller numbers lose digits and then become 0.
 SMALLEST = {"float32": 2.0**-126, "float16": 2.0**-14}
 
-#: Passes that a report draws as lines beside each other; an odd number, so that the middle one is among them.
+#: Most passes drawn as lines in one figure of a report; the number is odd, so that the middle pass is included.
 LINES = 5
-#: An optimiser that gets this much less than the whole gradient got a clipped one; rounding is far below.
+#: Smallest relative loss of the gradient's norm that counts as clipping; rounding is far below it.
 LEAST_CUT = 1e-3
-#: A gradient divided by exactly 2 to this power or more was not clipped but unscaled.
+#: A gradient divided by exactly 2 to this power or a higher one was unscaled, not clipped.
 LEAST_SCALE = 3
 
 
 @dataclass
 class Record:
-    """What was measured of one sequence of a module in one backward pass.
+    """The measurements of one sequence of a module in one backward pass.
 
     Attributes
     ----------
-    call : how many of the module's sequences were looked at before, in that pass.
-    tables : by name, as hooks filled them.
-    facts : columns of ``runs`` that are the same for every layer.
+    module : str
+        Name of the module in the model.
+    step : int
+        Number of the backward pass, from 0.
+    call : int
+        Number of the module's sequence within the pass, from 0.
+    tables : dict of DataFrame
+        The tables that the hooks filled, by name.
+    facts : dict
+        Columns of ``runs`` that are the same for every layer.
     """
 
     module: str
@@ -47,7 +54,7 @@ class Record:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, name: str) -> pd.DataFrame:
-        """Return a table with the columns that say which record it is."""
+        """Return the table ``name`` with the columns that identify this record."""
         import pandas as pd
 
         table = self.tables[name]
@@ -58,7 +65,7 @@ class Record:
         return pd.DataFrame({**place, "step": self.step, "call": self.call, **more, **table})
 
     def numbers(self) -> dict[str, float]:
-        """Return every number of ``runs`` under ``module/layer0/rate``, what is not known left out."""
+        """Return every finite number of ``runs`` by a name such as ``module/layer0/rate``."""
         found = {}
         for row in self.tables["runs"].to_dict("records"):
             direction = "" if row["direction"] == "forward" else f".{row['direction']}"
@@ -70,7 +77,15 @@ class Record:
 
 
 def layer_row(one: LayerPass, loss_scale: float) -> dict[str, Any]:
-    """Return what is known of a layer and direction without any hook, as columns of ``runs``."""
+    """Return the columns of ``runs`` that are known without a hook, for one layer and direction.
+
+    Parameters
+    ----------
+    one : LayerPass
+        The pass of one layer and direction.
+    loss_scale : float
+        Scale of the loss in the training; ``lost_float32`` and ``lost_float16`` are for the scaled gradient.
+    """
     broken = one.overflow_step[one.overflow_step > 0]
     return {
         "cell": one.cell.name,
@@ -87,7 +102,7 @@ def layer_row(one: LayerPass, loss_scale: float) -> dict[str, Any]:
 
 
 def _lost_at(one: LayerPass, smallest: float) -> float:
-    """Return the first lag at which most sequences' true gradient is below ``smallest``, but not 0; nan if none is."""
+    """Return the first lag at which most sequences have a gradient below ``smallest`` but not 0; nan if none."""
     logs = one.by_lag()
     with np.errstate(invalid="ignore"):
         below = (logs < np.log(smallest)) & np.isfinite(logs)
@@ -96,12 +111,12 @@ def _lost_at(one: LayerPass, smallest: float) -> float:
 
 
 def table_of(records: Sequence[Record], name: str) -> pd.DataFrame:
-    """Return one table of all records.
+    """Return the table ``name`` of all records.
 
     Raises
     ------
     InputError
-        for a table that there is not.
+        If there is no such table.
     """
     import pandas as pd
 
@@ -112,56 +127,70 @@ def table_of(records: Sequence[Record], name: str) -> pd.DataFrame:
 
 
 def complete(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return a table of a watch with all columns of the schema; its place and facts stand before the layer."""
+    """Return a table of a watch with all columns of the schema.
+
+    The columns that identify a record and the facts about it come before ``layer``.
+    """
     from gradlab.tables.complete import completed
 
     return completed(table, name, own=(*schema.WATCHED, *(FACTS if name == "runs" else ())))
 
 
 def as_study(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the tables as those of a study that trains, in which the module is varied, for its figures and report.
+    """Return the tables in the form of a study that trains and varies the module, for figures and reports.
 
-    ``steps`` and ``spectra`` hold the first pass, the last, and some between: no figure can show more lines. The
-    column ``layers`` of ``runs`` names the module, layer and direction of a row.
+    ``steps`` and ``spectra`` keep the first pass, the last pass and a few in between, because a figure cannot show
+    more lines. The column ``layers`` of ``runs`` names the module, layer and direction of a row.
     """
     found = tables["runs"]
     runs = found.assign(study="watch", cell=found["module"]).rename(columns={"call": "seed"})
-    runs["hooks"] = "gradients" if (found["verdict"] != "").any() else ""  # without which no figure of rates is drawn
+    runs["hooks"] = "gradients" if (found["verdict"] != "").any() else ""  # figures of rates need it
     runs["layers"] = [place_name(row) for row in found[["module", "layer", "direction"]].to_dict("records")]
     keys = ["id", "study", "cell", "length", "seed"]
-    rest = ["layer", *(name for name in runs if name not in (*keys, "layer", "module"))]  # no keys, behind the layer
+    rest = ["layer", *(name for name in runs if name not in (*keys, "layer", "module"))]  # no keys: after the layer
     shown = {name: tables[name][tables[name]["step"].isin(_few(tables[name]["step"]))] for name in ("steps", "spectra")}
     others = {name: table.drop(columns=["module", "call"]) for name, table in shown.items()}
     return {"runs": runs[[*keys, *rest]], **others}
 
 
 def _few(steps: pd.Series) -> NDArray[np.int64]:
-    """Return at most LINES steps of training, evenly spaced, the first, the middle and the last among them."""
+    """Return at most LINES evenly spaced training steps, including the first, the middle and the last."""
     every = np.unique(steps.to_numpy(np.int64))
     return np.asarray(every[np.unique(np.linspace(0, len(every) - 1, min(LINES, len(every))).astype(int))])
 
 
 def place_name(row: Mapping[Any, Any]) -> str:
-    """Return how the layer and direction of a row is called: ``encoder.lstm layer 1 reverse``."""
+    """Return the name of a row's layer and direction, such as ``encoder.lstm layer 1 reverse``."""
     direction = "" if row["direction"] == "forward" else f" {row['direction']}"
     return f"{row['module']} layer {row['layer']}{direction}"
 
 
 def noticed(kept: pd.Series, loss_scale: pd.Series) -> dict[str, str]:
-    """Return what the share of a gradient that the optimiser was given says of clipping and of a loss scale.
+    """Return signs of clipping and of an unknown loss scale, as text by topic.
 
-    A loss scale that nobody told is a power of two by which every gradient was divided, exactly.
+    A gradient that was divided by exactly a power of two is a sign of a scaled loss whose scaler was not given.
+
+    Parameters
+    ----------
+    kept : Series
+        Norm of the gradient that the optimiser got, relative to the norm of the whole gradient.
+    loss_scale : Series
+        The known loss scale; 1 if none was given.
+
+    Returns
+    -------
+    dict of str
+        A note under "loss scale" or "clipping"; empty if neither was found.
     """
     known = kept.notna() & (kept > 0)
-    shares, told = kept[known].to_numpy(np.float64), loss_scale[known].to_numpy(np.float64)
-    halved = (np.frexp(shares)[0] == 0.5) & (shares <= 2.0**-LEAST_SCALE) & (told == 1.0)
+    shares, scales = kept[known].to_numpy(np.float64), loss_scale[known].to_numpy(np.float64)
+    halved = (np.frexp(shares)[0] == 0.5) & (shares <= 2.0**-LEAST_SCALE) & (scales == 1.0)
     if halved.any():
         scale = 1.0 / shares[halved][-1]
-        return {
-            "loss scale": f"the optimiser got gradients divided by {scale:.0f}; if a GradScaler did that, give scaler="
-        }
+        divided = f"the optimiser got gradients divided by {scale:.0f}"
+        return {"loss scale": f"{divided}; if a GradScaler did this, pass it as scaler="}
     cut = shares < 1.0 - LEAST_CUT
     if not cut.any():
         return {}
-    least = f"as little as {shares.min():.2g} of a gradient's norm"
+    least = f"as little as {shares.min():.2g} of the norm"
     return {"clipping": f"the optimiser got less than the whole gradient in {cut.sum()} of {cut.size} rows, {least}"}

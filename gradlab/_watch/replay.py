@@ -1,8 +1,8 @@
-"""A call of another library's recurrent layers, run again: what was seen at its ends is enough for all in between.
+"""Replay of a recorded call of another library's recurrent layers, to recover every intermediate state and gradient.
 
-Given a module's inputs, weights and first states, and the gradients that arrived at its outputs and last states, the
-exact backward pass gives the gradient of every state, gate and input. What a layer put out is at once the check and
-the states from which each step is taken again, so that rounding cannot grow from step to step.
+The replay needs a module's inputs, weights and initial states, and the gradients that arrived at its outputs and last
+states. The exact backward pass then gives the gradient of every state, gate and input. The recorded outputs of a layer
+serve twice. They check the replay, and each step starts from them, so that rounding cannot grow from step to step.
 """
 
 from __future__ import annotations
@@ -34,34 +34,47 @@ from gradlab.models.network import Layer, Network, cells_of
 from gradlab.schema import DIRECTIONS
 
 Array = NDArray[Any]
-#: One array a direction, one such list a layer, from the input upward.
+#: One list per layer from the input upward, with one array per direction.
 ByLayer = Sequence[Sequence[Array]]
 Tapes = list[tuple[Tape, ...]]
 Found = list[tuple[Gradients, ...]]
-#: What is left of a gradient when another is taken away is rounding below this many units in the last place.
+#: A difference of two gradients that is below this many units in the last place counts as rounding.
 ULPS = 64
 
 
 class NotFinite(InputError):
-    """A call whose numbers overflowed: a finding about the training, and nothing unseen."""
+    """A call with states or gradients that are not finite: a finding about the training, not a failure of the watch."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What was seen of one call, as columns: ``x (T, D, B)``, outputs ``(T, O, B)``, in the order of time.
+    """The recorded inputs, outputs and gradients of one call, with time first and the sequences as columns.
 
     Attributes
     ----------
-    layers : the module's layers as cells.
-    initial, last : joint states ``(S, B)`` by layer and direction, as given and as left.
-    outputs : what each layer put out, bottom up; None where that is not known, or has been changed since.
-    last : None where the last states have been changed since.
-    output_grad, last_grad : the gradients that arrived at the top layer's output and at ``last``.
-    lengths : each sequence's own, ``(B,)``, or None.
-    tolerance : how far, relative to its norm, what is computed again may lie from ``outputs`` and ``last``.
-    shift : power of two by which the loss was scaled beyond what is divided out of the gradients here.
-    total_c : whether what arrived at an LSTM's c is the total dL/dc, as where h is computed from that very tensor, and
-        not δ_c, which holds h fixed.
+    layers : sequence of Layer
+        The module's layers as gradlab cells.
+    x : array (T, D, B)
+        The input.
+    initial : list of list of array (S, B)
+        Initial joint states by layer and direction.
+    outputs : list of array (T, O, B) or None
+        Output of each layer, from the bottom; None where it is unknown or was changed in place.
+    last : list of list of array (S, B), or None
+        Last joint states by layer and direction; None where they were changed in place.
+    output_grad : array (T, O, B)
+        The gradient that arrived at the top layer's output.
+    last_grad : list of list of array (S, B)
+        The gradients that arrived at ``last``.
+    lengths : int array (B,), optional
+        Length of each sequence, if they differ.
+    tolerance : float
+        Largest accepted distance of the replayed outputs and last states from the recorded ones, relative to the norm.
+    shift : int
+        Exponent of the power of two in the loss scale that the gradients here still contain.
+    total_c : bool
+        True if the gradient at an LSTM's c is the total dL/dc, because h was computed from that tensor. False if it
+        is δ_c, which holds h fixed.
     """
 
     layers: Sequence[Layer]
@@ -78,12 +91,24 @@ class Seen:
 
 
 def replay(seen: Seen) -> list[LayerTrace]:
-    """Return every layer and direction of one call over T steps, with exact gradients.
+    """Return the pass of every layer and direction of one call over T steps, with exact gradients.
+
+    Parameters
+    ----------
+    seen : Seen
+        The recorded call.
+
+    Returns
+    -------
+    list of LayerTrace
+        From the bottom layer upward, the forward direction before the reverse one.
 
     Raises
     ------
     InputError
-        where the module did not compute what its weights say.
+        If the outputs do not follow from the weights and inputs.
+    NotFinite
+        If an output, a last state or an arriving gradient is not finite.
     """
     run = _run_again(seen)
     seen = _levelled(seen)
@@ -92,11 +117,28 @@ def replay(seen: Seen) -> list[LayerTrace]:
 
 
 def replay_steps(calls: Sequence[Seen]) -> list[LayerTrace]:
-    """Return every layer of one sequence that ran as ``calls`` of a single step each.
+    """Return the pass of every layer of one sequence that ran as ``calls`` of a single step each.
 
-    What was seen to arrive at a state that the next call was given is the total already, and includes what was fed back
-    through later inputs. ``direct`` is what is left of it without that of the layer's own recurrence; less than
-    rounding of it is 0. The last step's gradient alone, from which the rate is taken, travels by the recurrence alone.
+    The gradient recorded at a state that the next call got is already the total gradient. It includes feedback through
+    later inputs. ``direct`` is this total minus the part through the layer's own recurrence, and 0 if the difference is
+    within rounding. The rate comes from the gradient of the last step alone, which passes through the recurrence only.
+
+    Parameters
+    ----------
+    calls : sequence of Seen
+        The recorded calls in the order of time.
+
+    Returns
+    -------
+    list of LayerTrace
+        From the bottom layer upward.
+
+    Raises
+    ------
+    InputError
+        If the outputs do not follow from the weights and inputs.
+    NotFinite
+        If an output, a last state or an arriving gradient is not finite.
     """
     n, B = len(calls), calls[0].x.shape[-1]
     seen = _side_by_side(calls)
@@ -111,7 +153,7 @@ def replay_steps(calls: Sequence[Seen]) -> list[LayerTrace]:
 
 
 def _traces(tapes: Tapes, found: Found, last: LastLoss, shift: int) -> list[LayerTrace]:
-    """Return the layers bottom up, forward before reverse."""
+    """Return the layers from the bottom upward, the forward direction before the reverse one."""
     traces = []
     for index, (pair, gradients) in enumerate(zip(tapes, found, strict=True)):
         for place, (tape, whole) in enumerate(zip(pair, gradients, strict=True)):
@@ -130,7 +172,10 @@ def _traces(tapes: Tapes, found: Found, last: LastLoss, shift: int) -> list[Laye
 
 
 def _levelled(seen: Seen) -> Seen:
-    """Return the call with its largest gradient near 1, so that most sums need no rescaling; ``shift`` has the rest."""
+    """Scale the gradients by a power of two so that the largest is near 1; ``shift`` keeps the exponent.
+
+    Most sums of the backward pass then need no rescaling.
+    """
     peaks = [np.abs(array).max() for array in (seen.output_grad, *(array for pair in seen.last_grad for array in pair))]
     level = int(np.frexp(max(peaks))[1])
     last_grad = [[np.ldexp(array, -level) for array in pair] for pair in seen.last_grad]
@@ -139,7 +184,7 @@ def _levelled(seen: Seen) -> Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Unscaled:
-    """A `LastLoss` divided by 2^shift, exactly."""
+    """The gradients of a `LastLoss` divided by 2^shift, exactly."""
 
     last: LastLoss
     shift: int
@@ -152,7 +197,7 @@ class _Unscaled:
 
 
 def _unscaled(found: Gradients, shift: int) -> Gradients:
-    """Return the gradients of the loss divided by 2^shift, exactly."""
+    """Return the gradients divided by 2^shift, exactly."""
     if not shift:
         return found
     direct = Columns(found.direct.mantissa, found.direct.exponent - shift)
@@ -163,10 +208,10 @@ def _unscaled(found: Gradients, shift: int) -> Gradients:
 
 
 def _run_again(seen: Seen) -> Run:
-    """Run the layers over what they were given; refuse if that is not what they put out."""
+    """Run the layers forward on the recorded inputs; raise if the results differ from the recorded outputs."""
     arrived = [seen.output_grad, *(array for pair in seen.last_grad for array in pair)]
     if not all(np.isfinite(array).all() for array in arrived):
-        raise NotFinite("the gradient that arrives is not finite")
+        raise NotFinite("the arriving gradient is not finite")
     tapes: Tapes = []
     sequence = seen.x
     for layer, starts, known in zip(seen.layers, seen.initial, seen.outputs, strict=True):
@@ -194,17 +239,17 @@ def _layer_again(layer: Layer, x: Array, starts: Sequence[Array], known: Array |
     return tuple(tapes)
 
 
-def _compare(what: str, found: Array, expected: Array, tolerance: float) -> None:
-    """Refuse where ``found`` is not ``expected``, normwise."""
+def _compare(name: str, found: Array, expected: Array, tolerance: float) -> None:
+    """Raise if ``found`` differs from ``expected`` by more than ``tolerance`` in the relative norm."""
     with np.errstate(all="ignore"):
         error, size = (float(np.linalg.norm(array)) for array in (found - expected, expected))
     if not np.isfinite(size):
-        raise NotFinite(f"the {what} is not finite")
+        raise NotFinite(f"the {name} is not finite")
     if not error <= tolerance * size:
         raise InputError(
-            f"the {what} is not what its weights and inputs give (off by {error / max(size, 1e-300):.1g} of its norm, "
-            f"{tolerance:g} allowed): something unseen took part, such as a hook, dropout, changed weights or autocast "
-            "in a stack; use a module for each layer, and do what is done to it outside of it"
+            f"the {name} does not follow from the weights and inputs (relative error {error / max(size, 1e-300):.1g}, "
+            f"{tolerance:g} allowed): something unseen took part, such as a hook, dropout, changed weights or "
+            "autocast in a stack; use one module per layer, and apply such operations outside of it"
         )
 
 
@@ -212,7 +257,10 @@ def _compare(what: str, found: Array, expected: Array, tolerance: float) -> None
 
 
 def _side_by_side(calls: Sequence[Seen]) -> Seen:
-    """Return the calls of one step each as one call of that step, sequences side by side: call t's are t·B … ."""
+    """Return the single-step calls as one call of one step, with all sequences side by side.
+
+    The columns t·B to (t + 1)·B − 1 belong to call t.
+    """
 
     def joined(arrays: Iterable[Array]) -> Array:
         return np.concatenate(list(arrays), axis=-1)
@@ -232,14 +280,14 @@ def _side_by_side(calls: Sequence[Seen]) -> Seen:
 
 
 def _last_call(seen: Seen, n: int, B: int) -> NDArray[np.int64]:
-    """Return the last call at which something arrives at each sequence, ``(B,)``; n for those that get nothing."""
+    """Return per sequence the number (from 1) of the last call at which a gradient arrives, ``(B,)``; n if none."""
     parts = [seen.output_grad[0], *(pair[0] for pair in seen.last_grad)]
     arrives = np.asarray(np.logical_or.reduce([part.any(axis=0) for part in parts])).reshape(n, B)
     return np.asarray(n - arrives[::-1].argmax(axis=0))
 
 
 def _without_h(tape: Tape, seen: Seen) -> ByLayer:
-    """Return ``last_grad`` with δ_c, where h is held fixed, in place of an LSTM cell's total dL/dc."""
+    """Return ``last_grad`` of an LSTM cell with δ_c, which holds h fixed, instead of the total dL/dc."""
     joint, local = seen.last_grad[0][0].copy(), tape.linearise(slice(0, 1))
     h, c = tape.cell.split(joint)
     arrived = (seen.output_grad[0] + h)[None]
@@ -249,26 +297,27 @@ def _without_h(tape: Tape, seen: Seen) -> ByLayer:
 
 
 def _left(whole: Columns, part: Columns) -> Columns:
-    """Return what is left of ``whole`` without ``part``, 0 where that is no more than rounding of it."""
+    """Return ``whole`` minus ``part``; 0 where the difference is within rounding of ``whole``."""
     rest = whole.plus(Columns(-part.mantissa, part.exponent))
     rounding = whole.log_norm() + np.log(ULPS * np.finfo(whole.mantissa.dtype).eps)
     return Columns(np.where((rest.log_norm() > rounding)[..., None, :], rest.mantissa, 0.0), rest.exponent)
 
 
 def _in_line(tape: Tape, n: int, B: int) -> Tape:
-    """Return the tape of n steps of B sequences from that of one step of n·B."""
+    """Convert the tape of one step of n·B sequences to the tape of n steps of B sequences."""
     states = np.concatenate([tape.states[:1, :, :B], _unfolded(tape.states[1], n, B)])
     record = {name: _unfolded(array[0], n, B) for name, array in tape.record.items()}
     return Tape(tape.cell, _unfolded(tape.x[0], n, B), states, record, None)
 
 
 def _unfolded(columns: Array, n: int, B: int) -> Array:
-    """Return ``(F, n·B)`` as ``(n, F, B)``, and exponents ``(n·B,)`` as ``(n, B)``."""
+    """Reshape ``(F, n·B)`` to ``(n, F, B)``, and exponents ``(n·B,)`` to ``(n, B)``."""
     parts = columns.reshape(*columns.shape[:-1], n, B)
     return np.ascontiguousarray(np.moveaxis(parts, -2, 0))
 
 
 def _line_gradients(found: Gradients, tape: Tape, n: int, B: int) -> Gradients:
+    """Convert the gradients of one step of n·B sequences to those of n steps of B sequences."""
     adjoint, exponent = _unfolded(found.adjoint[1], n, B), _unfolded(found.exponent[1], n, B)
     through = Columns(_unfolded(found.adjoint[0], n, B), _unfolded(found.exponent[0], n, B))
     first, later = (Columns(through.mantissa[part], through.exponent[part]) for part in (slice(1), slice(1, None)))
@@ -289,20 +338,20 @@ def _joined(*parts: Columns) -> Columns:
 
 
 class _LastCall:
-    """The gradients of what arrived at each sequence's last call alone, on their way by the recurrence alone."""
+    """Backward pass from the gradient that arrived at each sequence's last call, through the recurrence alone."""
 
     def __init__(self, network: Network, tapes: Tapes, seen: Seen) -> None:
         self._network, self._tapes, self._seen = network, tapes, seen
         self._found: Found | None = None
 
     def gradients(self, layer: int, direction: str) -> Gradients:
-        """Return those of one layer; steps that ran as calls have one direction."""
+        """Return the gradients of one layer; sequences of single-step calls have one direction."""
         if self._found is None:
             self._found = self._backward()
         return self._found[layer][DIRECTIONS.index(direction)]
 
     def needs_pass(self, direction: str) -> bool:
-        """Return whether they are still to be computed."""
+        """Return whether the gradients are still to be computed."""
         return self._found is None
 
     def _backward(self) -> Found:

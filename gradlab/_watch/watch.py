@@ -1,4 +1,4 @@
-"""Many passes: what the gradients of a model do while it trains."""
+"""Watch the gradients of a model while it trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gradlab._watch.records import Record, as_study, complete, layer_row, notice
 from gradlab._watch.replay import NotFinite, replay, replay_steps
 from gradlab.arrays.checks import number, positive
 from gradlab.cells import Cell
-from gradlab.errors import InputError, StoreError, unknown
+from gradlab.errors import InputError, StoreError
 from gradlab.files import whole, write_whole
 from gradlab.formatting import markup
 from gradlab.hooks import Hook, frames, make_hooks
@@ -41,22 +41,30 @@ if TYPE_CHECKING:
     from gradlab._trace.trace import Trace
     from gradlab._watch.modules import Call
 
-#: Backward passes between two that are watched, unless told otherwise.
+#: Default distance between two watched passes, in backward passes.
 EVERY = 50
-#: What the numbers of a watched training are, in words; they stand in the saved folder too.
+#: Notes on the numbers of a watched training, also written to the saved folder.
 NOTES = {
-    "gradients": "of the user's own loss, as they arrive in the backward pass: before any clipping",
-    "loss_scale": "divided out, where the GradScaler was given",
-    "precision": "float32 and float64 as they are; float16 and bfloat16 computed in float32",
+    "gradients": "gradients of the user's own loss as they arrive in the backward pass, before any clipping",
+    "loss_scale": "divided out if the GradScaler was given",
+    "precision": "the model's float32 or float64; float16 and bfloat16 are computed in float32",
 }
 FILE = "watch.json"
 
 
 class Log(Protocol):
-    """Whatever takes numbers by name at a step: a run of Weights & Biases or trackio, or a class of one's own."""
+    """An object that logs numbers by name and step: a run of Weights & Biases or trackio, or a class of your own."""
 
     def log(self, data: dict[str, Any], step: int) -> Any:
-        """Keep ``data``."""
+        """Log ``data``, numbers by name.
+
+        Parameters
+        ----------
+        data : dict
+            The numbers by name.
+        step : int
+            The training step.
+        """
 
 
 def watch(
@@ -68,38 +76,56 @@ def watch(
     log: Log | None = None,
     scaler: Any = None,
 ) -> Watch:
-    """Watch the recurrent layers of a model while it trains; the training is left as it is, to the last bit.
+    """Watch the recurrent layers of a model while it trains; its training stays the same to the last bit.
 
-    Every RNN, LSTM, GRU and cell of a PyTorch model is found, at any depth. In a watched pass its inputs, outputs and
-    the gradients that arrive at the output, at h_n and at c_n are seen by hooks, and from these the exact total
-    gradient of every state, gate and input follows, and all Jacobians. What cannot be seen from outside is named in
-    ``refused``, with what to do, and the rest is watched.
+    Every RNN, LSTM, GRU and cell of a PyTorch model is found, at any depth. In a watched pass, hooks record its inputs,
+    its outputs and the gradients that arrive at the output, h_n and c_n. From these follow all Jacobians and the exact
+    total gradient of every state, gate and input. A module that cannot be watched is listed in ``refused`` with the
+    reason and an alternative; all others are watched.
 
-    What is recorded: ``step`` is the number of the backward pass, of those that reach a recurrent layer's weights, from
-    0; no optimiser is asked, so with gradient accumulation there are several before it steps. What runs forward before
-    step 0, ``every``, 2 ``every`` … is watched, and gives one record for each call of a module and each backward pass
-    that reaches the call: two calls in one pass are ``call`` 0 and 1 of that step; a graph that is kept and walked
-    twice gives a record for each walk. Calls of a single step (a cell in a loop, a layer in a decoder) are one sequence
-    as long as each is given the very state that the one before it gave; a state that was detached, masked or changed in
-    place begins a new one. There the gradient at h_t includes what was fed back through later inputs, and the rate is
-    that of the recurrence alone. A forward pass that no backward pass reaches leaves nothing. Checkpointing with
-    ``use_reentrant=True`` makes a backward pass of its own of each segment that holds a recurrent layer.
+    ``step`` is the number of the backward pass, from 0. Only passes that reach a recurrent layer's weights count. With
+    gradient accumulation, several of them precede one step of the optimiser. The forward passes before backward pass 0,
+    ``every``, 2 ``every`` … are watched.
+
+    Each call of a module gives one record per backward pass that reaches it. Two calls in one pass are ``call`` 0 and 1
+    of that step. A graph that is kept for two backward passes gives two records. A forward pass that no backward pass
+    reaches gives no record. Checkpointing with ``use_reentrant=True`` runs a separate backward pass for each segment
+    with a recurrent layer.
+
+    Calls of a single step (a cell in a loop, a layer in a decoder) form one sequence as long as each call gets exactly
+    the state that the previous call returned. A state that was detached, masked or changed in place starts a new
+    sequence. In such a sequence the gradient at h_t includes feedback through later inputs. The rate is that of the
+    recurrence alone.
 
     Parameters
     ----------
-    model : a ``torch.nn.Module``; a :class:`gradlab.Training`, of which ``step`` is its own number, gradients are those
-        of each sequence's loss (ln B above those of their mean, at the same rates), and ``runs`` have ``loss`` and
-        ``kept``; or a gradlab cell or network that trains elsewhere, for whose passes see :meth:`Watch.record`.
-    every : watch every so manieth pass, the first included; 50 unless ``overhead`` is given.
-    overhead : instead of ``every``: watch as often as this share of the time of all other passes allows.
-    hooks : names of built-in hooks, and :class:`~gradlab.hooks.Hook` objects.
-    log : anything with ``log(dict, step=…)``, which gets every number of ``runs`` as it is measured.
-    scaler : the ``torch.amp.GradScaler``, if there is one, whose scale is divided out of what is reported.
+    model : nn.Module, Training, Cell or Network
+        A ``torch.nn.Module``, or one of gradlab's own objects:
+
+        * A :class:`gradlab.Training`: ``step`` is its training step, and ``runs`` has ``loss`` and ``kept``. Gradients
+          are those of each sequence's loss: their log norms are ln B above those of the batch mean, at the same rates.
+        * A gradlab cell or network that other code trains: see :meth:`Watch.record`.
+    every : int, optional
+        Watch every n-th backward pass, including the first; 50 unless ``overhead`` is given.
+    overhead : float, optional
+        Watch as often as this share of the time of all other passes allows. It replaces ``every``.
+    hooks : iterable of str or Hook
+        Names of built-in hooks, and :class:`~gradlab.hooks.Hook` objects.
+    log : Log, optional
+        An object with ``log(dict, step=…)``. It gets every number of ``runs`` as soon as it is measured.
+    scaler : torch.amp.GradScaler, optional
+        The scaler of the training; its scale is divided out of all results.
+
+    Returns
+    -------
+    Watch
+        A context manager: it watches inside the ``with`` block, and its tables remain afterwards.
 
     Raises
     ------
     InputError
-        for a model without recurrent layers, TorchScript, and DataParallel over several devices.
+        If the model has no recurrent layer or no trainable parameter, is TorchScript, or is DataParallel on several
+        devices; if both ``every`` and ``overhead`` are given, or either is out of range; if a hook is unknown.
 
     Examples
     --------
@@ -111,7 +137,7 @@ def watch(
     >>> w.frame("runs")[["step", "module", "layer", "rate", "verdict"]]           # doctest: +SKIP
     """
     if every is not None and overhead is not None:
-        raise InputError(f"give every or overhead, not both; got {every} and {overhead}")
+        raise InputError(f"give every or overhead, not both; got every={every} and overhead={overhead}")
     if overhead is not None and not number("overhead", overhead) > 0:
         raise InputError(f"overhead must be a share above 0, such as 0.05; got {overhead}")
     schedule = Schedule(EVERY if every is None else positive("every", every), overhead)
@@ -124,11 +150,27 @@ def watch(
 
 
 class Watch(Measurements):
-    """What was seen of a model while it trained; made by :func:`watch`.
+    """The measurements of a model while it trains; made by :func:`watch`.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Decides which backward passes are watched.
+    hooks : sequence of Hook
+        The hooks that measure each watched pass.
+    log : Log, optional
+        Gets every number of ``runs`` as soon as it is measured.
+    scaler : torch.amp.GradScaler, optional
+        The scaler of the training; its scale is divided out.
+    stored : mapping of DataFrame, optional
+        The tables of a saved watch, by name.
 
     Attributes
     ----------
-    refused : why a module, or a hook, could not be watched, by its name.
+    refused : dict of str
+        The reason why a module, a hook or a log is not watched or used, by its name.
+    records : list of Record
+        The measurements, one record per sequence of a module and watched backward pass.
     """
 
     def __init__(
@@ -146,7 +188,7 @@ class Watch(Measurements):
         self.attachment: Attachment | Observation | None = None
 
     def __enter__(self) -> Self:
-        import pandas as pd  # noqa: F401  # its import is not the first watched pass's to pay
+        import pandas as pd  # noqa: F401  # imported here, so that its import does not slow the first watched pass
 
         if self.attachment is not None:
             self.attachment.attach()
@@ -156,22 +198,29 @@ class Watch(Measurements):
         if self.attachment is not None:
             self.attachment.detach()
 
-    # --- what is seen ------------------------------------------------------------------------------
+    # --- measuring ------------------------------------------------------------------------------
 
     @property
     def watching(self) -> bool:
-        """Whether the pass that is under way is to be watched."""
+        """True if the current pass is watched."""
         return self.schedule.watching
 
     def record(
         self, trace: Trace, *, module: str = "model", facts: Mapping[str, float] | None = None, lost: str = ""
     ) -> None:
-        """Take in one pass of a gradlab model that trains, and count it: where :attr:`watching`, it is measured.
+        """Count one pass of a gradlab model that trains, and measure it if :attr:`watching` is true.
 
         Parameters
         ----------
-        facts : what else is known of it, by columns of ``runs``: ``kept``, ``loss``.
-        lost : why the training diverges in this pass: a row in place of all that would be measured, watching or not.
+        trace : Trace
+            The pass, as :func:`gradlab.trace` returns it.
+        module : str
+            Name of the model in the tables.
+        facts : mapping of float, optional
+            Further columns of ``runs``, such as ``kept`` and ``loss``.
+        lost : str
+            Reason why the training diverges in this pass. If given, a row with the reason replaces all measurements,
+            also in a pass that is not watched.
         """
         known = {"precision": trace.passes[0].cell.dtype.name, "loss_scale": 1.0, **(facts or {})}
         if lost:
@@ -183,16 +232,38 @@ class Watch(Measurements):
         self.schedule.passed()
 
     def refuse(self, name: str, reason: str) -> None:
-        """Note that a module or a hook is not watched, the newest reason for it, and warn of the first."""
+        """Record the reason why a module or a hook is not watched; warn the first time.
+
+        Parameters
+        ----------
+        name : str
+            Name of the module, or type of the hook or log.
+        reason : str
+            The reason; a later one replaces it.
+        """
         known = name in self.refused
         self.refused[name] = reason
         if not known:
             warnings.warn(f"gradlab: {name} is not watched: {reason}", stacklevel=2)
 
     def look(self, layer: Layered, step: int, call: int, calls: Sequence[Call]) -> dict[str, Any]:
-        """Measure one sequence of a module in the middle of a backward pass; whatever goes wrong, training goes on.
+        """Measure one sequence of a module in the middle of a backward pass; an exception never stops the training.
 
-        Returns what is known of the pass as columns of ``runs``; more may be added to it.
+        Parameters
+        ----------
+        layer : Layered
+            The module.
+        step : int
+            Number of the backward pass.
+        call : int
+            Number of the module's sequence in the pass, from 0.
+        calls : sequence of Call
+            The calls of the sequence: a single call, or one call per step.
+
+        Returns
+        -------
+        dict
+            The facts of the pass as columns of ``runs``. The caller may add more to it.
         """
         facts: dict[str, Any] = {"precision": calls[0].precision, "loss_scale": 1.0}
         try:
@@ -226,7 +297,7 @@ class Watch(Measurements):
         self._keep(Record(module, step, call, tables, facts))
 
     def _lost(self, module: str, step: int, call: int, facts: dict[str, Any], status: str, reason: str) -> None:
-        """Keep a row that says why there is nothing else."""
+        """Record a row with the reason why nothing was measured."""
         row = {"layer": 0, "direction": schema.DIRECTIONS[0], "status": status, "error": reason}
         self._keep(Record(module, step, call, frames.measured([], [row]), facts))
 
@@ -238,42 +309,47 @@ class Watch(Measurements):
             except Exception as error:
                 self.refuse(type(self._log).__name__, f"{type(error).__name__}: {error}")
 
-    # --- what it says ------------------------------------------------------------------------------
+    # --- results ------------------------------------------------------------------------------
 
     def frame(self, name: str = "runs") -> pd.DataFrame:
-        """Return one table of all that was seen.
+        """Return one table of all measurements.
 
         Parameters
         ----------
-        name : "runs" (one row per step, module, call, layer and direction), "steps" (one row per quantity and t of
-            these) or "spectra" (one row per exponent).
+        name : str
+            "runs" (one row per step, module, call, layer and direction), "steps" (one row per quantity and t of
+            each row of "runs") or "spectra" (one row per exponent).
 
         Returns
         -------
         DataFrame
-            The columns of :mod:`gradlab.schema`, in its order. ``module``, ``step`` and ``call`` stand before the
-            layer, and the numbers of :data:`gradlab.schema.WATCHED_RUNS` behind. What no hook measured is nan.
+            The columns of :mod:`gradlab.schema`, in its order. ``module``, ``step`` and ``call`` come before the
+            layer, and the numbers of :data:`gradlab.schema.WATCHED_RUNS` after it. A value that no hook measured is
+            nan.
 
         Raises
         ------
         InputError
             If there is no such table.
         """
-        if name not in schema.TABLES:
-            raise InputError(unknown("table", name, schema.TABLES))
-        return table_of(self.records, name) if self._stored is None else self._stored[name]
+        schema.check_table(name)
+        return table_of(self.records, name) if self._stored is None else self._stored[name].copy()
 
     @property
     def noticed(self) -> dict[str, str]:
-        """What was noticed of the training itself: that gradients are clipped, or the loss scaled unsaid."""
+        """Notes on the training itself: clipped gradients, or a scaled loss without a given scaler; text by topic."""
         runs = self.frame("runs")
         return noticed(runs["kept"], runs["loss_scale"]) if "kept" in runs else {}
 
     def verdict(self) -> Verdict:
-        """Return what became of each layer's gradient, "starts to vanish at step 300", and what was noticed.
+        """Return the development of each layer's gradient, such as "starts to vanish at step 300".
 
-        Of several calls in one pass the first one speaks. What is not watched, and that gradients are clipped or a loss
-        scale unsaid, stands in the evidence.
+        If a module has several calls in a pass, the verdict uses the first one.
+
+        Returns
+        -------
+        Verdict
+            The evidence also lists modules that are not watched, clipped gradients and an unknown loss scale.
         """
         runs = self.frame("runs")
         notes = [f"{name} is not watched: {reason}" for name, reason in self.refused.items()]
@@ -287,14 +363,17 @@ class Watch(Measurements):
         return replace(found, evidence="; ".join(filter(None, [found.evidence, *notes])))
 
     def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None, x: str | None = None) -> Figure:
-        """Plot the rate over the steps of training, or what is named.
+        """Plot the rate over the training steps, or the columns, quantities or figure named.
 
         Parameters
         ----------
-        name : a column of ``runs``, drawn with one line per layer and direction, by default "rate"; a quantity of
-            ``steps`` such as "dL/dh", or a list of them, over the lag; or a figure of a study, such as "gates".
-        ax : where to draw a figure of one panel, by default a new figure.
-        x : the column of ``runs`` to draw a column over, by default "step".
+        name : str or sequence of str, optional
+            A column of ``runs``, by default "rate", with one line per layer and direction; a quantity of ``steps`` such
+            as "dL/dh", or a list of them, over the lag; or a figure of a study, such as "gates".
+        ax : Axes, optional
+            Axes for a figure of one panel; by default a new figure.
+        x : str, optional
+            The column of ``runs`` on the x axis if ``name`` is a column of ``runs``; by default "step".
 
         Returns
         -------
@@ -304,7 +383,7 @@ class Watch(Measurements):
         Raises
         ------
         InputError
-            If nothing was measured, or what is named was not; the message names the hook that measures it.
+            If nothing was measured, or ``name`` was not; the message names the hook that measures it.
 
         Examples
         --------
@@ -315,45 +394,67 @@ class Watch(Measurements):
 
         tables = {table: self.frame(table) for table in schema.TABLES}
         if not (tables["runs"]["status"] == "done").any():
-            raise InputError("nothing was watched to its end, so there is nothing to draw; verdict() says why")
+            raise InputError(
+                "no watched pass was measured to its end, so there is nothing to draw; verdict() gives the reason"
+            )
         if x is not None and name is not None and not (isinstance(name, str) and name in tables["runs"]):
-            raise InputError(f'x="{x}" goes with a column of runs, such as "rate"; got {name!r}')
-        return figures.draw(name or "rate", as_study(tables), ax=ax, x=x or "step", hue="layers")
+            raise InputError(f'x="{x}" needs a column of runs as name, such as "rate"; got {name!r}')
+        return figures.draw("rate" if name is None else name, as_study(tables), ax=ax, x=x or "step", hue="layers")
 
     def save(self, path: str | Path) -> Path:
         """Write the tables as Parquet files, and ``watch.json`` last; :func:`load_watch` opens the folder.
 
+        Parameters
+        ----------
+        path : str or Path
+            The folder to write.
+
+        Returns
+        -------
+        Path
+            The folder.
+
         Raises
         ------
         StoreError
-            where the folder cannot be written.
+            If the folder cannot be written.
         """
         folder = Path(path)
-        told: dict[str, Any] = {"gradlab": __version__, "passes": self.schedule.count, "refused": self.refused}
-        told |= {"notes": NOTES, "noticed": self.noticed}
+        facts: dict[str, Any] = {"gradlab": __version__, "passes": self.schedule.count, "refused": self.refused}
+        facts |= {"notes": NOTES, "noticed": self.noticed}
         try:
             for name in schema.TABLES:
                 with whole(folder / f"{name}.parquet") as file:
                     self.frame(name).to_parquet(file, index=False, compression="zstd")
-            write_whole(folder / FILE, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
+            write_whole(folder / FILE, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
         except OSError as error:
             raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
         return folder
 
     def report(self, path: str | Path) -> Path:
-        """Write ``report.html``, figures and tables into a folder; return the page's path.
+        """Write ``report.html``, figures and tables into a folder.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder to write.
+
+        Returns
+        -------
+        Path
+            The path of ``report.html``.
 
         Raises
         ------
         InputError
-            where nothing was watched.
+            If nothing was watched.
         """
         from gradlab.report import Source, write_report
 
         if self.frame("runs").empty:
-            raise InputError("nothing was watched, so there is nothing to report; verdict() says why")
+            raise InputError("nothing was watched, so there is nothing to report; verdict() gives the reason")
         tables = as_study({name: self.frame(name) for name in schema.TABLES})
-        study = {"name": "watch", "question": "What do the gradients do while the model trains?"}
+        study = {"name": "watch", "question": "How do the gradients change while the model trains?"}
         return write_report(Path(path), Source(tables, study, NOTES | self.noticed))
 
     def __repr__(self) -> str:
@@ -361,7 +462,7 @@ class Watch(Measurements):
         return "\n".join([*lines, *(f"  {key}: {note}" for key, note in (NOTES | self.noticed).items())])
 
     def _repr_html_(self) -> str:
-        """Return what was seen, the last loss if it is known, and the verdict, which reads the table alone."""
+        """Return the number of rows and passes, the last known loss and the verdict as HTML; no further pass runs."""
         runs = self.frame("runs")
         losses = runs["loss"].dropna()
         rows = [("loss", f"{losses.iloc[-1]:.4g} at step {runs['step'].loc[losses.index[-1]]}")] if len(losses) else []
@@ -372,23 +473,31 @@ class Watch(Measurements):
     @property
     def _title(self) -> str:
         steps = self.frame("runs")["step"]
-        seen = f"{len(steps)} rows, steps {steps.min()} to {steps.max()}" if len(steps) else "nothing seen yet"
+        seen = f"{len(steps)} rows, steps {steps.min()} to {steps.max()}" if len(steps) else "nothing measured yet"
         return f"Watch: {seen}, of {self.schedule.count} backward passes"
 
 
 class Observation:
-    """A watch's eye on gradlab's own training, from :meth:`attach` to :meth:`detach`: it sees steps that are done."""
+    """Observes gradlab's own training after each finished step, from :meth:`attach` to :meth:`detach`.
+
+    Parameters
+    ----------
+    training : Training
+        The training to observe.
+    watch : Watch
+        The watch that records its passes.
+    """
 
     def __init__(self, training: Training, watch: Watch) -> None:
         self._training, self._watch = training, watch
 
     def attach(self) -> None:
-        """Look on from the step at which the training stands, the first that is watched."""
+        """Start to observe; the training's next step is the first that is watched."""
         self._watch.schedule.count = self._watch.schedule.next = self._training.step
         self._training.observers.append(self._seen)
 
     def detach(self) -> None:
-        """Look away."""
+        """Stop observing."""
         self._training.observers.remove(self._seen)
 
     def _seen(self, trace: Trace, step: int, facts: Mapping[str, float]) -> None:
@@ -398,34 +507,44 @@ class Observation:
 
 
 def load_watch(path: str | Path) -> Watch:
-    """Open what :meth:`Watch.save` wrote; nothing in the folder can run code.
+    """Open a folder that :meth:`Watch.save` wrote; its files cannot run code.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+
+    Returns
+    -------
+    Watch
+        A watch with the saved tables; it records nothing more.
 
     Raises
     ------
     StoreError
-        where the folder holds no watched training, or one that cannot be read.
+        If the folder holds no watched training, or one that cannot be read.
     """
     import pandas as pd
 
     folder = Path(path)
     try:
-        told = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
         tables = {
             name: complete(pd.read_parquet(folder / f"{name}.parquet").rename(columns=schema.RENAMED), name)
             for name in schema.TABLES
         }
         found = Watch(Schedule(EVERY), (), stored=tables)
-        found.refused, found.schedule.count = dict(told["refused"]), int(told["passes"])
+        found.refused, found.schedule.count = dict(facts["refused"]), int(facts["passes"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise StoreError(f"{folder}: holds no watched training that can be read ({error})") from None
     return found
 
 
 def _over_steps(runs: pd.DataFrame) -> Verdict:
-    """Return the verdict on the rows of ``runs`` of every module, each one's layers as its parts."""
-    told = runs.assign(verdict=runs["verdict"].where(runs["status"] == "done", runs["status"].str.upper()))
-    if (told["verdict"] == "").all():
-        why = 'hooks=["gradients"] measures rates' if len(runs) else "no backward pass reached a layer while it looked"
+    """Return one verdict on the rows of ``runs``, with the layers of each module as its parts."""
+    marked = runs.assign(verdict=runs["verdict"].where(runs["status"] == "done", runs["status"].str.upper()))
+    if (marked["verdict"] == "").all():
+        why = 'hooks=["gradients"] measures rates' if len(runs) else "no backward pass reached a layer while watching"
         return Verdict(UNCERTAIN, "no rate is known", why)
-    parts = [(str(name), training_verdict(part)) for name, part in told.groupby("module", sort=False)]
+    parts = [(str(name), training_verdict(part)) for name, part in marked.groupby("module", sort=False)]
     return parts[0][1] if len(parts) == 1 else together(parts)

@@ -18,16 +18,15 @@ from gradlab.cells.base import (
     Record,
     State,
     Units,
-    by_matrix,
     checked_dtype,
     checked_weights,
     product,
-    scaled_rows,
+    rows_and_diagonal,
+    store_weights,
 )
 from gradlab.cells.initialisers import Seed, biases, input_weights, recurrent_weights, streams
 from gradlab.cells.interventions import clear_bias, redraw_weights, scale_weights
 from gradlab.native.compiled import compiled
-from gradlab.native.pool import empty
 from gradlab.options import Option
 
 
@@ -87,8 +86,7 @@ class RNN(Cell):
 
     def __post_init__(self) -> None:
         choice("activation", self.activation, ACTIVATIONS)
-        for name, array in checked_weights(self.W_xh, self.W_hh, self.b_h, 1)._asdict().items():
-            object.__setattr__(self, name, array)
+        store_weights(self, checked_weights(self.W_xh, self.W_hh, self.b_h, 1))
 
     @classmethod
     @np.errstate(over="ignore")  # weights that overflow are refused by name
@@ -172,9 +170,7 @@ class RNN(Cell):
         return (np.multiply(local.slope, pushed, out=pushed if out is None else out[0]),)
 
     def dense(self, local: Any) -> Array:
-        J = empty((local.slope.shape[-1], *self.W_hh.shape), self.dtype)
-        scaled_rows(by_matrix(local.slope), self.W_hh[None], np.zeros(len(self.W_hh), self.dtype), out=J)
-        return J
+        return rows_and_diagonal(self.W_hh, local.slope, np.zeros(len(self.W_hh), self.dtype))
 
     def log_abs_det(self, local: Any) -> Array:
         det = np.linalg.slogdet(self.W_hh.astype(np.float64))[1]

@@ -1,4 +1,4 @@
-"""The rate of each run over its largest Lyapunov exponent: do the gradient and the attractor agree?"""
+"""The rate of each run against its largest Lyapunov exponent, to compare the gradient with the attractor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradlab.tables.tables import Frames, NotRecorded
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return rate and λ₁ of every run of the greatest length that has both, a panel a cell, a colour a control."""
+    """Return the rate and λ₁ of every longest run that has both, one panel per cell, one colour per control value."""
     runs = longest(with_rates(frames))
     if "lyapunov_1" not in runs or runs["lyapunov_1"].isna().all():
         raise NotRecorded('runs: no column "lyapunov_1"; hooks = ["gradients", "lyapunov:1"] records it')
@@ -25,7 +25,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw a point a run, and the line on which its rate is its λ₁."""
+    """Draw one point per run, and the line on which the rate equals λ₁."""
     ax = ax if ax is not None else new_axes()
     for line, look in lines(table, layout, whole):
         ax.plot(line[layout.x], line[layout.y], **look | {"ls": "", "mfc": "none", "mew": 0.8})
@@ -37,12 +37,12 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return in how many runs both have one sign, and how far apart they are."""
+    """Return the number of runs in which both have the same sign, and the size of the differences."""
     apart = (table["rate"] - table["lyapunov_1"]).abs()
     same = int((table["rate"] * table["lyapunov_1"] > 0).sum())
     return (
-        f"Rate and λ₁ have one sign in {same} of {len(table)} runs; half of them differ by less than "
-        f"{compact(float(apart.median()))} nats/step, all by less than {compact(float(apart.max()))}."
+        f"The rate and λ₁ have the same sign in {same} of {len(table)} runs; the median difference is "
+        f"{compact(float(apart.median()))} nats/step, the largest {compact(float(apart.max()))}."
     )
 
 
@@ -50,7 +50,8 @@ PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Rate of ln‖δ‖ back in time over the largest Lyapunov exponent of the states, a point a run, for the longest "
-    "sequences; slanted: rate = λ₁, which holds in the limit of long sequences (Mikhaeil, Monfared & Durstewitz 2022)",
+    "Rate of ln‖δ‖ back in time against the largest Lyapunov exponent of the states, one point per run, for the "
+    "longest sequences; slanted line: rate = λ₁, which holds in the limit of long sequences (Mikhaeil, Monfared & "
+    "Durstewitz 2022)",
     lambda table, layout: 2.2,
 )

@@ -1,4 +1,4 @@
-"""Any number of ``runs`` over the key that the study varies, or over another column."""
+"""A numeric column of ``runs`` over the control parameter of a study, or over another column."""
 
 from __future__ import annotations
 
@@ -17,19 +17,31 @@ from gradlab.verdicts.summaries import signs
 
 
 def tabulate(frames: Frames, name: str, x: str | None = None, hue: str | None = None) -> tuple[pd.DataFrame, Layout]:
-    """Return the column ``name`` of the longest runs with its interval.
+    """Return the column ``name`` of the longest runs, with its interval.
 
     Parameters
     ----------
-    frames : the tables of a study, a watch or a trace.
-    name : a column of ``runs`` that holds numbers.
-    x : a column to draw each run over. Without it, the mean over the seeds is drawn over the control.
-    hue : the column with one line per value, where ``x`` is given.
+    frames : mapping of DataFrame
+        The tables of a study, a watch or a trace.
+    name : str
+        A numeric column of ``runs``.
+    x : str, optional
+        The column on the x axis, with one point per row of ``runs``. By default the mean over the seeds is drawn over
+        the control.
+    hue : str, optional
+        The column with one line per value; it applies only if ``x`` is given.
+
+    Returns
+    -------
+    table : DataFrame
+        The values, with their intervals in ``{name}_low`` and ``{name}_high``.
+    layout : Layout
+        The columns to draw.
 
     Raises
     ------
     InputError
-        If there is no such column, or it holds no number.
+        If there is no such column, or it holds no numbers.
     """
     runs = frames["runs"]
     for column in (name, *([x] if x else [])):
@@ -50,7 +62,7 @@ def tabulate(frames: Frames, name: str, x: str | None = None, hue: str | None = 
 
 
 def _with_own_interval(runs: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return each run with the interval within it, which has no width where none is known."""
+    """Return each run with the interval of its own value; an unknown interval has width 0."""
     ends = (f"{name}_low", f"{name}_high")
     return runs.assign(seeds=1, **{end: runs[end] if end in runs else runs[name] for end in ends})
 

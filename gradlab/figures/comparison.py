@@ -1,4 +1,4 @@
-"""By how much the rates of two cells, or settings, differ, all else equal, with intervals that hold together."""
+"""Differences between the rates of two cells, or two settings, all else equal, with simultaneous intervals."""
 
 from __future__ import annotations
 
@@ -14,24 +14,30 @@ from gradlab.tables.comparisons import comparisons
 from gradlab.tables.factors import SEED, SETTING, Layout, control, longest, named, varying
 from gradlab.tables.tables import Frames, NotRecorded
 
-#: The column that says which two are compared, ``gru − rnn``; what stays equal between them is the setting.
+#: The column that names the two compared levels, ``gru − rnn``. The setting names all that is equal between them.
 PAIR = "pair"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the differences of the rates at the longest length, a row for each pair and what stays equal.
+    """Return the differences of the rates (nats/step) at the longest length, one row per pair and setting.
 
-    Cells are compared, a panel a pair; where there is one only, the values of the control, three of them at most.
+    Cells are compared, with one panel per pair. If the study has one cell, at most three values of the control are
+    compared.
+
+    Raises
+    ------
+    NotRecorded
+        If no rates were recorded, or the study has one setting or one seed only.
     """
     runs = longest(with_rates(frames))
     along = "cell" if "cell" in varying(runs) else control(runs)
     if along is None or runs[SEED].nunique() < 2:
-        raise NotRecorded("runs: one setting or one seed; there are no two settings, or no interval, to compare")
+        raise NotRecorded("runs: one setting or one seed; a comparison needs two settings, and its interval two seeds")
     table = comparisons(runs if along == "cell" else few(runs), along)
     equal = list(table.columns[: list(table.columns).index("a")])
     pairs = [f"{text(b)} − {text(a)}" for a, b in zip(table["a"], table["b"], strict=True)]
-    told = [", ".join(named(key, row[key]) for key in equal if not pd.isna(row[key])) for _, row in table.iterrows()]
-    for name, words in ((PAIR, pairs), (SETTING, told)):
+    equals = [", ".join(named(key, row[key]) for key in equal if not pd.isna(row[key])) for _, row in table.iterrows()]
+    for name, words in ((PAIR, pairs), (SETTING, equals)):
         table[name] = pd.Categorical(words, categories=list(dict.fromkeys(words)))
     if along == "cell":
         return table, Layout(PAIR, (), "difference", SETTING)
@@ -39,7 +45,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw every difference with its interval, a line each, the first on top; filled where it is not around zero."""
+    """Draw one line per difference with its interval, the first on top; filled if the interval excludes zero."""
     ax = ax if ax is not None else new_axes()
     names = levels(table if whole is None else whole, layout.y)
     for _, row in table.iterrows():
@@ -57,25 +63,25 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return the widest difference whose interval leaves out zero, in its own sentence, and how many there are."""
+    """Return the number of differences whose interval excludes zero, and the largest of them as a sentence."""
     apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
     known = int(table["difference_low"].notna().sum())
     if not known:
         return "No difference has an interval."
-    told = f"{len(apart)} of {known} differences have an interval that leaves out zero"
-    told += f" ({len(table) - known} without an interval)" if known < len(table) else ""
+    count = f"{len(apart)} of {known} differences have an interval that excludes zero"
+    count += f" ({len(table) - known} without an interval)" if known < len(table) else ""
     if apart.empty:
-        return f"{told}."
-    widest = apart.sort_values("difference", key=abs).iloc[-1]
-    return f"{told}; the largest: {str(widest['sentence']).rstrip('.')}."
+        return f"{count}."
+    largest = apart.sort_values("difference", key=abs).iloc[-1]
+    return f"{count}; the largest: {str(largest['sentence']).rstrip('.')}."
 
 
 PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Differences between the rates of two cells (of one cell, of two settings), paired by seed and data, for the "
-    "longest sequences; bars: 95 % intervals that hold together for all of them; hollow: around zero; hatched: no pair "
-    "of runs",
+    "Differences between the rates of two cells (or two settings of one cell), paired by seed and data, for the "
+    "longest sequences; bars: simultaneous 95 % intervals; hollow: the interval contains zero; hatched: no pair of "
+    "runs",
     lambda table, layout: max(0.5 + 0.17 * table[layout.y].nunique(), 1.2),
 )

@@ -1,4 +1,4 @@
-"""How much each step gives to the gradients of the parameters."""
+"""The contribution of each step to the parameter gradients."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "What each step gives to the gradient of a parameter: logarithm of the norm of its part of the batch's mean "
-    "gradient, against t, for the longest sequences; bands: 95 % t-intervals over the seeds; of more than three values "
-    "of what is turned, the lowest, the middle and the highest",
+    "Contribution of each step to the gradient of a parameter: logarithm of the norm of its part of the batch-mean "
+    "gradient, against t, for the longest sequences; bands: 95 % t-intervals over the seeds; a control parameter with "
+    "more than three values is shown at its lowest, middle and highest value",
     lambda table, layout: 1.6,
     hooks=("contributions",),
     along="t",

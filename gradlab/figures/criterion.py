@@ -1,4 +1,4 @@
-"""How many trainings met their criterion, and after how many steps."""
+"""The share of trainings that met their criterion, and their number of steps until then."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ from gradlab.tables.factors import MEASURE, PLACES, SETTING, Layout, control, nu
 from gradlab.tables.outcomes import criterion_table, has_criterion
 from gradlab.tables.tables import Frames, NotRecorded
 
-#: The two rows of panels, which are the columns of `criterion_table`.
+#: The columns of `criterion_table` that are drawn, each in one row of panels.
 SHARE, STEPS = "solved", "steps_to_criterion"
-#: Settings that are lines of one panel, at most; more are panels.
+#: Most settings drawn as lines of one panel; more settings get one panel each.
 TOGETHER = 6
-#: What the legend calls a median that no training reached.
+#: Legend label of a median that is not reached.
 BEYOND = "more than half unsolved"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the share solved and the median steps to the criterion over what is turned, a line a cell, as ``value``.
+    """Return the share solved and the median steps to the criterion over the control, both in the column ``value``.
 
-    A median that is not reached stands at the last step that was given, and has 1 in ``beyond``.
+    There is one line per cell or setting. A median that is not reached is placed at the last allowed step and has 1 in
+    ``beyond``.
+
+    Raises
+    ------
+    NotRecorded
+        If the trainings have no criterion.
     """
     runs = frames["runs"]
     if not has_criterion(runs):
@@ -58,12 +64,12 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def _words(row: pd.Series, by: list[str]) -> str:
-    """Return what a line is of; what a cell does not have goes without saying."""
+    """Return the keys and values of a line as text; keys that its cell does not have are left out."""
     return placed(row, [name for name in by if not pd.isna(row[name])])
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw one of the two over what is turned, a line a cell; a triangle where a median is not reached."""
+    """Draw the share or the steps over the control, one line per cell or setting; a triangle marks no median."""
     ax = ax if ax is not None else new_axes()
     everything = table if whole is None else whole
     where = places(everything, layout.x)
@@ -84,7 +90,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def _line(ax: Axes, line: pd.DataFrame, at: pd.Series, look: dict[str, Any]) -> None:
-    """Draw one line; a bar ends where its bound is not known, a median beyond the trainings stands at their end."""
+    """Draw one line; an unknown bound ends its bar at the point, and a median not reached is drawn at the last step."""
     met = line["beyond"] == 0
     shown, low, high = (line[name][met] for name in ("value", "value_low", "value_high"))
     bars = np.stack([shown - low.fillna(shown), high.fillna(shown) - shown])
@@ -94,25 +100,25 @@ def _line(ax: Axes, line: pd.DataFrame, at: pd.Series, look: dict[str, Any]) -> 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return how many trainings met the criterion, and where most soon."""
+    """Return the number of trainings that met their criterion, and the setting with the shortest median."""
     share, steps = (table[table["column"] == name] for name in (SHARE, STEPS))
-    told = f"{round((share['value'] * share['seeds']).sum())} of {share['seeds'].sum()} trainings met their criterion"
+    count = f"{round((share['value'] * share['seeds']).sum())} of {share['seeds'].sum()} trainings met their criterion"
     reached = steps[steps["beyond"] == 0]
     if reached.empty:
-        return f"{told}; nowhere did half of them."
+        return f"{count}; in no setting did half of them."
     where = (layout.hue, layout.panel, *layout.rows, layout.x)
     by = dict.fromkeys(name for name in where if name and name != MEASURE)
     least = reached.sort_values("value").iloc[0]
-    return f"{told}; soonest {placed(least, tuple(by))}, in {plain(float(least['value']))} steps (median)."
+    return f"{count}; fastest: {placed(least, tuple(by))}, in {plain(float(least['value']))} steps (median)."
 
 
 PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Share of the trainings that met their criterion, bars: Clopper and Pearson's 95 % intervals over the seeds; and "
-    "the steps until then, Kaplan and Meier's median, bars: its 95 % interval, ending at the point where a bound is "
-    "not known; hollow triangles: no median, more than half of the trainings had not met it at the last step that they "
-    "were given",
+    "Share of the trainings that met their criterion, with Clopper and Pearson's 95 % intervals over the seeds; and "
+    "the number of steps until then, as Kaplan and Meier's median with its 95 % interval, which ends at the point if a "
+    "bound is not known; hollow triangles: more than half of the trainings had not met the criterion at the last "
+    "allowed step",
     lambda table, layout: 2.2,
 )

@@ -1,4 +1,4 @@
-"""From a study's frames the rows that a picture is drawn from: the longest runs, with what varies, thinned to print."""
+"""Selection of the rows that a picture shows: the longest runs, with the varying keys, thinned for print."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from gradlab.statistics.rates import across_seeds
 from gradlab.tables.factors import SEED, SETTING, TRAINED, arranged, combinations, control, longest, named, ran
 from gradlab.tables.tables import Frames, NotRecorded, has_rates
 
-#: What a picture makes of logarithms, element by element.
+#: An elementwise function that converts logarithms to the numbers shown.
 Shown = Callable[[pd.Series], pd.Series]
-#: Points that all lines of a picture share, and the fewest for one line: smooth at print size, and small.
+#: Most points of all lines of a picture together, and fewest per line: smooth at print size, and small as a file.
 POINTS, FEWEST_POINTS = 1000, 20
 
 
 def of(rows: pd.DataFrame) -> list[str]:
-    """Return the columns that say to which pass a row of ``runs``, ``steps`` or ``spectra`` belongs."""
+    """Return the columns that identify the pass of a row of ``runs``, ``steps`` or ``spectra``."""
     return [name for name in ("id", TRAINED, "layer", "direction") if name in rows]
 
 
 def with_rates(frames: Frames) -> pd.DataFrame:
-    """Return ``runs`` of a study whose hooks record rates.
+    """Return ``runs`` if it has rates.
 
     Raises
     ------
     NotRecorded
-        Where they do not.
+        If no rates were recorded.
     InputError
-        Where nothing has run yet.
+        If nothing has run yet.
     """
     if not has_rates(frames["runs"]):
         raise NotRecorded('runs: no rates; hooks = ["gradients"] records them')
@@ -42,7 +42,20 @@ def with_rates(frames: Frames) -> pd.DataFrame:
 
 
 def joined(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of ``steps`` or ``spectra`` with what varies and the status of their runs, the longest ones."""
+    """Return the rows of ``steps`` or ``spectra`` of the longest runs, with the varying keys of their runs.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The table ``runs``.
+    rows : DataFrame
+        Rows of ``steps`` or ``spectra``.
+
+    Returns
+    -------
+    DataFrame
+        The rows with the columns status, hidden, seed and all that varies.
+    """
     own = [name for name in of(runs) if name in rows]
     names = list(dict.fromkeys([*own, "status", "hidden", *combinations(runs), SEED]))
     kept = arranged(longest(runs))
@@ -52,9 +65,27 @@ def joined(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 def theory_of(
     frames: Frames, table: pd.DataFrame, along: str | None, panels: tuple[str, ...], name: str = "theory"
 ) -> pd.DataFrame:
-    """Return theory's lines in the columns and the types of ``table``; empty where it has none along ``along``.
+    """Return the lines of theory with the columns and types of ``table``.
 
-    A line that does not depend on what the panels stand for is in each of them.
+    A line that does not depend on the columns ``panels`` is repeated in each panel.
+
+    Parameters
+    ----------
+    frames : mapping of DataFrame
+        The tables of a study, with those of theory.
+    table : DataFrame
+        The measured rows.
+    along : str or None
+        The column on the x axis.
+    panels : tuple of str
+        The columns that distinguish panels.
+    name : str
+        The table of theory.
+
+    Returns
+    -------
+    DataFrame
+        The lines; empty if the table of theory is missing or has no column ``along``.
     """
     lines = frames.get(name, pd.DataFrame())
     if along not in lines or lines.empty:
@@ -67,9 +98,25 @@ def theory_of(
 
 
 def averaged(rows: pd.DataFrame, by: list[str], name: str, shown: Shown = lambda logs: logs) -> pd.DataFrame:
-    """Return the mean over the seeds of ``shown(mean_log)``, a column ``name``, with its 95 % interval.
+    """Return the mean over the seeds of ``shown(mean_log)`` with its 95 % t-interval.
 
-    Of a single pass, which has no seed, it is the spread of its sequences, from their 5 to their 95 % quantile.
+    A single pass has no seed. Its interval is the spread of its sequences, from their 5 % to their 95 % quantile.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of ``steps`` with the columns ``by``.
+    by : list of str
+        The columns that identify a row of the result.
+    name : str
+        Name of the column with the mean; the interval is in ``{name}_low`` and ``{name}_high``.
+    shown : callable
+        An elementwise function that converts logarithms to the numbers shown.
+
+    Returns
+    -------
+    DataFrame
+        One row per combination of ``by``.
     """
     table = across_seeds(rows.assign(**{name: shown(rows["mean_log"])}), by, name)
     if SEED in rows:
@@ -79,9 +126,9 @@ def averaged(rows: pd.DataFrame, by: list[str], name: str, shown: Shown = lambda
 
 
 def few(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs at the lowest, the middle and the highest value of the control, where it takes more than three.
+    """Return the runs at the lowest, the middle and the highest value of the control, if it has more than three values.
 
-    For pictures that give each combination a panel.
+    Pictures with one panel per combination use it.
     """
     turned = control(runs)
     if turned is None:
@@ -93,7 +140,7 @@ def few(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings(table: pd.DataFrame, by: list[str]) -> pd.Series:
-    """Return what varies in words, ``lstm, forget_bias 1``, as categories in the order of what varies."""
+    """Return the combination of the keys ``by`` as text, such as ``lstm, forget_bias 1``, as ordered categories."""
     passes = table.drop_duplicates(of(table)).sort_values(by, kind="stable")
     words = [
         ", ".join(named(*pair) for pair in zip(by, values, strict=True) if not pd.isna(pair[1]))
@@ -104,13 +151,13 @@ def settings(table: pd.DataFrame, by: list[str]) -> pd.Series:
 
 
 def abreast(table: pd.DataFrame) -> int:
-    """Return how many panels stand in a line, so that none parts the steps of a training, two to four of them."""
+    """Return the number of panels per line, so that up to four training steps of a setting share a line."""
     steps = table[TRAINED].nunique() if TRAINED in table else 1
     return 4 if steps in (2, 4) else 3
 
 
 def drawn(walks: pd.DataFrame, by: list[str], along: str = "lag") -> pd.Series:
-    """Return which rows are drawn: of each line the first lag, the last, and evenly many between."""
+    """Return which rows are drawn: the first and the last lag of each line, and evenly spaced ones in between."""
     lines = walks.groupby(by, observed=True, dropna=False)[along]
     count = max(POINTS // lines.ngroups, FEWEST_POINTS)
     return lines.transform(lambda lags: lags.isin(_evenly(np.unique(lags), count)).astype(bool))

@@ -1,4 +1,4 @@
-"""How a gradient fades, or grows, on its way back through time."""
+"""Decay or growth of the gradient on its way back through time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from gradlab.statistics.rates import FIRST_LAG
 from gradlab.tables.factors import Layout, placed
 from gradlab.tables.tables import Frames
 
-#: The quantity whose increments the rate is the mean of.
+#: The quantity of ``steps`` whose mean increment is the rate.
 QUANTITY = "last_adjoint"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag at the longest length, with its 95 % interval over seeds."""
+    """Return ``ln‖δ_k‖ − ln‖δ_1‖`` (nats) over the lag at the longest length, with its 95 % interval over the seeds.
+
+    Raises
+    ------
+    NotRecorded
+        If no rates or no gradients were recorded.
+    """
     with_rates(frames)
     return over_lag(frames, QUANTITY, "change", first=FIRST_LAG, relative=True)
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag, a line for each level of the hue, its interval as a band."""
+    """Draw ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag, one line per level of the hue, with its interval as a band."""
     ax = ax if ax is not None else new_axes()
     bands(ax, table, layout, whole)
     zero(ax)
@@ -33,26 +39,26 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return how much is lost or won over all lags, at the two extremes."""
+    """Return the smallest and the largest change over all lags."""
     by = list(dict.fromkeys(["cell", layout.panel, *layout.rows]))
     lines = table.groupby(by, observed=True, dropna=False)["lag"]
     ends = table[table["lag"] == lines.transform("max")].dropna(subset="change")
     if ends.empty:
         return "No run has a gradient to follow."
     ordered = ends.sort_values("change")
-    told = [
+    changes = [
         f"{compact(end['change'])} nats ({placed(end, (*by, layout.hue))})"
         for end in (ordered.iloc[0], ordered.iloc[-1])
     ]
-    return f"From lag 1 to the last, ln‖δ‖ changes by between {told[0]} and {told[1]}."
+    return f"From lag 1 to the last, ln‖δ‖ changes by between {changes[0]} and {changes[1]}."
 
 
 PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Logarithm of the gradient's norm against the lag, less its value at lag 1, for the longest sequences; "
-    "panels share y, but rows that end at different lags each have their own; "
+    "Logarithm of the gradient's norm against the lag, minus its value at lag 1, for the longest sequences; "
+    "panels share y, except that rows which end at different lags have their own; "
     "bands: 95 % t-intervals over the seeds",
     lambda table, layout: 2.1,
     hooks=("gradients",),

@@ -1,4 +1,4 @@
-"""What a picture is, and how its panels come together in one figure."""
+"""The `Picture`, and the figure that arranges its panels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gradlab.schema import axis_label
 from gradlab.tables import tables
 from gradlab.tables.factors import MEASURE, Layout, named
 
-#: Letters of a title on an inch of its panel.
+#: Letters of a title per inch of panel width.
 TITLE = 13
-#: What stands in a panel that is hatched because nothing in it is known.
+#: Text of a hatched panel, in which nothing is known, and the box behind a text.
 LOST, PAPER = "diverged or failed", {"fc": "white", "ec": "none", "pad": 1.2}
 
 
@@ -31,20 +31,29 @@ def _usual_height(table: pd.DataFrame, layout: Layout) -> float:
 
 
 class Picture(NamedTuple):
-    """The parts of a figure: its table, the function that draws one panel, its finding and its caption.
+    """The recipe of a figure: its table, the function that draws one panel, its finding and its caption.
 
     Attributes
     ----------
-    table : function of a study's frames that returns the table and its Layout.
-    draw : function ``(table, layout, *, ax=None, whole=None)`` that draws one panel and returns its Axes. ``table`` has
-        the panel's rows; ``whole`` has the rows of all panels, for scales and colours that they share.
-    finding : function ``(table, layout)`` that returns the finding as a sentence.
-    caption : description of axes, lines and bands.
-    height : function ``(table, layout)`` that returns the height of one row of panels in inches; 1.8 by default.
-    hooks : the hooks that record what the figure shows, for ``trace.plot``; empty if one pass does not suffice.
-    bar : label of the colour bar, if colours stand for numbers.
-    along : the axis of a pass whose sequences differ in length, "lag" or "t".
-    own : whether each panel has a y axis of its own; otherwise panels share one.
+    table : callable
+        Returns the table and the layout for the tables of a study, a watch or a trace.
+    draw : callable
+        Draws one panel and returns its axes, called as ``draw(table, layout, ax=None, whole=None)``: ``table`` has the
+        rows of the panel, ``whole`` those of all panels, for the scales and colours that they share.
+    finding : callable
+        Returns the result as text, from the table and the layout.
+    caption : str
+        Description of the figure.
+    height : callable
+        Returns the height of one line of panels in inches, from the table and the layout; 1.8 by default.
+    hooks : tuple of str
+        The hooks that record the data for one pass; empty if the figure cannot show a single pass.
+    bar : str
+        Label of the colour bar, if colours stand for numbers.
+    along : str
+        The column on the x axis if sequences differ in length, "lag" or "t".
+    own : bool
+        True if each panel has its own y axis, because lines are compared within a panel only.
     """
 
     table: tables.Table
@@ -59,7 +68,22 @@ class Picture(NamedTuple):
 
 
 def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
-    """Return a figure with a panel for each value of the layout's panel and each combination of its rows."""
+    """Return a figure with one panel per value of the layout's panel and per combination of its rows.
+
+    Parameters
+    ----------
+    picture : Picture
+        The picture to draw.
+    table : DataFrame
+        The table of all panels.
+    layout : Layout
+        The columns to draw.
+
+    Returns
+    -------
+    Figure
+        One or two journal columns wide. A panel without any known value is hatched.
+    """
     places = _grid(table, layout)
     with matplotlib.rc_context(STYLE):
         size = (SINGLE if len(places[0]) == 1 else DOUBLE, 0.6 + len(places) * picture.height(table, layout))
@@ -86,13 +110,30 @@ def facets(picture: Picture, table: pd.DataFrame, layout: Layout) -> Figure:
 
 
 def _lost(part: pd.DataFrame, value: str) -> bool:
-    """Return whether no run of a panel tells anything; a median that is not reached does."""
-    told = "seeds" in part and bool(part["seeds"].any())
-    return value in part and bool(part[value].isna().all()) and not told
+    """Return whether a panel has no known value and no run with a result; a median that is not reached is a result."""
+    known = "seeds" in part and bool(part["seeds"].any())
+    return value in part and bool(part[value].isna().all()) and not known
 
 
 def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None) -> Axes:
-    """Return one panel with its own key, in the user's axes or in a figure of its own, one journal column wide."""
+    """Return one panel with its own legend.
+
+    Parameters
+    ----------
+    picture : Picture
+        The picture to draw.
+    table : DataFrame
+        The rows of the panel.
+    layout : Layout
+        The columns to draw.
+    ax : Axes, optional
+        Axes to draw into; by default those of a new figure, one journal column wide.
+
+    Returns
+    -------
+    Axes
+        The axes drawn into.
+    """
     with matplotlib.rc_context(STYLE):
         drawn = picture.draw(table, layout, ax=ax)
         if meshes := _meshes([drawn]):
@@ -105,7 +146,7 @@ def single(picture: Picture, table: pd.DataFrame, layout: Layout, *, ax: Axes | 
 
 
 def figure_of(ax: Axes) -> Figure:
-    """Return the whole figure in which ``ax`` lies, also where that is part of a subfigure."""
+    """Return the top-level figure of ``ax``, also if ``ax`` is in a subfigure."""
     found: Any = ax.figure
     while not isinstance(found, Figure):
         found = found.figure
@@ -113,12 +154,12 @@ def figure_of(ax: Axes) -> Figure:
 
 
 def count_panels(table: pd.DataFrame, layout: Layout) -> int:
-    """Return how many panels :func:`facets` draws."""
+    """Return the number of panels that :func:`facets` draws."""
     return sum(place is not None and len(_where(table, place)) > 0 for line in _grid(table, layout) for place in line)
 
 
 def _grid(table: pd.DataFrame, layout: Layout) -> list[list[dict[str, Any] | None]]:
-    """Return where each panel stands; many panels and no rows are broken into lines, None to fill up."""
+    """Return the grid of panels; many panels without rows are broken into lines, filled up with None."""
     columns = _combinations(table, (layout.panel,) if layout.panel else ())
     if layout.rows or len(columns) <= layout.across + 1:
         return [[column | row for column in columns] for row in _combinations(table, layout.rows)]
@@ -134,7 +175,7 @@ def _combinations(table: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[st
 
 
 def _shared(table: pd.DataFrame, layout: Layout) -> Literal["all", "row"]:
-    """Return which panels share y: all, but where rows of panels show different things or end at different x."""
+    """Return which panels share y: those of a row if rows show different quantities or end at different x, else all."""
     if MEASURE in layout.rows:
         return "row"
     if not layout.rows or not pd.api.types.is_numeric_dtype(table[layout.x]):
@@ -150,7 +191,7 @@ def _where(table: pd.DataFrame, place: dict[str, Any]) -> pd.DataFrame:
 
 
 def _twins(ax: Axes) -> list[Axes]:
-    """Return the axes that stand in the same place, for a second scale on the right."""
+    """Return the other axes at the same grid position, which hold a second scale on the right."""
     place = ax.get_subplotspec()
     return [other for other in ax.figure.axes if other is not ax and place and other.get_subplotspec() == place]
 
@@ -175,13 +216,13 @@ def _meshes(axes: Iterable[Axes]) -> list[Any]:
 
 
 def _labelled(axes: Iterable[Axes]) -> dict[str, Any]:
-    """Return what has a label, bars with their lines first, lines alone after them."""
+    """Return the labelled artists by label, error bars before plain lines."""
     found = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
     return {label: handle for handle, label in sorted(found, key=lambda pair: not isinstance(pair[0], Container))}
 
 
 def _key(figure: Figure, layout: Layout) -> None:
-    """Give the figure its legend, if there is more than one thing to tell apart."""
+    """Add the figure's legend, if it has more than one entry and the x axis does not show the same."""
     found = _labelled(figure.axes)
     if len(found) > 1 and (layout.hue is None or layout.hue != layout.x):
         title = axis_label(layout.hue) if layout.hue else None
@@ -191,7 +232,7 @@ def _key(figure: Figure, layout: Layout) -> None:
 
 
 def _abreast(figure: Figure, labels: Iterable[str]) -> int:
-    """Return how many entries of a legend fit beside each other: a line, two gaps and the longest label each."""
+    """Return the number of legend entries that fit in one row; each needs a line, two gaps and the longest label."""
     em = matplotlib.font_manager.FontProperties(size=STYLE["legend.fontsize"]).get_size_in_points()
     entry = em * (4.8 + 0.65 * max(map(len, labels)))
     return max(int(0.95 * 72 * figure.get_figwidth() / entry), 1)

@@ -1,4 +1,4 @@
-"""How open the gates are, beside the gradient that passes them."""
+"""The activity of the gates, compared with the gradient that passes them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from gradlab.statistics.rates import FIRST_LAG
 from gradlab.tables.factors import SETTING, Layout, combinations
 from gradlab.tables.tables import Frames, NotRecorded
 
-#: What the quantities of the hook ``gates`` begin with; the gate's name follows.
+#: Prefix of the quantities that the hook ``gates`` records; the gate's name follows it.
 PREFIX = "gate_"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the mean of |gate| (``activity``) and ``ln‖δ_k‖ − ln‖δ_1‖`` (``change``) over the lag.
+    """Return the mean of |gate| (``activity``) and ``ln‖δ_k‖ − ln‖δ_1‖`` in nats (``change``) over the lag.
 
-    A row has one of the two; rows of the gradient have no gate.
+    Each row has one of the two. In rows of the gradient the column ``gate`` is missing.
+
+    Raises
+    ------
+    NotRecorded
+        If the gates or the gradients were not recorded.
     """
     runs, steps = frames["runs"], frames["steps"]
     kept = steps["quantity"].str.startswith(PREFIX) | (steps["quantity"] == decay.QUANTITY)
@@ -33,7 +38,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
         ("gradients", found["quantity"] == decay.QUANTITY),
     ):
         if not known.any():
-            raise NotRecorded(f'steps: not both gates and gradients; hooks = ["{hook}"] records what is missing')
+            raise NotRecorded(f'steps: gates or gradients are missing; hooks = ["{hook}"] records them')
     found[SETTING] = settings(found, [name for name in combinations(runs) if name != "length"])
     found = found[drawn(found, [SETTING, "quantity"])]
     is_gate = found["quantity"] != decay.QUANTITY
@@ -52,7 +57,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     ax = ax if ax is not None else new_axes()
     everything = table if whole is None else whole
     bands(ax, table[table["gate"].notna()], layout, everything[everything["gate"].notna()])
-    if everything["activity"].max() > 1:  # a ReLU's
+    if everything["activity"].max() > 1:  # the candidate or state of a ReLU cell
         ax.set_yscale("log")
     else:
         ax.set_ylim(0, 1)
@@ -63,34 +68,34 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     right.set_ylim(*_range(everything))
     right.set_ylabel(axis_label("change"))
     right.grid(False)
-    ax.set_zorder(right.get_zorder() + 1)  # the gradient's band lies behind the gates
+    ax.set_zorder(right.get_zorder() + 1)  # the gradient's band is drawn behind the gates
     ax.patch.set_visible(False)
     return ax
 
 
 def _range(table: pd.DataFrame) -> tuple[float, float]:
-    """Return the limits that all panels share, 0 among them."""
+    """Return the y limits of the right scale, which all panels share and which include 0."""
     known = table[["change", "change_low", "change_high"]].to_numpy(dtype=np.float64)
     low, high = np.nanmin(known, initial=-1e-3), np.nanmax(known, initial=0.0)
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return the mean activity of every gate over all lags, as the least and the most among the panels."""
+    """Return the range over the panels of each gate's mean activity over all lags."""
     gates = table[table["gate"].notna()]
     means = gates.groupby([layout.panel, "gate"], observed=True)["activity"].mean().groupby("gate", observed=True)
-    told = [f"{name} {compact(low)} to {compact(high)}" for name, low, high in means.agg(["min", "max"]).itertuples()]
-    return f"Mean |gate| over the lags, least to most of the panels: {', '.join(told)}."
+    ranges = [f"{name} {compact(low)} to {compact(high)}" for name, low, high in means.agg(["min", "max"]).itertuples()]
+    return f"Mean |gate| over the lags, range over the panels: {', '.join(ranges)}."
 
 
 PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "How open the gates are (mean of |gate| over the units; of candidates, and of h without gates, the size) "
-    "beside the gradient's logarithm less its value at lag 1 (black, right scale), for the longest sequences; bands: "
-    "95 % t-intervals over the seeds; of more than three values of what is turned, the lowest, the middle and the "
-    "highest",
+    "Gate activity (mean of |gate| over the units; for candidates, and for h without gates, the mean magnitude) and "
+    "the gradient's logarithm minus its value at lag 1 (black, right scale), for the longest sequences; bands: 95 % "
+    "t-intervals over the seeds; a control parameter with more than three values is shown at its lowest, middle and "
+    "highest value",
     lambda table, layout: 1.9,
     hooks=("gates", "gradients"),
 )

@@ -1,4 +1,4 @@
-"""The gradients that the states and the gates get."""
+"""The total gradients at the states and the gates."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "What the states and the gates get: logarithm of the norm of the total gradient dL/dh, of an LSTM's dL/dc, and of "
-    "that at each gate's pre-activation, dL/da, of the whole loss, against the lag, for the longest sequences; a "
-    "scale for each panel; bands: 95 % t-intervals over the seeds; of more than three values of what is turned, "
-    "the lowest, the middle and the highest",
+    "Total gradients of the whole loss: logarithm of the norm of dL/dh, of an LSTM's dL/dc, and of dL/da at each "
+    "gate's pre-activation, against the lag, for the longest sequences; each panel has its own scale; bands: 95 % "
+    "t-intervals over the seeds; a control parameter with more than three values is shown at its lowest, "
+    "middle and highest value",
     lambda table, layout: 1.6,
     hooks=("gradients",),
     own=True,

@@ -1,4 +1,4 @@
-"""How far back the gradient reaches, beside how far the task needs it to."""
+"""The horizon of the gradient, compared with the lag that the task needs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ from gradlab.tables.factors import Layout, arranged, combinations, control, long
 from gradlab.tables.horizons import horizon_table
 from gradlab.tables.tables import Frames
 
-#: What the legend calls the line, and a horizon that lies beyond the sequences.
+#: Legend labels of the needed lag, and of a horizon beyond the end of the sequences.
 NEEDED, BEYOND = "lag needed", "beyond T"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the 1 % horizon over the control, a line a cell, at the longest length, and the lag that is ``needed``."""
+    """Return the 1 % horizon (steps) over the control at the longest length, one line per cell.
+
+    The column ``needed`` is the lag that the task needs, in steps.
+
+    Raises
+    ------
+    NotRecorded
+        If no rates were recorded.
+    """
     runs = longest(with_rates(frames))
     turned = control(runs)
     rest = others(runs, "cell", "length", turned)
@@ -34,7 +42,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the horizon over the control, a line for each level of the hue; a triangle where sequences end before it."""
+    """Draw the horizon over the control, one line per level of the hue; a triangle if it is beyond the sequences."""
     ax = ax if ax is not None else new_axes()
     everything = table if whole is None else whole
     where = places(everything, layout.x)
@@ -55,7 +63,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def _line(ax: Axes, line: pd.DataFrame, at: pd.Series, value: str, look: dict[str, Any]) -> None:
-    """Draw one line; a bar ends where its bound is not known, a horizon beyond the sequences stands at their end."""
+    """Draw one line; an unknown bound ends its bar at the point, and a horizon beyond the sequences is drawn at T."""
     low, high = (line[f"{value}_{end}"].fillna(line[value]) for end in ("low", "high"))
     ax.errorbar(
         at, line[value], yerr=np.stack([line[value] - low, high - line[value]]), elinewidth=0.8, capsize=1.5, **look
@@ -68,18 +76,18 @@ def _line(ax: Axes, line: pd.DataFrame, at: pd.Series, value: str, look: dict[st
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return how many combinations keep 1 % of their gradient for as long as the task needs; the shortest horizon."""
+    """Return the number of combinations that keep 1 % of the gradient for the needed lag, and the shortest horizon."""
     known = table[table["seeds"] > 0]
     if known.empty:
         return "No run has a horizon."
     enough = int((known[layout.y].isna() | (known[layout.y] >= known["needed"])).sum())
-    told = f"{enough} of {len(known)} combinations keep 1 % of the gradient for the lag that the task needs"
+    count = f"{enough} of {len(known)} combinations keep 1 % of the gradient for the lag that the task needs"
     reached = known.dropna(subset=layout.y)
     if reached.empty:
-        return f"{told}."
+        return f"{count}."
     least = reached.sort_values(layout.y).iloc[0]
     by = tuple(dict.fromkeys(["cell", *(n for n in (layout.panel, *layout.rows, layout.x) if n)]))
-    return f"{told}; the shortest horizon is {plain(least[layout.y])} steps ({placed(least, by)})."
+    return f"{count}; the shortest horizon is {plain(least[layout.y])} steps ({placed(least, by)})."
 
 
 PICTURE = Picture(
@@ -87,8 +95,8 @@ PICTURE = Picture(
     draw,
     finding,
     "Lag at which 1 % of the gradient at lag 1 is left (survival estimate of the median over the seeds), for the "
-    "longest sequences, beside the lag that the task needs, the span to the first input (dashed); bars: 95 % "
-    "intervals, which end at the point where a bound is not known; hollow triangles: half of the runs have more at T; "
-    "a cross on the upper edge: no run has a horizon",
+    "longest sequences, compared with the lag that the task needs, back to the first input (dashed); bars: 95 % "
+    "intervals, which end at the point if a bound is not known; hollow triangles: half of the runs still have more "
+    "than 1 % at T; cross on the upper edge: no run has a horizon",
     lambda table, layout: 2.2,
 )

@@ -1,4 +1,4 @@
-"""Where the singular values of the step Jacobians lie over time."""
+"""The distribution of the singular values of the step Jacobians over time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from gradlab.statistics.rates import across_seeds
 from gradlab.tables.factors import SETTING, Layout, combinations
 from gradlab.tables.tables import Frames, NotRecorded
 
-#: The quantities that the bands lie between, the largest first.
+#: The quantities that bound the bands, from the largest to the smallest.
 BANDS = ("jac_norm2", "jac_q75", "jac_q50", "jac_q25", "jac_min")
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the largest, the quartiles and the smallest singular value of J_t (ln) over t, a column each.
+    """Return ln of the largest, the quartiles and the smallest singular value of J_t over t, one column each.
 
-    The median's is ``jac_sigma``.
+    The column of the median is ``jac_sigma``.
+
+    Raises
+    ------
+    NotRecorded
+        If no Jacobians were recorded.
     """
     runs, steps = frames["runs"], frames["steps"]
     found = joined(few(runs), steps[steps["quantity"].isin(BANDS)])
@@ -42,7 +47,7 @@ def _mean(rows: pd.DataFrame, by: list[str], name: str) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the range of the singular values, the range of their middle half in it, and their median, over t."""
+    """Draw the range of all singular values, the range of the middle half, the largest and the median, over t."""
     ax = ax if ax is not None else new_axes()
     line = table.sort_values(layout.x)
     top, upper, lower, bottom = (line[name] for name in ("jac_norm2", "jac_q75", "jac_q25", "jac_min"))
@@ -57,10 +62,10 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return the largest and the median singular value of each combination, as means over t."""
+    """Return ln of the largest and the median singular value of each combination, as means over t."""
     means = table.groupby(layout.panel, observed=True)[["jac_norm2", "jac_sigma"]].mean()
-    told = [f"{name} {compact(row['jac_norm2'])} and {compact(row['jac_sigma'])}" for name, row in means.iterrows()]
-    return f"ln of the largest and of the median singular value, means over t: {'; '.join(told)}."
+    values = [f"{name} {compact(row['jac_norm2'])} and {compact(row['jac_sigma'])}" for name, row in means.iterrows()]
+    return f"ln of the largest and of the median singular value, means over t: {'; '.join(values)}."
 
 
 PICTURE = Picture(
@@ -68,9 +73,9 @@ PICTURE = Picture(
     draw,
     finding,
     "Singular values of the step Jacobians J_t over time (natural logarithm; means over sequences and seeds of each "
-    "quantile), for the longest sequences: all of them, their middle half, the largest and the median; above the line "
-    "at 0 a step stretches, below it shrinks; of more than three values of what is turned, the lowest, the middle and "
-    "the highest",
+    "quantile), for the longest sequences: the range of all, the range of the middle half, the largest and the median; "
+    "a value above 0 stretches and a value below 0 shrinks; a control parameter with more than three values is shown "
+    "at its lowest, middle and highest value",
     lambda table, layout: 1.6,
     hooks=("jacobians",),
     along="t",

@@ -1,4 +1,4 @@
-"""Theory's lines in a picture's table: rows with a number in ``theory`` and none measured, and how they are drawn."""
+"""Lines of theory in a picture's table: rows with a number in ``theory`` and no measured one; and their drawing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,25 @@ from gradlab.tables.tables import Frames
 def with_laws(
     table: pd.DataFrame, frames: Frames, names: dict[str, str], along: str | None, panels: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Return ``table`` with the lines of the frames ``names`` that have ``along`` on x, each under its ``law``.
+    """Return ``table`` with the lines of theory appended, each with its name in the column ``law``.
 
-    ``names`` says what a frame that names no law of its own is called.
+    Parameters
+    ----------
+    table : DataFrame
+        The measured rows.
+    frames : mapping of DataFrame
+        The tables of a study, with those of theory.
+    names : dict of str
+        The tables of theory to append. The value is the law's name, or "" if the table has its own column ``law``.
+    along : str or None
+        The column on the x axis; tables of theory without it are left out.
+    panels : tuple of str
+        The columns that distinguish panels.
+
+    Returns
+    -------
+    DataFrame
+        The measured rows, with nan in ``theory``, then those of theory.
     """
     measured = table.assign(theory=float("nan"), law="")
     found = [theory_of(frames, measured, along, panels, name).assign(law=law) for name, law in names.items() if law]
@@ -25,14 +41,25 @@ def with_laws(
 
 
 def is_law(table: pd.DataFrame) -> pd.Series:
-    """Return which rows are theory's."""
+    """Return which rows are lines of theory."""
     return table["theory"].notna()
 
 
 def draw_laws(ax: Axes, table: pd.DataFrame, x: str, whole: pd.DataFrame | None = None) -> None:
-    """Draw theory's lines, thin and black, a line style for each; gated cells' are called by their cell too.
+    """Draw the lines of theory, thin and black, with one line style each.
 
-    A law looks the same in every panel of ``whole``.
+    The label includes the cell, except for the RNN.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw into.
+    table : DataFrame
+        The rows of one panel, measured rows included.
+    x : str
+        The column on the x axis.
+    whole : DataFrame, optional
+        The table of all panels, in which each law has the same line style.
     """
     kinds = [name for name in ("cell", "law") if name in table]
     every = table if whole is None else whole

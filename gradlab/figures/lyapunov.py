@@ -1,4 +1,4 @@
-"""The largest Lyapunov exponent over what the study turns, beside theory's line."""
+"""The largest Lyapunov exponent over the control parameter of a study, compared with theory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ MEAN_FIELD = "mean field, H → ∞"
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return λ₁ over the control at the longest length, a line a cell (of one cell a line a size), and theory's line.
+    """Return λ₁ (nats/step) over the control at the longest length, and the lines of theory.
 
-    Rows of theory have a number in ``theory`` and none in ``lyapunov_1``.
+    There is one line per cell; if the study has one cell and several sizes, one line per size. Rows of theory have a
+    number in ``theory`` and nan in ``lyapunov_1``.
+
+    Raises
+    ------
+    NotRecorded
+        If no exponents were recorded.
     """
     runs = frames["runs"]
     if "lyapunov_1" not in runs or runs["lyapunov_1"].isna().all():
@@ -34,7 +40,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw λ₁ with its interval over the control, and theory's line, the rows that have a number in ``theory``."""
+    """Draw λ₁ with its interval over the control, and the lines of theory, whose rows have a number in ``theory``."""
     measured = table[~is_law(table)]
     ax = rates.draw(measured, layout, ax=ax, whole=measured if whole is None else whole[~is_law(whole)])
     draw_laws(ax, table, layout.x, whole)
@@ -42,17 +48,15 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return how many exponents are negative or positive, and where theory's line is drawn."""
-    told, drawn = signs(table[~is_law(table)], "lyapunov_1", "Largest exponents"), set(table["law"]) - {""}
+    """Return the numbers of negative and positive exponents, and a sentence on each line of theory."""
+    counts, drawn = signs(table[~is_law(table)], "lyapunov_1", "Largest exponents"), set(table["law"]) - {""}
     lines = {
-        MEAN_FIELD: "The line is mean-field theory's ½ ln χ for infinitely wide RNNs without gates.",
-        "at rest, tied weights": "The lines of gated cells are those of the resting cell; input moves them.",
+        MEAN_FIELD: "The line is ½ ln χ of mean-field theory, for infinitely wide RNNs without gates.",
+        "at rest, tied weights": "The lines of gated cells are those of the resting cell; an input shifts them.",
     }
     if not drawn:
-        return (
-            f"{told} There is no theory's line: it speaks of Gaussian RNNs without gates, and of gated cells at rest."
-        )
-    return " ".join([told, *(text for law, text in lines.items() if law in drawn)])
+        return f"{counts} There is no line of theory: it covers Gaussian RNNs without gates, and gated cells at rest."
+    return " ".join([counts, *(text for law, text in lines.items() if law in drawn)])
 
 
 PICTURE = Picture(
@@ -60,7 +64,8 @@ PICTURE = Picture(
     draw,
     finding,
     "Largest Lyapunov exponent of the states, for the longest sequences; bars: 95 % t-intervals over the seeds. "
-    "Mean field has no line for gated cells: a one-step χ does not predict weights that are the same at every step; "
-    "theirs is ln of the Jacobian's spectral radius where h = c = 0 and x = 0, which holds as long as they rest there",
+    "Mean-field theory gives no line for gated cells: a one-step χ does not describe weights that are the same at "
+    "every step. Their line is ln of the Jacobian's spectral radius at h = c = 0 and x = 0, which holds while they "
+    "rest there",
     lambda table, layout: 2.2,
 )

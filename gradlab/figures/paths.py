@@ -1,4 +1,4 @@
-"""How much of a gated cell's gradient travels on the additive path alone."""
+"""The share of a gated cell's gradient that takes the additive path alone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ from gradlab.formatting.numbers import compact
 from gradlab.tables.factors import SETTING, Layout, combinations
 from gradlab.tables.tables import Frames, NotRecorded
 
-#: The paths of a gradient through a gated cell, as ``steps`` has them and as the figure names them.
+#: Labels in the figure of the path quantities of ``steps``.
 PATHS = {"path_all": "all paths", "path_gates": "through a gate at least once", "path_additive": "additive path alone"}
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return what travels on the additive path, through gates and in all, over the lag, for each gated combination."""
+    """Return the ln norms (nats) on the additive path, through gates and on all paths, over the lag.
+
+    Each is relative to the norm on all paths at the first lag. There is one panel per combination with a gated cell.
+
+    Raises
+    ------
+    NotRecorded
+        If no paths were recorded.
+    """
     runs, steps = frames["runs"], frames["steps"]
     found = joined(runs, steps[steps["quantity"].isin(PATHS)])
     if found.empty:
-        raise NotRecorded('steps: no rows of "path_all"; hooks = ["paths"] records them, of cells with gates')
+        raise NotRecorded('steps: no rows of "path_all"; hooks = ["paths"] records them, for cells with gates')
     whole = found[found["quantity"] == "path_all"].sort_values("lag").groupby(of(found))["mean_log"].first()
     start = found[of(found)].merge(whole.rename("whole"), on=of(found), how="left")["whole"]
     found["path"] = found["quantity"].map(PATHS).astype(pd.CategoricalDtype(list(PATHS.values())))
@@ -38,7 +46,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the ln norm of what travels on each path over the lag, its interval as a band."""
+    """Draw the ln norm on each path over the lag, with its interval as a band."""
     ax = ax if ax is not None else new_axes()
     bands(ax, table[~is_law(table)], layout, None if whole is None else whole[~is_law(whole)])
     draw_laws(ax, table, layout.x, whole)
@@ -46,24 +54,24 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return where the additive path alone carries most of the gradient at the last lag, and where the least."""
+    """Return the smallest and the largest share of the additive path alone in the gradient at the last lag."""
     table = table[~is_law(table)]
     ends = table[table["lag"] == table.groupby(layout.panel, observed=True)["lag"].transform("max")]
     wide = ends.pivot(index=layout.panel, columns="path", values="travelled").astype("float64")
     short = (wide["all paths"] - wide["additive path alone"]).dropna().sort_values()
     if short.empty:
-        return "No gradient reaches the last lag on both."
-    told = [f"e^{compact(-short.iloc[i])} of the whole gradient's norm ({short.index[i]})" for i in (0, -1)]
-    return f"At the last lag the additive path alone has between {told[1]} and {told[0]}."
+        return "In no panel does a gradient reach the last lag both on all paths and on the additive path alone."
+    shares = [f"e^{compact(-short.iloc[i])} of the whole gradient's norm ({short.index[i]})" for i in (0, -1)]
+    return f"At the last lag the additive path alone has between {shares[1]} and {shares[0]}."
 
 
 PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Logarithm of the gradient's norm on the additive path alone (∏f, ∏ of what a GRU keeps), of what went through "
-    "a gate at least once, and of their sum, less that of all at lag 0, for the longest sequences; bands: 95 % "
-    "t-intervals over the seeds",
+    "Logarithm of the gradient's norm on the additive path alone (the product of the keep gate: ∏f of an LSTM, "
+    "∏(1 − z) or ∏z of a GRU), on the paths through at least one gate, and on all paths, minus that on all paths "
+    "at lag 0, for the longest sequences; bands: 95 % t-intervals over the seeds",
     lambda table, layout: 1.5,
     hooks=("paths",),
 )

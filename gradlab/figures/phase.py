@@ -1,4 +1,4 @@
-"""The rate as a map over what the study turns and the length, with the line where it is zero."""
+"""The rate as a map over the control parameter and the length of a study, with the line where it is zero."""
 
 from __future__ import annotations
 
@@ -22,19 +22,26 @@ from gradlab.tables import tables
 from gradlab.tables.factors import Layout, combinations, control, numeric_control, others, placed
 from gradlab.verdicts.summaries import signs
 
-#: Lines that lie on dark and on light cells have a white edge.
+#: White edge of lines, which cross dark and light cells.
 HALO = [withStroke(linewidth=2.0, foreground="white")]
-#: How far, in cells, a number keeps from a line of theory through its cell.
+#: Smallest distance between a number and a line of theory through its cell, in cell heights.
 CLEAR = 0.28
 DASHES = (0, (3, 1.5))
-#: What the legend calls the two lines.
+#: Legend labels of the two lines.
 ZERO, CRITICAL = "rate 0, as measured", "theory's edge, χ = 1 (H → ∞)"
 
 
 def tabulate(frames: tables.Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the rate over the control and the length (or, for a task of one length, another key).
+    """Return the rate (nats/step) over the control and the length, or over another key if the length is fixed.
 
-    Where the control is a number, with the columns of `crossings` for the rates along it.
+    If the control is numeric, the columns of `crossings` are added.
+
+    Raises
+    ------
+    NotRecorded
+        If no rates were recorded.
+    InputError
+        If nothing varies except the cell and the seed.
     """
     runs = with_rates(frames)
     turned = control(runs)
@@ -52,7 +59,7 @@ def tabulate(frames: tables.Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def _with_critical(table: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the scale at which theory's rate turns positive, ``critical``; nan where it has no line."""
+    """Add the column ``critical``, the scale at which the rate of theory turns positive; nan without such a line."""
     if "scale" not in lines:
         return table.assign(critical=np.nan)
     by = [name for name in lines if name not in ("scale", "theory")]
@@ -65,7 +72,7 @@ def _with_critical(table: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the rate as a map over x and y, its numbers in it, the line where it is zero, no holes."""
+    """Draw the rate as a map over x and y, with its numbers and its zero line; a row without a rate is hatched."""
     ax = ax if ax is not None else new_axes()
     everything = table if whole is None else whole
     x, y = levels(everything, layout.x), levels(everything, layout.y)
@@ -77,14 +84,14 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
     edges: dict[int, float] = {}
     for column, part in table.dropna(subset="critical").groupby(layout.x, observed=True):
         at = np.interp(part["critical"].iloc[0], y, np.arange(len(y)) + 0.5, left=np.nan, right=np.nan)
-        if np.isnan(at):  # beyond what has run
+        if np.isnan(at):  # outside of the values that have run
             continue
         i = x.index(column)
         edges[i] = float(at)
         ax.plot([i, i + 1], [at, at], color="black", ls=DASHES, path_effects=HALO, label=CRITICAL, zorder=5)
     for _, row in table.iterrows():
         i, j = x.index(row[layout.x]), y.index(row[layout.y])
-        _cell(ax, row, (i, j), mesh, beside=edges.get(i, np.inf))
+        _cell(ax, row, (i, j), mesh, edge=edges.get(i, np.inf))
     ax.set(xlabel=axis_label(layout.x), ylabel=axis_label(layout.y))
     ax.set_xticks(np.arange(len(x)) + 0.5, [text(level) for level in x])
     ax.set_yticks(np.arange(len(y)) + 0.5, [text(level) for level in y])
@@ -93,7 +100,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def _zero_line(ax: Axes, rate: np.ndarray[Any, np.dtype[np.float64]], *, joined: bool) -> None:
-    """Draw where the rate is zero; columns are joined where x is a number, else each has its own line."""
+    """Draw the line at rate zero; ``joined`` connects the columns, otherwise each column has its own line."""
     height, width = rate.shape
     for left, right in [(0, width)] if joined else [(i, i + 1) for i in range(width)]:
         part = rate[:, left:right]
@@ -105,8 +112,8 @@ def _zero_line(ax: Axes, rate: np.ndarray[Any, np.dtype[np.float64]], *, joined:
         ax.plot([], [], color="black", lw=1.2, label=ZERO)
 
 
-def _cell(ax: Axes, row: pd.Series, place: tuple[int, int], colours: ScalarMappable, *, beside: float) -> None:
-    """Write a rate into its cell, ``beside`` theory's line; where runs diverged or failed, hatch it and say so."""
+def _cell(ax: Axes, row: pd.Series, place: tuple[int, int], colours: ScalarMappable, *, edge: float) -> None:
+    """Write a rate into its cell, clear of the line of theory; hatch and label the cell if runs diverged or failed."""
     i, j = place
     lost = bool(row["diverged"] or row["failed"] or not row["seeds"])
     if lost:
@@ -114,14 +121,15 @@ def _cell(ax: Axes, row: pd.Series, place: tuple[int, int], colours: ScalarMappa
         ax.add_patch(Rectangle((i, j), 1, 1, hatch="////", ec="0.4", lw=0, fc=ground))
     word = "div." if row["diverged"] else "fail" if row["failed"] else UNKNOWN
     face = "white" if lost else colours.to_rgba(row["rate"])
-    signed = f"+{compact(row['rate'])}" if row["rate"] > 0 else compact(row["rate"])  # a line beside it is no minus
-    told = signed if row["seeds"] else word
-    written = ax.text(i + 0.5, _free(j + 0.5, beside), told, ha="center", va="center", fontsize=6, color=legible(face))
+    # A positive rate gets a sign, because a line next to a bare number could be read as a minus.
+    signed = f"+{compact(row['rate'])}" if row["rate"] > 0 else compact(row["rate"])
+    label = signed if row["seeds"] else word
+    written = ax.text(i + 0.5, _free(j + 0.5, edge), label, ha="center", va="center", fontsize=6, color=legible(face))
     written.set(bbox={"fc": face, "ec": "none", "pad": 1.2}, zorder=4)
 
 
 def _free(middle: float, line: float) -> float:
-    """Return the height at which a number stands clear of a line, as near to its cell's middle as may be."""
+    """Return the height of a number that is clear of a line and as near to the middle of its cell as possible."""
     away = middle - line
     return middle if abs(away) >= CLEAR else line + float(np.copysign(CLEAR, away))
 
@@ -132,30 +140,30 @@ def _limit(table: pd.DataFrame) -> float:
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return where along y the rate turns positive in each panel, as the mean over the seeds of each one's crossing."""
+    """Return the value of y at which the rate turns positive in each panel, as the mean of the seeds' crossings."""
     if not pd.api.types.is_numeric_dtype(table[layout.y]):
         return signs(table, "rate", "Rates")
     groups = table.groupby(["cell", *layout.rows], observed=True, dropna=False)
-    told = [f"{placed(part.iloc[0], ('cell', *layout.rows))} {_turns(part, layout)}" for _, part in groups]
+    places = [f"{placed(part.iloc[0], ('cell', *layout.rows))} {_turns(part, layout)}" for _, part in groups]
     theory = sorted(table["critical"].dropna().unique())
-    edge = f" Theory's edge for the RNN as H → ∞ lies at scale {_span(theory[0], theory[-1])}." if theory else ""
-    return f"The rate turns positive (mean of the seeds' crossings): {'; '.join(told)}.{edge}"
+    edge = f" Theory's edge for the RNN as H → ∞ is at scale {_span(theory[0], theory[-1])}." if theory else ""
+    return f"The rate turns positive (mean of the seeds' crossings): {'; '.join(places)}.{edge}"
 
 
 def _turns(part: pd.DataFrame, layout: Layout) -> str:
-    """Return where every seed crosses, where only some do and the mean's zero there, or that none does."""
+    """Return as text where all seeds cross zero, where only some do (with the zero of the mean), or that none does."""
     found = part.drop_duplicates(layout.x)
     every = found[found["crossing"].notna()]
     some = found[(found["crossed"] > 0) & found["crossing"].isna()]
-    told = []
+    parts = []
     if len(every):
         span = _span(every["crossing"].min(), every["crossing"].max())
-        told.append(f"at {layout.y} {span}{_share(every, found, layout.x)}")
+        parts.append(f"at {layout.y} {span}{_share(every, found, layout.x)}")
     if len(some):
         counts = sorted({(int(row["crossed"]), int(row["of"])) for _, row in some.iterrows()})
         seeds = " to ".join(f"{crossed} of {of}" for crossed, of in dict.fromkeys([counts[0], counts[-1]]))
-        told.append(f"in {seeds} seeds only{_share(some, found, layout.x)}, {_zero_of_mean(part, some, layout)}")
-    return " and ".join(told) or f"not {_studied(part['lowest'].min(), part['highest'].max(), layout.y)}"
+        parts.append(f"in {seeds} seeds only{_share(some, found, layout.x)}, {_zero_of_mean(part, some, layout)}")
+    return " and ".join(parts) or f"not {_studied(part['lowest'].min(), part['highest'].max(), layout.y)}"
 
 
 def _studied(lowest: float, highest: float, name: str) -> str:
@@ -165,7 +173,7 @@ def _studied(lowest: float, highest: float, name: str) -> str:
 
 
 def _zero_of_mean(part: pd.DataFrame, some: pd.DataFrame, layout: Layout) -> str:
-    """Return where the mean rate turns positive, in the columns of ``some``."""
+    """Return where the mean rate turns positive in the columns of ``some``, as text."""
     kept = part[part[layout.x].isin(some[layout.x])].sort_values(layout.y)
     columns = kept.groupby(layout.x, observed=True)
     zeros = [tables.crossing(column[layout.y], column["rate"]) for _, column in columns]
@@ -188,10 +196,10 @@ PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Rate of ln‖δ‖ in nats per step; red grows, blue decays, the black line is where the mean over the seeds "
-    "is zero (interpolated between the values studied); dashed: where mean-field theory of infinitely wide RNNs that "
-    "get the task's input has it, of gated cells it knows no such line, for a one-step χ does not predict weights that "
-    "are the same at every step; hatched: runs diverged or failed",
+    "Rate of ln‖δ‖ in nats per step; red: growth; blue: decay; black line: zero of the mean over the seeds, "
+    "interpolated between the studied values; dashed: the zero in mean-field theory of infinitely wide RNNs with the "
+    "task's input, which has no such line for gated cells, because a one-step χ does not describe weights that are the "
+    "same at every step; hatched: runs diverged or failed",
     lambda table, layout: max(0.5 + 0.22 * table[layout.y].nunique(), 1.3),
     bar="rate (nats/step)",
 )

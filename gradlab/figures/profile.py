@@ -1,4 +1,4 @@
-"""The norms of a trace over the lag, a band for its sequences."""
+"""The gradient norms of a trace over the lag, with a band over its sequences."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ from gradlab.formatting.numbers import compact
 from gradlab.schema import QUANTITIES, axis_label
 from gradlab.tables.factors import Layout
 
-#: Characters of a line of a note, which then is narrower than one journal column.
+#: Characters per line of a note, which is then narrower than one journal column.
 NOTE_WIDTH = 48
 
 
 def draw(table: pd.DataFrame, *, ax: Axes | None = None, theory: pd.DataFrame | None = None, note: str = "") -> Axes:
-    """Draw the mean logarithm of each quantity over the lag, with a band from its 5 to its 95 % quantile.
+    """Draw the mean logarithm of each quantity over the lag, with a band from its 5 % to its 95 % quantile.
 
     Parameters
     ----------
-    table : the columns of ``steps`` that this needs: quantity, lag, mean_log, q05, q95.
-    theory : a line to draw beside them: lag, theory (nats), rate (nats/step), the same in every row.
-    note : what is to be said below them, as why there is no such line.
+    table : DataFrame
+        Columns of ``steps``: quantity, lag (steps), mean_log, q05 and q95 (nats).
+    ax : Axes, optional
+        Axes to draw into; by default those of a new figure.
+    theory : DataFrame, optional
+        A line of theory: lag (steps), theory (nats) and rate (nats/step), which is the same in every row.
+    note : str
+        A note for the legend, such as the reason why there is no line of theory.
+
+    Returns
+    -------
+    Axes
+        The axes drawn into.
     """
     ax = ax if ax is not None else new_axes()
     layout = Layout(panel="", rows=(), x="lag", y="mean_log", hue="quantity")
@@ -34,8 +44,8 @@ def draw(table: pd.DataFrame, *, ax: Axes | None = None, theory: pd.DataFrame | 
             ax.fill_between(line["lag"], line["q05"], line["q95"], color=look["color"], alpha=0.2, lw=0)
             ax.plot(line["lag"], line["mean_log"], markevery=every(line["mean_log"], look["zorder"]), **look)
         if theory is not None:
-            told = f"mean field, ½ ln χ = {compact(theory['rate'].iloc[0])} nats/step"
-            ax.plot(theory["lag"], theory["theory"], color="black", ls=(0, (5, 2)), lw=0.8, label=told)
+            label = f"mean field, ½ ln χ = {compact(theory['rate'].iloc[0])} nats/step"
+            ax.plot(theory["lag"], theory["theory"], color="black", ls=(0, (5, 2)), lw=0.8, label=label)
         ax.set_xlim(-0.04 * table["lag"].max(), 1.04 * table["lag"].max())
         ax.set(xlabel=axis_label("lag"), ylabel="ln of the norm (nats)")
         ax.legend(title=fill(note, NOTE_WIDTH) or None, alignment="left")

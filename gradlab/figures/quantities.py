@@ -1,4 +1,4 @@
-"""Quantities of ``steps`` over the steps or the lags: the tables and lines that several pictures share."""
+"""Quantities of ``steps`` over the step or the lag: tables and lines that several pictures share."""
 
 from __future__ import annotations
 
@@ -21,11 +21,22 @@ from gradlab.tables.tables import Frames, NotRecorded
 
 
 class Quantities(NamedTuple):
-    """Which quantities, and how they are told.
+    """The quantities of one picture, and the columns and words that describe them.
 
-    ``chosen`` is a pattern whose first group names the line, ``example`` one of the quantities and ``hook`` what
-    records them; ``hue`` and ``y`` are the columns of the table, ``along`` is "t" or "lag", and ``what`` a line's value
-    in words.
+    Attributes
+    ----------
+    chosen : str
+        A pattern that matches the quantities; its first group is the name of the line.
+    example : str
+        One of the quantities, for the error message.
+    hook : str
+        The hook that records them.
+    hue, y : str
+        The columns of the table with the line's name and with the mean logarithm (nats).
+    along : str
+        The column on the x axis, "t" or "lag".
+    what : str
+        The value of a line in words.
     """
 
     chosen: str
@@ -37,7 +48,13 @@ class Quantities(NamedTuple):
     what: str
 
     def tabulate(self, frames: Frames) -> tuple[pd.DataFrame, Layout]:
-        """Return the mean logarithm of each quantity over the steps with its interval, a line a quantity."""
+        """Return the mean logarithm (nats) of each quantity over the steps, with its interval, one line per quantity.
+
+        Raises
+        ------
+        NotRecorded
+            If none of the quantities was recorded.
+        """
         runs, steps = frames["runs"], frames["steps"]
         found = joined(few(runs), steps[steps["quantity"].str.fullmatch(self.chosen) & (steps["lag"] >= 0)])
         if found.empty:
@@ -51,20 +68,20 @@ class Quantities(NamedTuple):
 
     @staticmethod
     def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-        """Draw the mean logarithms over the steps, a line a quantity, its interval as a band."""
+        """Draw the mean logarithms over the steps, one line per quantity, with the intervals as bands."""
         ax = ax if ax is not None else new_axes()
         bands(ax, table, layout, whole)
         return ax
 
     def finding(self, table: pd.DataFrame, layout: Layout) -> str:
-        """Return by how much the first step's differs from the last one's, at the two extremes."""
+        """Return the smallest and the largest change of a line from the last step to the first."""
         known = table[np.isfinite(table[self.y])].sort_values(self.along, ascending=self.along == "lag")
         lines = known.groupby([layout.panel, self.hue], observed=True)[self.y]
         change = (lines.last() - lines.first()).sort_values()
         if change.empty:
             return f"No step has {self.what}."
-        told = [f"{compact(change.iloc[i])} nats ({', '.join(map(str, change.index[i]))})" for i in (0, -1)]
-        return f"From the last step to the first, {self.what} changes by between {told[0]} and {told[1]}."
+        ends = [f"{compact(change.iloc[i])} nats ({', '.join(map(str, change.index[i]))})" for i in (0, -1)]
+        return f"From the last step to the first, {self.what} changes by between {ends[0]} and {ends[1]}."
 
 
 def over_lag(
@@ -76,11 +93,23 @@ def over_lag(
 
     Parameters
     ----------
-    frames : the tables of a study, a watch or a trace.
-    quantity : one of ``steps``.
-    y : name of the column with the mean logarithm (nats) in the table returned.
-    first : the smallest lag.
-    relative : whether the value at the first lag is subtracted.
+    frames : mapping of DataFrame
+        The tables of a study, a watch or a trace.
+    quantity : str
+        A quantity of ``steps``.
+    y : str
+        Name of the column with the mean logarithm (nats) in the returned table.
+    first : int
+        The smallest lag.
+    relative : bool
+        If True, the value at the first lag is subtracted.
+
+    Returns
+    -------
+    table : DataFrame
+        The mean logarithm with its interval, one row per line and lag.
+    layout : Layout
+        The columns to draw.
 
     Raises
     ------
@@ -105,9 +134,19 @@ def over_lag(
 
 
 def picture(names: tuple[str, ...]) -> Picture:
-    """Return the picture of some quantities of ``steps`` over the lag.
+    """Return the picture of one or several quantities of ``steps`` over the lag.
 
     One quantity has one line per value of the control. Several have one line each, and one panel per combination.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The quantities.
+
+    Returns
+    -------
+    Picture
+        The picture of these quantities.
     """
     pattern = "|".join(map(re.escape, names))
     several = Quantities(f"({pattern})", names[0], "", "quantity", "mean_log", "lag", what="a quantity's logarithm")
@@ -138,7 +177,7 @@ def _draw(
 
 
 def _label(names: tuple[str, ...]) -> str:
-    """Return the label of the y axis: the quantity where there is one, otherwise what all have in common."""
+    """Return the label of the y axis: the quantity's own label, or a common label for several quantities."""
     if len(names) > 1:
         return "ln of the norm (nats)"
     name = f"ln‖{names[0]}‖" if names[0].startswith("dL/") else names[0]

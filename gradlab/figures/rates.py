@@ -1,4 +1,4 @@
-"""The rate over what the study turns, a line a cell."""
+"""The rate over the control parameter of a study, one line per cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from gradlab.verdicts.summaries import signs
 
 
 def tabulate(frames: tables.Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return the rate over the control, a line a cell, at the longest length."""
+    """Return the rate (nats/step) over the control at the longest length, one line per cell.
+
+    Raises
+    ------
+    NotRecorded
+        If no rates were recorded.
+    """
     runs = with_rates(frames)
     turned = control(runs)
     rest = others(runs, "cell", "length", turned)
@@ -24,7 +30,7 @@ def tabulate(frames: tables.Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the layout's y, a rate, with its interval over the control, a line for each level of the hue."""
+    """Draw the layout's y, a rate, with its interval over the control, one line per level of the hue."""
     ax = ax if ax is not None else new_axes()
     where = places(table if whole is None else whole, layout.x)
     value, low, high = layout.y, f"{layout.y}_low", f"{layout.y}_high"
@@ -32,7 +38,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
         error = np.stack([line[value] - line[low], line[high] - line[value]])
         at = line[layout.x].map(where).astype("float64")
         ax.errorbar(at, line[value], yerr=error, elinewidth=0.8, capsize=1.5, **look)
-        for _, free in line[line[layout.x].isna()].iterrows():  # a cell that has no such key
+        for _, free in line[line[layout.x].isna()].iterrows():  # the cell has no such key: a horizontal line
             ax.axhspan(free[low], free[high], color=look["color"], alpha=0.15, lw=0)
             ax.axhline(free[value], color=look["color"], ls=look["ls"])
         for lost in at[line["seeds"] == 0]:
@@ -46,7 +52,7 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return how many rates are negative or positive beyond their intervals."""
+    """Return the numbers of negative and positive rates whose intervals exclude zero."""
     return signs(table, "rate", "Rates")
 
 
@@ -55,6 +61,6 @@ PICTURE = Picture(
     draw,
     finding,
     "Rate of ln‖δ‖ in nats per step, for the longest sequences; bars: 95 % t-intervals over the seeds; "
-    "a cross on the upper edge: no run has a rate",
+    "cross on the upper edge: no run has a rate",
     lambda table, layout: 2.2,
 )

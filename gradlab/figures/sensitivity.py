@@ -1,4 +1,4 @@
-"""How large the states are, and how far a recurrent weight moves them, over the memory: the curse of memory."""
+"""Mean squares of the states and of their derivative by a recurrent weight, over the memory: the curse of memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from gradlab.statistics.rates import across_seeds
 from gradlab.tables.factors import Layout, arranged, combinations, control, longest, others, ran
 from gradlab.tables.tables import Frames, NotRecorded
 
-#: Columns of ``runs`` that are drawn.
+#: The columns of ``runs`` that are drawn.
 SQUARES = ("state_power", "weight_sensitivity")
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return both mean squares over the memory, 1/(1 − e^rate), at the longest length, and theory's lines.
+    """Return both mean squares over the memory, 1/(1 − e^rate) steps, at the longest length, and the lines of theory.
 
-    A gradient that does not decay has no memory to be drawn at.
+    A run whose gradient does not decay has no finite memory and is left out.
+
+    Raises
+    ------
+    NotRecorded
+        If the mean squares were not recorded, or no gradient decays.
     """
     runs = longest(with_rates(frames))
     if not set(SQUARES) <= set(runs) or runs[SQUARES[1]].isna().all():
@@ -32,7 +37,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
     lasting = placed.assign(memory=-1.0 / np.expm1(placed["rate"].where(placed["rate"] < 0)))
     where = across_seeds(lasting, by, "memory")[[*by, "memory"]].dropna(subset="memory")
     if where.empty:
-        raise NotRecorded("runs: no gradient decays, so that there is no memory to draw anything at")
+        raise NotRecorded("runs: no gradient decays, so that no run has a finite memory to draw at")
     parts = []
     for name in SQUARES:
         found = across_seeds(placed.assign(square=placed[name]), by, "square").assign(quantity=axis_label(name))
@@ -44,7 +49,7 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the mean squares with their intervals over the memory, both axes logarithmic, and theory's lines."""
+    """Draw the mean squares with their intervals over the memory, and the lines of theory, on logarithmic axes."""
     ax = ax if ax is not None else new_axes()
     ax.set(xscale="log", yscale="log", xlabel=axis_label(layout.x), ylabel=axis_label(layout.y))
     measured = table[~is_law(table)]
@@ -58,10 +63,10 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return by how much both grow from the shortest memory to the longest."""
+    """Return the growth factor of both mean squares from the shortest memory to the longest."""
     measured = table[~is_law(table)].sort_values(layout.x)
     if measured[layout.x].nunique() < 2:
-        return "There is one memory only to draw anything at."
+        return "There is only one value of the memory, so no growth can be computed."
     ends = measured[layout.x].agg(["min", "max"])
     grown = [
         f"{name!s} {compact(float(part[layout.y].iloc[-1] / part[layout.y].iloc[0]))}-fold"
@@ -77,8 +82,8 @@ PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Mean squares of the states and of their derivative by a recurrent weight, over 1/(1 − e^rate), the sum of the "
+    "Mean squares of the states and of their derivative by a recurrent weight, against 1/(1 − e^rate), the sum of the "
     "decaying gradient over all lags, for the longest sequences; bars: 95 % t-intervals over the seeds; lines: exact "
-    "of diagonal linear networks",
+    "values for diagonal linear networks",
     lambda table, layout: 2.4,
 )

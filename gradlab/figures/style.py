@@ -1,4 +1,4 @@
-"""How every figure looks: its style at print size, its lines, colours and words; and a figure as bytes."""
+"""The common look of all figures: print size, lines, colours and labels; and figures as bytes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gradlab.formatting.numbers import plain
 from gradlab.schema import axis_label
 from gradlab.tables.factors import Layout, named
 
-#: How far a line's markers move from its neighbour's, as a share of the distance between two values.
+#: Horizontal shift between the markers of neighbouring lines, as a share of the distance between two values.
 DODGE = 0.06
-#: Inches: one column of a journal, and both.
+#: Width of one journal column and of both columns, in inches.
 SINGLE, DOUBLE = 3.3, 6.9
 STYLE = {
     **sns.axes_style("ticks"),
@@ -43,8 +43,9 @@ STYLE = {
     "svg.hashsalt": "gradlab",
 }
 LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "v", "P", "X", "*")
+#: Least number of markers on a long line.
 MARKED = 6
-#: Places in seaborn's palette for colour-blind readers, without its pink and its yellow, which are too light for lines.
+#: Indices into seaborn's "colorblind" palette, without its pink and yellow, which are too light for lines.
 DARK = (0, 1, 2, 3, 4, 5, 7, 9)
 
 
@@ -60,12 +61,12 @@ class NotebookFigure(Figure):
 
 
 def svg(figure: Figure) -> bytes:
-    """Return the figure as SVG: the same bytes for the same figure."""
+    """Return the figure as SVG; the same figure gives the same bytes."""
     return _bytes(figure, "svg", {"Date": None, "Creator": None})
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as PNG, 200 dots an inch: the same bytes for the same figure."""
+    """Return the figure as PNG at 200 dots per inch; the same figure gives the same bytes."""
     return _bytes(figure, "png", {"Software": None})
 
 
@@ -83,12 +84,24 @@ def new_axes() -> Axes:
 
 
 def zero(ax: Axes) -> None:
-    """Draw the line at zero, where nothing is lost and nothing won."""
+    """Draw the horizontal line at zero, which marks no change."""
     ax.axhline(0, color="0.3", lw=0.6, zorder=1)
 
 
 def bands(ax: Axes, table: pd.DataFrame, layout: Layout, whole: pd.DataFrame | None) -> None:
-    """Draw the layout's y over its x, a line for each level of the hue, its interval as a band; name the axes."""
+    """Draw the layout's y over its x, with one line per level of the hue, and label the axes.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw into.
+    table : DataFrame
+        The rows of one panel; the columns ``{y}_low`` and ``{y}_high`` are drawn as a band.
+    layout : Layout
+        The columns to draw.
+    whole : DataFrame or None
+        The table of all panels, which decides how each line looks.
+    """
     x, y = layout.x, layout.y
     for line, look in lines(table, layout, whole):
         ax.fill_between(line[x], line[f"{y}_low"], line[f"{y}_high"], color=look["color"], alpha=0.2, lw=0)
@@ -99,7 +112,24 @@ def bands(ax: Axes, table: pd.DataFrame, layout: Layout, whole: pd.DataFrame | N
 def lines(
     table: pd.DataFrame, layout: Layout, whole: pd.DataFrame | None
 ) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
-    """Yield the rows of each level of the hue, and how its line looks: the same in every panel of ``whole``."""
+    """Yield the rows of each level of the hue, and the look of its line, which is the same in every panel.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The rows of one panel.
+    layout : Layout
+        The columns to draw.
+    whole : DataFrame or None
+        The table of all panels, which decides how each line looks.
+
+    Yields
+    ------
+    line : DataFrame
+        The rows of one line, sorted by the layout's x.
+    look : dict
+        Keyword arguments of :meth:`matplotlib.axes.Axes.plot`.
+    """
     if layout.hue is None:
         yield table.sort_values(layout.x), {"color": "C0", "marker": "o", "zorder": 2}
         return
@@ -116,7 +146,7 @@ def lines(
 
 
 def _colours(found: list[Any]) -> list[Any]:
-    """Return colours in an order for numbers (dark to light), and without one for names."""
+    """Return one colour per level: from dark to light for numbers, from an unordered palette for names."""
     if all(isinstance(level, float | int) for level in found):
         return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(found))))
     palette = sns.color_palette("colorblind")
@@ -124,13 +154,13 @@ def _colours(found: list[Any]) -> list[Any]:
 
 
 def every(line: pd.Series, order: float) -> tuple[int, int]:
-    """Return start and stride of a line's markers, so that those of neighbouring lines do not meet."""
+    """Return the start and stride of a line's markers, so that markers of neighbouring lines do not overlap."""
     stride = max(int(line.notna().sum()) // MARKED, 1)
     return int(order * stride / 3) % stride, stride
 
 
 def levels(table: pd.DataFrame, column: str) -> list[Any]:
-    """Return the values of a column that occur, in their order."""
+    """Return the distinct values of a column, in their order."""
     values = table[column].dropna()
     if isinstance(values.dtype, pd.CategoricalDtype):
         return [level for level in values.cat.categories if (values == level).any()]
@@ -138,7 +168,7 @@ def levels(table: pd.DataFrame, column: str) -> list[Any]:
 
 
 def places(table: pd.DataFrame, column: str) -> dict[Any, float]:
-    """Return where each value of a column stands on an axis: numbers where they are, names side by side."""
+    """Return the axis position of each value of a column: a number stays itself, names get 0, 1, 2 …"""
     found = levels(table, column)
     if pd.api.types.is_numeric_dtype(table[column]):
         return {level: float(level) for level in found}
@@ -146,7 +176,22 @@ def places(table: pd.DataFrame, column: str) -> dict[Any, float]:
 
 
 def dodged(each: Sequence[pd.DataFrame], where: Mapping[Any, float], x: str) -> list[pd.Series]:
-    """Return where the markers of each line stand: around their value, beside those of the others that have it."""
+    """Return the x positions of each line's markers, shifted so that markers at the same value do not overlap.
+
+    Parameters
+    ----------
+    each : sequence of DataFrame
+        The rows of each line.
+    where : mapping of float
+        Axis position of each value; see `places`.
+    x : str
+        The column on the x axis.
+
+    Returns
+    -------
+    list of Series
+        The positions of each line's rows.
+    """
     gap = DODGE * min(np.diff(sorted(where.values())), default=1.0)
     lines = pd.concat([line[x] for line in each], keys=range(len(each)))
     order = lines.groupby(lines, observed=True)
@@ -155,10 +200,10 @@ def dodged(each: Sequence[pd.DataFrame], where: Mapping[Any, float], x: str) -> 
 
 
 def text(level: Any) -> str:
-    """Return a value as a tick or a legend writes it."""
+    """Return the text of a value for a tick or a legend."""
     return plain(level) if isinstance(level, float | int) else str(level)
 
 
 def legible(face: Any) -> str:
-    """Return black or white, whichever stands out from ``face`` (Rec. 709 luma)."""
+    """Return the text colour, black or white, that contrasts with ``face`` (Rec. 709 luma)."""
     return "white" if np.dot([0.2126, 0.7152, 0.0722], to_rgb(face)) < 0.5 else "black"

@@ -1,4 +1,4 @@
-"""Who teaches whom: the gradient of every step's loss at every earlier state."""
+"""Temporal credit: the gradient of every step's loss at every earlier state."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from gradlab.tables.tables import Frames, NotRecorded
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return ``ln‖∂L_t/∂s_s‖``, the mean over the sequences and the seeds, for the loss steps kept and every state.
+    """Return ``ln‖∂L_t/∂s_s‖`` (nats), the mean over sequences and seeds, for the recorded loss steps and all states.
 
-    A panel for each combination of what varies.
+    There is one panel per combination of the varying keys.
+
+    Raises
+    ------
+    NotRecorded
+        If no temporal gradients were recorded.
     """
     runs, steps = frames["runs"], frames["steps"]
     found = joined(runs, steps[steps["quantity"] == "temporal"])
     if found.empty:
-        raise NotRecorded('steps: no rows of "temporal"; hooks = ["temporal"] records them, of losses at several steps')
+        raise NotRecorded('steps: no rows of "temporal"; hooks = ["temporal"] records them for a loss at several steps')
     back = found["direction"].map({"forward": 1, "reverse": -1}).astype("int64")
     found = found.assign(s=found["t"], loss_t=found["t"] + back * found["lag"])
     found[SETTING] = settings(found, [name for name in combinations(runs) if name != "length"])
@@ -34,9 +39,9 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw it as a map over the state's step s and the loss step t; what is −inf or not there (s > t) stays blank.
+    """Draw a map over the state's step s and the loss step t; an entry that is −inf or missing (s > t) stays blank.
 
-    Steps at which no loss is read have no row.
+    A step at which no loss is read has no row.
     """
     ax = ax if ax is not None else new_axes()
     grid = table.pivot(index=layout.y, columns=layout.x, values="mean_log").dropna(how="all")
@@ -49,19 +54,19 @@ def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: 
 
 
 def _edges(steps: pd.Index) -> NDArray[np.float64]:
-    """Return where the cells of a map begin and end that lie around these steps."""
+    """Return the edges of the map's cells, with the given steps inside of them."""
     at = steps.to_numpy(dtype=np.float64)
     return np.concatenate([at[:1] - 0.5, (at[1:] + at[:-1]) / 2, at[-1:] + 0.5])
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return how much of the last loss step's gradient is left at the initial state."""
+    """Return the change of the last loss step's log gradient back to the initial state."""
     if not layout.panel:
-        told = [f"{compact(_change(table, layout))} nats"]
+        changes = [f"{compact(_change(table, layout))} nats"]
     else:
         parts = table.groupby(layout.panel, observed=True)
-        told = [f"{compact(_change(part, layout))} nats ({name!s})" for name, part in parts]
-    return f"From the last loss step back to the initial state ln‖∂L/∂s‖ changes by {', '.join(told)}."
+        changes = [f"{compact(_change(part, layout))} nats ({name!s})" for name, part in parts]
+    return f"From the last loss step back to the initial state, ln‖∂L/∂s‖ changes by {', '.join(changes)}."
 
 
 def _change(table: pd.DataFrame, layout: Layout) -> float:
@@ -73,8 +78,8 @@ PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Who teaches whom: logarithm of the gradient of every step's loss (rows) at every state (columns), for the longest "
-    "sequences; blank: no gradient, as of states that come later",
+    "Logarithm of the norm of the gradient of every step's loss (rows) at every state (columns), for the longest "
+    "sequences; blank: no gradient, as for states after the loss step",
     lambda table, layout: 2.2,
     hooks=("temporal:all",),
     bar=axis_label("temporal"),

@@ -15,7 +15,13 @@ from gradlab.tables.tables import Frames, NotRecorded
 
 
 def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
-    """Return ``ln‖δ_k‖ − ln‖δ_1‖`` over the lag, a line for each step of training that was looked at."""
+    """Return ``ln‖δ_k‖ − ln‖δ_1‖`` (nats) over the lag, one line per measured training step.
+
+    Raises
+    ------
+    NotRecorded
+        If fewer than two training steps, or no gradients, were recorded.
+    """
     runs, steps = frames["runs"], frames["steps"]
     if TRAINED not in steps or steps[TRAINED].nunique() < 2:
         raise NotRecorded('steps: no column "step" with several steps of training; a study at initialisation has one')
@@ -33,26 +39,27 @@ def tabulate(frames: Frames) -> tuple[pd.DataFrame, Layout]:
 
 
 def draw(table: pd.DataFrame, layout: Layout, *, ax: Axes | None = None, whole: pd.DataFrame | None = None) -> Axes:
-    """Draw the decay, a line for each step of training, its interval as a band."""
+    """Draw the decay, one line per training step, with its interval as a band."""
     return decay.draw(table, layout, ax=ax, whole=whole)
 
 
 def finding(table: pd.DataFrame, layout: Layout) -> str:
-    """Return the change over all lags before training and after it, in each panel."""
-    told = []
+    """Return the change over all lags before and after training, for each panel."""
+    changes = []
     for name, part in table.groupby(layout.panel, observed=True):
         ends = part[part["lag"] == part["lag"].max()].dropna(subset="change").set_index(TRAINED)["change"].sort_index()
         if len(ends):
             steps = [f"{compact(ends.iloc[i])} nats {named(TRAINED, ends.index[i])}" for i in (0, -1)]
-            told.append(f"{name} {' and '.join(steps)}")
-    return f"From lag 1 to the last, ln‖δ‖ changes by: {'; '.join(told) or 'not known'}."
+            changes.append(f"{name} {' and '.join(steps)}")
+    return f"From lag 1 to the last, ln‖δ‖ changes by: {'; '.join(changes) or 'not known'}."
 
 
 PICTURE = Picture(
     tabulate,
     draw,
     finding,
-    "Logarithm of the gradient's norm against the lag, less its value at lag 1, for the longest sequences, before "
-    "training and after so many of its steps, or where it ended if it was solved or diverged before; bands: 95 % "
-    "t-intervals over the seeds; of more than three values of what is turned, the lowest, the middle and the highest",
+    "Logarithm of the gradient's norm against the lag, minus its value at lag 1, for the longest sequences, before "
+    "training and after the given number of steps, or at its end if it was solved or diverged earlier; bands: 95 % "
+    "t-intervals over the seeds; a control parameter with more than three values is shown at its lowest, middle and "
+    "highest value",
 )

@@ -124,6 +124,8 @@ class Hook:
 
     #: The table of a study to which :meth:`frame` adds rows: "steps" or "spectra".
     table: ClassVar[str] = "steps"
+    #: Whether the hook measures every pair of steps, so that time and memory grow with T²; `gradlab plan` needs this.
+    quadratic: ClassVar[bool] = False
 
     def begin(self, info: Info) -> None:
         """Prepare for a pass."""

@@ -77,11 +77,11 @@ def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
     return runs
 
 
-def frames(passes: Sequence[LayerPass], names: Iterable[str]) -> dict[str, pd.DataFrame]:
+def frames(passes: Sequence[LayerPass], names: Iterable[str], loss: float = float("nan")) -> dict[str, pd.DataFrame]:
     """Return the tables of a study whose only runs are these layers and directions of one pass, without a seed."""
     hooks = make_hooks(names)
     call(hooks, passes)
-    found = measured(hooks, [run_row(one.layer, one.direction, float("nan"), 0) for one in passes])
+    found = measured(hooks, [run_row(one.layer, one.direction, loss, 0) for one in passes])
     return {name: table_of(found, name, [cell_row(one) for one in passes]) for name in schema.TABLES}
 
 
@@ -114,8 +114,7 @@ def table_of(found: Mapping[str, pd.DataFrame], name: str, cells: Sequence[Mappi
 
     from gradlab.tables.complete import completed
 
-    if name not in schema.TABLES:
-        raise InputError(unknown("table", name, schema.TABLES))
+    schema.check_table(name)
     if name != "runs":
         return completed(found[name], name)
     keys = pd.DataFrame(list(cells), index=found[name].index)

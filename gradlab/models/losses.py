@@ -327,6 +327,12 @@ def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tu
     return value, 0, grad.astype(y.dtype, copy=False)
 
 
+def mean_loss(value: Array | None) -> float:
+    """Return the batch mean of a loss ``(B,)``, in float64; nan without a loss."""
+    with np.errstate(all="ignore"):
+        return float("nan") if value is None else float(value.astype(np.float64).mean())
+
+
 def _nothing_beyond(grad: Array, lengths: Lengths | None) -> None:
     """Raise if dL/dy is not zero beyond a sequence's own end, where there is no output."""
     if lengths is None:

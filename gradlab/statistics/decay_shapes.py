@@ -1,16 +1,17 @@
-"""How a gradient decays: exponentially, by a power law, not at all, or down and up again; or that one cannot tell.
+"""The shape of a gradient's decay: exponential, power law, flat, non-monotone, or undecided.
 
-``ln‖δ_k‖`` is a random walk, and looks like whatever curve is fitted to it: R² or AIC of such a curve proves nothing.
-Its increments have a noise that can be accounted for (`increments.fit`), so each shape is a profile of them:
+``ln‖δ_k‖`` is a random walk, and many curves fit a random walk well. R² or AIC of such a fit therefore proves nothing.
+The noise of its increments can be estimated (`increments.fit`), so each shape is a profile of the mean increment:
 
-* exponential, ``ln‖δ_k‖ ~ r k``: the same r at every lag k;
-* power law in the lag, ``‖δ_k‖ ~ k^−p``: ``−p ln((k+1)/k)``;
-* power law in time, ``‖δ_k‖ ~ t^p`` with t = T − k + 1: ``−p ln(t/(t−1))``, of a state that itself slows down as the
-  sequence goes on (``h = tanh(h)``: p = 3/2). Such a gradient has no half-life that would hold anywhere else;
-* flat: a mean that may be 0 and is known well enough to say so;
-* non-monotone: first of one sign and then of the other, both beyond doubt.
+* exponential, ``ln‖δ_k‖ ~ r k``: the increment is r at every lag k.
+* power law in the lag, ``‖δ_k‖ ~ k^−p``: the increment is ``−p ln((k+1)/k)``.
+* power law in time, ``‖δ_k‖ ~ t^p`` with t = T − k + 1: the increment is ``−p ln(t/(t−1))``. It arises where the state
+  itself slows down along the sequence (``h = tanh(h)``: p = 3/2). Its half-life depends on t.
+* flat: the mean increment is not distinguishable from 0, and its interval is narrow.
+* non-monotone: the increments have one sign at first and the opposite sign later, and both are significant.
 
-A constant is fitted beside each power law, and two constants, one before and one after, for the last.
+Each power law is fitted together with a constant rate. For the non-monotone shape, two rates are fitted as well: one
+before the turn and one after it.
 """
 
 from __future__ import annotations
@@ -42,44 +43,44 @@ Array = NDArray[np.float64]
 
 EXPONENTIAL, POWER_LAW, FLAT, NON_MONOTONE, UNDECIDED = "exponential", "power law", "flat", "non-monotone", "undecided"
 WORDS = (EXPONENTIAL, POWER_LAW, FLAT, NON_MONOTONE, UNDECIDED)
-#: Of fewer increments two parameters and an autocorrelation are not known.
+#: Fewest increments that determine two parameters and an autocorrelation.
 FEWEST = 8
-#: A constant, a power law and a turn are looked for, so each is tested at a third of 5 % (Bonferroni) …
+#: Three effects are tested (constant rate, power law, turn), so each is tested at a third of 5 % (Bonferroni).
 LEVEL = 1 - 0.05 / 3
-#: … and a turn, which is looked for where it fits best, at a tenth of that: about as many places could have been it.
+#: The place of a turn is fitted too, so its level is divided by the rough number of independent places.
 TURNS = 10
-#: A turn leaves at least this share of the window on both sides.
+#: Smallest share of the window on either side of a turn.
 SIDE = 1 / 16
-#: A power law holds from some lag on; ``(k + c)^−p`` has a beginning of its own.
+#: Offsets c of the power laws ``(k + c)^−p`` that are tried: a power law may hold only from some lag on.
 OFFSETS = (0, 2, 8)
-#: A hundredfold change over the window: a mean that may be 0 is flat if no more than this hides in its interval.
+#: Largest change over the window, in nats, that the interval of a flat mean may include: a factor of 100.
 HIDDEN = float(np.log(100.0))
-#: A change of one per cent over the window is none, however surely it is there.
+#: A change over the window below one per cent counts as flat, even if it is significant.
 NOTHING = 0.01
-#: A turn needs a factor of 2 on both sides of it.
+#: Smallest change on either side of a turn, in nats: a factor of 2.
 LEG = float(np.log(2.0))
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How ``‖δ‖`` changes with the lag, in a word; what the word does not have is nan.
+    """The shape of ``‖δ‖`` over the lag; numbers that do not apply to the shape are nan.
 
     Attributes
     ----------
     word : str
         exponential, power law, flat, non-monotone or undecided.
     rate : float
-        Of an exponential, nats per step back in time: the mean increment, as `rates.rate` has it.
+        Exponential: the mean increment in nats per step back in time, as in `rates.rate`.
     half_life : float
-        Of an exponential that decays, steps: ``ln 2 / −rate``.
+        Decaying exponential: ``ln 2 / −rate``, in steps.
     exponent : float
-        Of a power law, p in ``‖δ‖ ~ k^−p`` or ``~ t^p``: positive where it decays going back.
+        Power law: p in ``‖δ‖ ~ k^−p`` or ``~ t^p``, positive if ``‖δ‖`` decays backward in time.
     of : str
-        Of a power law, what it is a power of: "lag" (k), or "time" (t, steps since the sequence began); else "".
+        Power law: its variable, "lag" (k) or "time" (t, steps since the sequence began). Otherwise "".
     turning_lag : float
-        Where a non-monotone one turns: the lag of the least or the greatest ``ln‖δ‖``.
+        Non-monotone: the lag of the smallest or the largest ``ln‖δ‖``, in steps.
     evidence : str
-        What that rests on, in one line.
+        The estimates behind the word, in one line.
     """
 
     word: str
@@ -97,7 +98,7 @@ class Shape:
         return markup.html(*self._shown())
 
     def _shown(self) -> tuple[str, list[tuple[str, object]]]:
-        """Return the word, and what it has."""
+        """Return the title and the rows (name, text) of the known values."""
         known = (
             ("rate", self.rate, " nats/step"),
             ("half-life", self.half_life, " steps"),
@@ -109,7 +110,21 @@ class Shape:
 
 
 class _Profile(NamedTuple):
-    """Increments and what they are compared with, all ``(n,)``: their lags, the lags each spans, and power laws."""
+    """Increments and the profiles they are fitted with.
+
+    Attributes
+    ----------
+    lags : (n,)
+        Lag at which each increment starts.
+    series : (n,)
+        Increments of ``ln‖δ‖``, nats.
+    spans : (n,)
+        Number of lags that each increment covers: the profile of a rate of 1.
+    powers : list of (str, (n,))
+        Variable of each power law, and its increments for exponent 1.
+    exact : float
+        Differences between increments up to this size are rounding.
+    """
 
     lags: NDArray[np.intp]
     series: Array
@@ -119,14 +134,19 @@ class _Profile(NamedTuple):
 
 
 def shape(log_norm: ArrayLike, *, burn_in: int | None = None) -> Shape:
-    """Return the shape of the decay.
+    """Return the shape of the decay of a batch of sequences.
 
     Parameters
     ----------
     log_norm : array (K+1, B)
-        ``ln‖δ‖`` in nats at lag 0 … K, as for `rates.rate`, whose window this uses.
+        ``ln‖δ‖`` in nats at lag 0 … K, as for `rates.rate`. The window is that of `rates.rate`.
     burn_in : int, optional
-        As for `rates.rate`.
+        Steps to leave out at the start of each sequence, as for `rates.rate`.
+
+    Returns
+    -------
+    Shape
+        Undecided if fewer than 8 increments are known or an entry is +inf.
 
     Raises
     ------
@@ -150,19 +170,24 @@ def shape(log_norm: ArrayLike, *, burn_in: int | None = None) -> Shape:
 
 
 def shape_of_means(mean_log: ArrayLike, lag: ArrayLike) -> Shape:
-    """Return the shape of a mean over sequences, or over seeds, by lag, as the table ``steps`` has it.
+    """Return the shape of a mean over sequences or seeds, as in the table ``steps``.
 
     Parameters
     ----------
     mean_log : array (n,)
-        Mean of ``ln‖δ‖`` in nats at each lag; lags from which on sequences are zero do not belong here.
+        Mean of ``ln‖δ‖`` in nats at each lag. Leave out the lags at which some sequences are exactly zero.
     lag : array (n,)
-        The lags, rising to the whole length T; they may be thinned out. Lag 0 and the burn-in are left out here.
+        The lags in steps, increasing up to the length T; gaps are allowed. This function drops lag 0 and the burn-in.
+
+    Returns
+    -------
+    Shape
+        Undecided if fewer than 8 increments are known.
 
     Raises
     ------
     InputError
-        If the two are not equally long, the lags do not rise, or one is negative.
+        If the two differ in length, the lags do not increase, or one is negative.
     """
     means, k = np.asarray(mean_log, np.float64), np.asarray(lag, np.float64)
     if means.shape != k.shape or k.ndim != 1 or (np.diff(k) <= 0).any() or (k < 0).any():
@@ -178,46 +203,47 @@ def shape_of_means(mean_log: ArrayLike, lag: ArrayLike) -> Shape:
 
 
 def _power_laws(k: Array, t: Array) -> Iterator[tuple[str, Array]]:
-    """Yield ``ln‖δ‖`` of power laws with exponent 1, and what they are powers of."""
+    """Yield the variable, "lag" or "time", and ``ln‖δ‖`` of each power law with exponent 1."""
     for offset in OFFSETS:
         yield "lag", -np.log(np.maximum(k + offset, 1))
         yield "time", np.log(np.maximum(t + offset, 1))
 
 
 def _judged(profile: _Profile) -> Shape:
+    """Return the shape of the profile, by the tests that the module docstring lists."""
     n, mean = float(profile.spans.sum()), _fit(profile, profile.spans)
     rate, half = float(profile.series.sum() / n), float(_halves(mean)[0])
-    told = f"{_give_or_take(rate, half)} nats/step over {n:g} lags"
+    evidence = f"{_give_or_take(rate, half)} nats/step over {n:g} lags"
     if (abs(rate) + half) * n < NOTHING:
-        return Shape(FLAT, evidence=f"{told}: less than {NOTHING:.0%} in all")
+        return Shape(FLAT, evidence=f"{evidence}: a change of less than {NOTHING:.0%} in total")
     of, power = min(profile.powers, key=lambda law: _left_over(profile, law[1]))
     both = _fit(profile, profile.spans, power)
     found, halves = np.abs(both.coefficients), _halves(both)
     parts = [_give_or_take(*pair) for pair in zip(both.coefficients, halves, strict=True)]
-    told += f"; beside each other a rate of {parts[0]} and a power law of {of} with exponent {parts[1]}"
+    evidence += f"; a joint fit gives a rate of {parts[0]} and a power law of {of} with exponent {parts[1]}"
     turned, named = _turn(profile, power), _named(found, halves, np.abs([n, power.sum()]))
     if turned is not None:
         return turned
     if named[0] and abs(rate) > half:
-        return Shape(EXPONENTIAL, rate, float(np.log(2) / -rate) if rate < 0 else np.nan, evidence=told)
+        return Shape(EXPONENTIAL, rate, float(np.log(2) / -rate) if rate < 0 else np.nan, evidence=evidence)
     if named[1]:
-        return Shape(POWER_LAW, exponent=float(_fit(profile, power).coefficients[0]), of=of, evidence=told)
+        return Shape(POWER_LAW, exponent=float(_fit(profile, power).coefficients[0]), of=of, evidence=evidence)
     flat = (found <= halves).all() and abs(rate) <= half and (abs(rate) + half) * n <= HIDDEN
-    return Shape(FLAT if flat else UNDECIDED, evidence=told)
+    return Shape(FLAT if flat else UNDECIDED, evidence=evidence)
 
 
 def _named(found: Array, halves: Array, reach: Array) -> NDArray[np.bool_]:
     """Return whether the rate and the power law, ``(2,)``, may each name the shape.
 
-    It is significant, and changes ``ln‖δ‖`` over the window, its size times its ``reach``, by no less than the
-    other's interval still allows.
+    One of them may if it is significant and explains at least as large a change over the window as the other's
+    interval allows. The change is the coefficient times its ``reach``, in nats.
     """
     named: NDArray[np.bool_] = (found > halves) & (found * reach >= ((found + halves) * reach)[::-1])
     return named
 
 
 def _turn(profile: _Profile, power: Array) -> Shape | None:
-    """Return the non-monotone shape, if two parts of the profile are significant and have opposite signs."""
+    """Return the non-monotone shape if two parts of the profile are significant and opposite in sign, else None."""
     walk = np.concatenate([[0.0], np.cumsum(profile.series)])
     for columns, level in (
         ([profile.spans, power], LEVEL),
@@ -230,13 +256,13 @@ def _turn(profile: _Profile, power: Array) -> Shape | None:
         place = int(walk.argmin() if expected[0] < 0 else walk.argmax())
         legs = walk[place] - walk[0], walk[-1] - walk[place]
         if expected[0] * expected[-1] < 0 and min(np.abs(legs)) > LEG:
-            told = f"{compact(legs[0])} nats until lag {profile.lags[place]}, {compact(legs[1])} from there on"
-            return Shape(NON_MONOTONE, turning_lag=float(profile.lags[place]), evidence=told)
+            evidence = f"{compact(legs[0])} nats until lag {profile.lags[place]}, {compact(legs[1])} after it"
+            return Shape(NON_MONOTONE, turning_lag=float(profile.lags[place]), evidence=evidence)
     return None
 
 
 def _before_and_after(profile: _Profile) -> list[Array]:
-    """Return the profiles of one rate before and another after the lag at which two rates leave least."""
+    """Return the profiles of a rate before and a rate after the lag that minimises the residual sum of squares."""
     gained, gone = np.cumsum(profile.series), np.cumsum(profile.spans)
     with np.errstate(all="ignore"):
         explained = gained**2 / gone + (gained[-1] - gained) ** 2 / (gone[-1] - gone)
@@ -246,19 +272,20 @@ def _before_and_after(profile: _Profile) -> list[Array]:
 
 
 def _left_over(profile: _Profile, power: Array) -> float:
-    """Return the sum of squares that a rate and a power law leave."""
+    """Return the sum of squared residuals, weighted by 1/span, of a plain fit with a rate and a power law."""
     columns = np.stack([profile.spans, power], axis=1)
     rest = profile.series - columns @ np.linalg.lstsq(columns, profile.series, rcond=None)[0]
     return float((rest**2 / profile.spans).sum())
 
 
 def _fit(profile: _Profile, *columns: Array) -> Fit:
-    """Return the fit of increments over several lags each, whose noise grows with their number."""
+    """Return the fit of increments, weighted because the variance of each grows with the lags it spans."""
     weights = 1 / np.sqrt(profile.spans)
     return fit(weights * profile.series, weights[:, None] * np.stack(columns, axis=1), profile.exact)
 
 
 def _halves(found: Fit, level: float = LEVEL) -> Array:
+    """Return half the width of each coefficient's interval, ``(p,)``."""
     if found.freedom == np.inf:
         return np.zeros_like(found.errors)
     return np.asarray(special.stdtrit(found.freedom, (1 + level) / 2) * found.errors)

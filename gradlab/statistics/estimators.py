@@ -1,7 +1,7 @@
-"""What a study measures of several runs, as one number with its 95 % interval: a table of eight simple statistics.
+"""Eight simple statistics over the runs of a study, each one number with its 95 % interval.
 
-Runs of one seed share their data and their draw of weights, so that the seeds are what is independent: wherever runs
-differ in more than the seed, the number is taken within each seed, and the interval is a t-interval over the seeds.
+Runs of one seed share their data and their draw of weights, so only the seeds are independent. If runs differ in
+more than the seed, the number is computed within each seed, and the interval is a t-interval over the seeds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ LEVEL = 0.95
 
 
 class Estimate(NamedTuple):
-    """A number and the ends of its 95 % interval, nan where they are not known, of ``runs`` runs or pairs."""
+    """A number with its 95 % interval.
+
+    Attributes
+    ----------
+    value : float
+        The number; nan if it is not known.
+    low, high : float
+        Ends of the interval; nan if they are not known.
+    runs : int
+        Number of runs, or pairs of runs, behind it.
+    """
 
     value: float
     low: float
@@ -31,15 +41,20 @@ class Estimate(NamedTuple):
 
 
 class Statistic(NamedTuple):
-    """A way to make one number of runs.
+    """A statistic over runs, with its description.
 
     Attributes
     ----------
-    of : the function, of a table with the columns ``seed`` and ``value``, and ``other`` where it needs one.
-    words : how a sentence names it, with ``{column}`` and ``{against}``.
-    needs : what an entry must give beside ``column`` and ``where``: "over", "against" or nothing.
-    interval : what its interval is.
-    ranks : whether infinite values, as of what never came about, have their place in it.
+    of : callable
+        Maps a table with the columns ``seed`` and ``value`` (and ``other`` for two samples) to an `Estimate`.
+    words : str
+        Name in a sentence, with the placeholders ``{column}``, ``{name}`` and ``{against}``.
+    interval : str
+        Kind of the interval.
+    needs : str
+        Key that an entry needs besides ``column`` and ``where``: "over", "against" or "" for none.
+    ranks : bool
+        Whether infinite values are allowed, such as the steps to an event that never occurred.
     """
 
     of: Callable[[pd.DataFrame], Estimate]
@@ -50,7 +65,18 @@ class Statistic(NamedTuple):
 
 
 def mean(rows: pd.DataFrame) -> Estimate:
-    """Return the mean of ``value`` with its t-interval."""
+    """Return the mean of ``value`` with its t-interval over the rows.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the column ``value``.
+
+    Returns
+    -------
+    Estimate
+        The mean and its t-interval, in the unit of ``value``.
+    """
     table = across_seeds(rows.assign(all="runs"), ["all"], "value", level=LEVEL)
     if table.empty:
         return Estimate(np.nan, np.nan, np.nan, 0)
@@ -59,10 +85,20 @@ def mean(rows: pd.DataFrame) -> Estimate:
 
 
 def median(rows: pd.DataFrame) -> Estimate:
-    """Return the median with the interval between two order statistics that holds it at least so often.
+    """Return the median of ``value`` with an interval that covers it with at least 95 % probability.
 
-    Of n values the k-th smallest and the k-th largest, with k the largest for which the binomial tail P(X < k),
-    X ~ B(n, ½), is at most 2.5 %; of fewer than 6 values there is none.
+    The ends are the k-th smallest and the k-th largest of the n values. Here k is the largest number for which the
+    binomial tail P(X < k), X ~ B(n, ½), is at most 2.5 %. Fewer than 6 values have no interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the column ``value``; entries may be infinite.
+
+    Returns
+    -------
+    Estimate
+        The median and its interval, in the unit of ``value``.
     """
     values = np.sort(rows["value"].to_numpy(float))
     n = len(values)
@@ -72,7 +108,18 @@ def median(rows: pd.DataFrame) -> Estimate:
 
 
 def share(rows: pd.DataFrame) -> Estimate:
-    """Return the share of ones among zeros and ones, with Wilson's interval (1927)."""
+    """Return the share of ones in ``value``, which holds zeros and ones, with Wilson's interval (1927).
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the column ``value``.
+
+    Returns
+    -------
+    Estimate
+        The share and its interval, within [0, 1].
+    """
     ones, n = int(rows["value"].sum()), len(rows)
     if not n:
         return Estimate(np.nan, np.nan, np.nan, 0)
@@ -83,7 +130,20 @@ def share(rows: pd.DataFrame) -> Estimate:
 
 
 def ratio(rows: pd.DataFrame) -> Estimate:
-    """Return the geometric mean over the seeds of ``value / other``, with the t-interval of its logarithm."""
+    """Return the geometric mean over the seeds of ``value / other``.
+
+    The interval is the t-interval of the mean logarithm, exponentiated. All are nan unless every number is positive.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``value`` and ``other``, one row per seed.
+
+    Returns
+    -------
+    Estimate
+        The ratio, without a unit.
+    """
     pairs = rows.dropna(subset=["value", "other"])
     if not (len(pairs) and (pairs[["value", "other"]] > 0).all(axis=None)):
         return Estimate(np.nan, np.nan, np.nan, len(pairs))
@@ -92,10 +152,20 @@ def ratio(rows: pd.DataFrame) -> Estimate:
 
 
 def median_ratio(rows: pd.DataFrame) -> Estimate:
-    """Return Kaplan and Meier's median of ``value`` over that of ``other``, infinite where a run was censored.
+    """Return the Kaplan–Meier median of ``value`` divided by that of ``other``; infinite entries count as censored.
 
-    Its ends are those of the two medians' 97.5 % intervals: with 95 % probability both hold (Bonferroni). The upper
-    one is infinite where it is not bounded; there is none of fewer than 7 runs.
+    The interval combines the 97.5 % intervals of the two medians, which hold together with at least 95 % probability
+    (Bonferroni). Its upper end is infinite if that of ``value`` is unbounded. Fewer than 7 runs have no interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``value`` and ``other``, one row per seed.
+
+    Returns
+    -------
+    Estimate
+        The ratio, without a unit.
     """
     pairs = rows.dropna(subset=["value", "other"])
     value, other = (_censored(pairs[name].to_numpy(float)) for name in ("value", "other"))
@@ -105,19 +175,54 @@ def median_ratio(rows: pd.DataFrame) -> Estimate:
 
 
 def difference(rows: pd.DataFrame) -> Estimate:
-    """Return the mean over the seeds of ``value − other``, with its t-interval."""
+    """Return the mean over the seeds of ``value − other``, with its t-interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``value`` and ``other``, one row per seed.
+
+    Returns
+    -------
+    Estimate
+        The difference, in the unit of ``value``.
+    """
     return mean(rows.assign(value=rows["value"] - rows["other"]))
 
 
 def slope(rows: pd.DataFrame) -> Estimate:
-    """Return the mean over the seeds of each one's least-squares slope of ``value`` on ``other``."""
-    from scipy import stats  # which every process of a study would load otherwise
+    """Return the least-squares slope of ``value`` on ``other`` within each seed, averaged over the seeds.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``seed``, ``value`` and ``other``.
+
+    Returns
+    -------
+    Estimate
+        The slope, in units of ``value`` per unit of ``other``.
+    """
+    from scipy import stats  # imported late: every process of a study would load it otherwise
 
     return _within_seeds(rows, lambda x, y: float(stats.linregress(x, y).slope))
 
 
 def spearman(rows: pd.DataFrame) -> Estimate:
-    """Return the mean over the seeds of each one's rank correlation, its t-interval cut at −1 and 1."""
+    """Return Spearman's rank correlation within each seed, averaged over the seeds.
+
+    The t-interval over the seeds is clipped to [−1, 1].
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns ``seed``, ``value`` and ``other``.
+
+    Returns
+    -------
+    Estimate
+        The correlation, within [−1, 1].
+    """
     value, low, high, runs = _within_seeds(rows, _rank_correlation)
     return Estimate(value, float(np.clip(low, -1, 1)), float(np.clip(high, -1, 1)), runs)
 
@@ -139,7 +244,7 @@ STATISTICS: dict[str, Statistic] = {
 
 
 def _within_seeds(rows: pd.DataFrame, of: Callable[[Array, Array], float]) -> Estimate:
-    """Return the mean over the seeds of a number of each one's pairs; seeds in which ``other`` is one have none."""
+    """Return the mean over the seeds of ``of(other, value)``; seeds with a single value of ``other`` are left out."""
     pairs = [part[["other", "value"]].to_numpy(float).T for _, part in rows.groupby("seed")]
     found = [of(x, y) for x, y in pairs if len(np.unique(x)) > 1]
     return mean(pd.DataFrame({"value": found}, dtype=float))._replace(runs=len(rows))
@@ -152,7 +257,10 @@ def _rank_correlation(x: Array, y: Array) -> float:
 
 
 def _censored(values: Array) -> Horizon:
-    """Return the median of values of which the infinite ones were censored last; ``high`` is inf where unbounded."""
+    """Return the survival estimate of values, with the infinite ones censored at the largest finite value.
+
+    ``high`` is inf if the interval has a lower end and no upper end.
+    """
     reached = np.isfinite(values)
     last = values[reached].max(initial=0.0)
     found = survival(np.where(reached, values, last), reached, level=(1 + LEVEL) / 2)
@@ -161,8 +269,9 @@ def _censored(values: Array) -> Horizon:
 
 
 def _middle(values: Array) -> float:
+    """Return the median of sorted values, which may be infinite."""
     n = len(values)
     if not n:
         return np.nan
     low, high = values[(n - 1) // 2], values[n // 2]
-    return float(low) if low == high else float((low + high) / 2)  # inf is no mean of itself and itself
+    return float(low) if low == high else float((low + high) / 2)  # the sum of two equal values may overflow

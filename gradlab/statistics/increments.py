@@ -1,7 +1,7 @@
-"""What ``ln‖δ‖`` gains per step back in time, in which window, and how sure a mean of it may be.
+"""Increments of ``ln‖δ‖`` per step back in time: their window, and regressions on them with standard errors.
 
-``ln‖δ_k‖`` over the lag k is a random walk with drift: what is asked of it is asked of its increments, whose noise is
-correlated from step to step and not equally spread.
+``ln‖δ_k‖`` over the lag k is a random walk with drift. All estimates therefore rest on its increments, whose noise is
+correlated from step to step.
 
 References
 ----------
@@ -23,27 +23,31 @@ from scipy.fft import dct
 
 from gradlab.errors import InputError
 
-#: Lag 0 is where the loss reads the state; from lag 1 on, every step has gone through the recurrence alone.
+#: First lag of the window. At lag 0 the loss reads the state; from lag 1 on, steps pass through the recurrence alone.
 FIRST_LAG = 1
-#: The state forgets where it started while the sequence begins: a tenth of the lags, and 50 steps at most,
-#: by when the initial transient of a cell that has a stationary state at all is long over.
+#: Burn-in at the start of each sequence: a tenth of the lags, at most 50 steps. By then the initial transient of a
+#: cell with a stationary state is over.
 BURN_IN_SHARE, BURN_IN_MOST = 0.1, 50
-#: An autocorrelation nearer to 1 cannot be told from a random walk's; the bound is Andrews and Monahan's.
+#: Largest autocorrelation. Values nearer to 1 are not distinguishable from a random walk (Andrews and Monahan's bound).
 MOST_CORRELATED = 0.97
-#: Logs are known to a few units in the last place (the norm is, relatively, so ln‖·‖ is to an absolute eps at
-#: least); increments that agree to this many of them are constant.
+#: Increments that agree to this many units in the last place of the logs are constant. A norm is known to a relative
+#: eps, so its logarithm is known to an absolute eps at best.
 ULPS = 8
 
 
 class Fit(NamedTuple):
-    """A regression of increments on given profiles over the lag.
+    """A regression of increments on p given profiles over the lag.
 
     Attributes
     ----------
-    coefficients, errors : (p,) estimates and their standard errors; errors are exactly 0 where nothing is left over.
-    freedom : degrees of freedom of Student's t for them; inf where the errors are 0.
-    autocorrelation : of neighbouring residuals, as the errors suppose it.
-    effective : independent increments that would say as much about a mean.
+    coefficients, errors : array (p,)
+        Estimates and their standard errors. The errors are exactly 0 if the residuals are rounding.
+    freedom : float
+        Degrees of freedom of Student's t for the estimates; inf if the errors are 0.
+    autocorrelation : float
+        Autocorrelation of neighbouring residuals that the errors assume.
+    effective : float
+        Equivalent number of independent increments for a mean.
     """
 
     coefficients: NDArray[np.float64]
@@ -54,7 +58,13 @@ class Fit(NamedTuple):
 
 
 def checked(log_norm: ArrayLike, burn_in: int | None = None) -> NDArray[np.float64]:
-    """Return ``log_norm`` as floats ``(K+1, B)``; of anything else, or a negative ``burn_in``, say what it is."""
+    """Return ``log_norm`` as float64 ``(K+1, B)``.
+
+    Raises
+    ------
+    InputError
+        If ``log_norm`` has another number of axes, or ``burn_in`` is negative.
+    """
     logs = np.asarray(log_norm, dtype=np.float64)
     if logs.ndim != 2:
         raise InputError(f"log_norm: expected (K+1, B), lag 0 … K of B sequences; got shape {logs.shape}")
@@ -64,10 +74,17 @@ def checked(log_norm: ArrayLike, burn_in: int | None = None) -> NDArray[np.float
 
 
 def window(logs: NDArray[np.float64], burn_in: int | None) -> NDArray[np.bool_]:
-    """Return which steps from a lag to the next are counted, ``(K, B)``: both ends known, and in the window.
+    """Return which increments from one lag to the next count, ``(K, B)``: both ends are finite and in the window.
 
-    The window runs from lag 1 to the first lag at which more than half of the sequences are exactly zero; the
-    burn-in at the start of each sequence is left out.
+    The window runs from lag 1 to the first lag at which more than half of the sequences are exactly zero. It leaves
+    out the burn-in at the start of each sequence.
+
+    Parameters
+    ----------
+    logs : array (K+1, B)
+        ``ln‖δ‖`` in nats.
+    burn_in : int or None
+        Steps to leave out at the start of each sequence; None for the default.
     """
     ahead = np.arange(len(logs))[:, None]
     known = np.isfinite(logs) & (ahead >= FIRST_LAG) & (ahead < window_end(logs)) & (ahead <= last_lags(logs, burn_in))
@@ -75,14 +92,29 @@ def window(logs: NDArray[np.float64], burn_in: int | None) -> NDArray[np.bool_]:
 
 
 def increments(logs: NDArray[np.float64], counted: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the lags at which the counted increments start, and their means over the sequences, both ``(n,)``."""
+    """Return the mean increment over the sequences at each lag.
+
+    Parameters
+    ----------
+    logs : array (K+1, B)
+        ``ln‖δ‖`` in nats.
+    counted : array (K, B) of bool
+        The increments that count, as from `window`.
+
+    Returns
+    -------
+    lags : array (n,)
+        The lags at which the counted increments start.
+    means : array (n,)
+        The mean increment at each of these lags, nats.
+    """
     steps = np.subtract(logs[1:], logs[:-1], where=counted, out=np.zeros(counted.shape))
     lags = np.flatnonzero(counted.any(axis=1))
     return lags, steps[lags].sum(axis=1) / counted[lags].sum(axis=1)
 
 
 def last_lags(logs: NDArray[np.float64], burn_in: int | None) -> NDArray[np.float64]:
-    """Return the last lag of each sequence ``(B,)`` that lies behind its burn-in."""
+    """Return the largest lag of each sequence outside its burn-in, ``(B,)``; one increment remains where possible."""
     ends = lengths(logs)
     default = np.minimum(np.floor(BURN_IN_SHARE * ends), BURN_IN_MOST)
     spare = np.maximum(ends - FIRST_LAG - 1, 0)
@@ -90,29 +122,39 @@ def last_lags(logs: NDArray[np.float64], burn_in: int | None) -> NDArray[np.floa
 
 
 def lengths(logs: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the last lag that each sequence has, ``(B,)``; beyond it ``logs`` is nan."""
+    """Return the largest lag of each sequence, ``(B,)``; ``logs`` is nan beyond it."""
     last: NDArray[np.int64] = np.where(np.isnan(logs), 0, np.arange(len(logs))[:, None]).max(axis=0, initial=0)
     return last
 
 
 def resolution(logs: NDArray[np.float64]) -> float:
-    """Return the difference between increments below which rounding of the logs explains it."""
+    """Return the largest difference between increments that rounding of the logs can explain, in nats."""
     largest = np.max(np.abs(logs), where=np.isfinite(logs), initial=1.0)
     return float(ULPS * np.finfo(np.float64).eps * largest)
 
 
 def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) -> Fit:
-    """Return the regression of ``series (n,)`` on the columns of ``design (n, p)``, by whitened least squares.
+    """Return the regression of ``series`` on the columns of ``design``, by whitened least squares.
 
-    Neighbouring residuals correlate by φ, which is estimated, freed of its bias, and raised by its own standard
-    error, as too small a φ makes an interval too narrow and too large a one only too wide. Series and design are
-    whitened with it, and what correlation is left is caught by the equal-weighted cosine variance of the whitened
-    residuals. Student's t has as many degrees of freedom as there are cosines, ``0.4 n^(2/3)``, and no more than there
-    are effective increments, ``n (1 − φ) / (1 + φ)``. A negative φ is taken as 0.
+    The autocorrelation φ of neighbouring residuals is estimated, corrected for bias, and raised by its standard error:
+    too small a φ makes an interval too narrow, and too large a φ makes it only too wide. A negative φ counts as 0.
+    Series and design are whitened with φ. The equal-weighted cosine variance of the whitened residuals accounts for
+    the remaining correlation. Student's t has one degree of freedom per cosine, ``0.4 n^(2/3)`` less those that the
+    design uses, and at most the number of effective increments, ``n (1 − φ) / (1 + φ)``.
 
     Parameters
     ----------
-    exact : residuals that all agree to this are rounding: the errors are 0.
+    series : array (n,)
+        Increments, nats.
+    design : array (n, p)
+        Profiles, one per column.
+    exact : float
+        If all residuals agree to this, they are rounding, and the errors are 0.
+
+    Returns
+    -------
+    Fit
+        Estimates and standard errors, in nats per unit of each profile.
     """
     n, p = design.shape
     plain = np.asarray(np.linalg.lstsq(design, series, rcond=None)[0], np.float64)
@@ -133,7 +175,10 @@ def fit(series: NDArray[np.float64], design: NDArray[np.float64], exact: float) 
 
 
 def correlation(rest: NDArray[np.float64]) -> float:
-    """Return φ of neighbouring residuals, bias removed and one standard error up, in [0, MOST_CORRELATED]."""
+    """Return the autocorrelation φ of neighbouring residuals in [0, MOST_CORRELATED].
+
+    It is corrected for bias and raised by one standard error.
+    """
     n = rest.size
     found = float(rest[1:] @ rest[:-1] / (rest @ rest))
     raised = found + (1 + 3 * found) / n + np.sqrt((1 - found**2) / n)
@@ -141,12 +186,15 @@ def correlation(rest: NDArray[np.float64]) -> float:
 
 
 def whitened(columns: NDArray[np.float64], phi: float) -> NDArray[np.float64]:
-    """Return ``x_k − φ x_{k−1}`` along the first axis, and of the first ``sqrt(1 − φ²) x_1`` (Prais and Winsten)."""
+    """Return ``x_k − φ x_{k−1}`` along the first axis; the first entry is ``sqrt(1 − φ²) x_1`` (Prais and Winsten)."""
     return np.concatenate([np.sqrt(1 - phi**2) * columns[:1], columns[1:] - phi * columns[:-1]])
 
 
 def _cosine_variance(noise: NDArray[np.float64], basis: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the long-run variance from the first ν cosines, and how many the regression has left of them."""
+    """Return the long-run variance from the first ν cosines, and its degrees of freedom.
+
+    These are ν less the part of the cosines that lies in the span of the regression's ``basis (n, p)``.
+    """
     nu = max(int(0.4 * noise.size ** (2 / 3)), 1)
     heights = dct(noise, norm="ortho")[1 : nu + 1]
     taken = dct(basis, norm="ortho", axis=0)[1 : nu + 1]
@@ -155,6 +203,6 @@ def _cosine_variance(noise: NDArray[np.float64], basis: NDArray[np.float64]) -> 
 
 
 def window_end(logs: NDArray[np.float64]) -> int:
-    """Return the first lag at which more than half of the sequences that reach it are zero, else K+1."""
+    """Return the first lag at which more than half of the sequences that reach it are exactly zero; K+1 if none."""
     mostly_zero = 2 * np.isneginf(logs).sum(axis=1) > (~np.isnan(logs)).sum(axis=1)
     return int(mostly_zero.argmax()) if mostly_zero.any() else len(logs)

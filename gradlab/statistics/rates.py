@@ -1,15 +1,16 @@
-"""The rate of a run: nats per step that ``ln‖δ‖`` gains on its way back, and how sure one may be of it.
+"""The rate of a run: mean increment of ``ln‖δ‖`` per step back in time, in nats per step, with its interval.
 
-``ln‖δ_k‖`` over the lag k is a random walk with drift. The drift is therefore the mean of its increments; a
-least-squares line through the walk has about the right slope, and an interval several times too narrow.
+``ln‖δ_k‖`` over the lag k is a random walk with drift, and the mean increment estimates the drift. A least-squares
+line through the walk has about the right slope, but an interval that is several times too narrow.
 
-Two intervals, which answer two questions. A **run's** interval (`rate`) is for the drift of this one network on data
-like these: it rests on the spread of the increments within the run. A **study's** interval (`across_seeds`) is for the
-mean drift of networks that are drawn as these were: it rests on the spread of the runs' rates, which holds each run's
-own error and the differences between networks too, and does not use the runs' intervals.
-How often either holds the truth is simulated: ``results/coverage/``, by ``python tests/benchmarks/intervals.py``. It
-shows the limit too: a slow part under faster noise is not seen in the correlation of neighbours, and a run's interval
-is then too narrow, though a study's is not.
+Two intervals answer two questions. The interval of a **run** (`rate`) is for the drift of this network on data like
+these. It rests on the spread of the increments within the run. The interval of a **study** (`across_seeds`) is for the
+mean drift of networks drawn like these. It rests on the spread of the rates over the runs, which includes each run's
+error and the differences between networks. It does not use the intervals of the runs.
+
+``python tests/benchmarks/intervals.py`` simulates the coverage of both (``results/coverage/``). It also shows a limit:
+if the noise has a slow component below a faster one, neighbouring increments hardly correlate. The interval of a run
+is then too narrow; that of a study is not.
 """
 
 from __future__ import annotations
@@ -41,28 +42,29 @@ if TYPE_CHECKING:
 
 __all__ = ["BURN_IN_MOST", "BURN_IN_SHARE", "FEWEST_FOR_INTERVAL", "FIRST_LAG", "Rate", "across_seeds", "rate"]
 
-#: Of fewer than 4 increments neither the spread nor the autocorrelation is known.
+#: Fewest increments that determine the spread and the autocorrelation.
 FEWEST_FOR_INTERVAL = 4
 
 
 @dataclass(frozen=True)
 class Rate:
-    """The rate of one run with its interval, in nats per step; nan where it is not known.
+    """The rate of one run with its interval; nan where a number is not known.
 
     Attributes
     ----------
     rate, low, high : float
-        Mean increment of ``ln‖δ‖`` per step back in time, and its interval within the run.
+        Mean increment of ``ln‖δ‖`` per step back in time, and its interval within the run, nats per step.
     window : int
-        Increments that ``rate`` is the mean of.
+        Number of increments in the mean.
     first_lag, last_lag : int
-        Lags between which the increments lie; 0 and 0 if there are none.
+        Lags at which the first increment starts and the last one ends; 0 and 0 if there are none.
     zeros : int
-        Entries of all lags and sequences that are exactly zero; no average of logs counts them.
+        Number of entries, over all lags and sequences, that are exactly zero. They are left out of the mean.
     autocorrelation : float
-        Of neighbouring increments, as the interval supposes it: one standard error above the estimate, 0 or more.
+        Autocorrelation of neighbouring increments that the interval assumes: one standard error above the estimate,
+        at least 0.
     effective : float
-        Independent increments that would make the mean as certain as these do.
+        Equivalent number of independent increments.
     """
 
     rate: float
@@ -88,8 +90,8 @@ class Rate:
     def _rows(self) -> list[tuple[str, object]]:
         return [
             ("mean of", f"{self.window} increments, lags {self.first_lag} to {self.last_lag}"),
-            ("factor", f"{factor(self.rate)} a step"),
-            ("zeros", f"{self.zeros} gradients of a sequence at a step are exactly zero"),
+            ("factor", f"{factor(self.rate)} per step"),
+            ("zeros", f"{self.zeros} entries (sequence and lag) are exactly zero"),
         ]
 
 
@@ -98,22 +100,27 @@ def rate(log_norm: ArrayLike, *, burn_in: int | None = None, level: float = 0.95
 
     The window runs from lag 1 to the first lag at which more than half of the sequences are exactly zero.
     In it, ``g_k = mean_b (ln‖δ_{k+1,b}‖ − ln‖δ_{k,b}‖)`` over the sequences that are not zero, and
-    ``rate = mean_k g_k``, which is the run's walk from end to end. The interval within the run is ``rate ± t s``
-    with the standard error s and the degrees of freedom of `increments.fit`: the increments are whitened with
-    their autocorrelation, taken one standard error too large, and what correlation is left is caught by the
-    long-run variance of the whitened ones. The more they correlate, the wider it is; of few that correlate
-    strongly it is so wide that a verdict says UNCERTAIN.
+    ``rate = mean_k g_k``. The interval within the run is ``rate ± t s``, with the standard error s and the degrees of
+    freedom of `increments.fit`. There the increments are whitened with their autocorrelation, raised by its standard
+    error; the long-run variance of the whitened increments accounts for the remaining correlation. The interval widens
+    with the correlation. With few, strongly correlated increments it is so wide that the verdict is UNCERTAIN.
 
     Parameters
     ----------
     log_norm : array (K+1, B)
-        ``ln‖δ‖`` in nats at lag 0 … K; -inf for exact zeros, nan where a sequence is shorter. If one entry is
-        +inf the gradient overflowed, and nothing is known: every number of the result is nan.
+        ``ln‖δ‖`` in nats at lag 0 … K; -inf for exact zeros, nan where a sequence is shorter. An entry of +inf means
+        that the gradient overflowed.
     burn_in : int, optional
-        Steps at the start of each sequence (its largest lags) that are left out; a tenth of its lags and at
-        most 50 unless given, and never so many that no increment remains.
+        Steps to leave out at the start of each sequence (its largest lags). The default is a tenth of its lags, at
+        most 50. At least one increment remains.
     level : float
-        Coverage of the interval.
+        Coverage of the interval, in (0, 1).
+
+    Returns
+    -------
+    Rate
+        The rate, its interval, and all numbers that depend on them are nan if an entry is +inf or no increment is
+        known. The interval is nan with fewer than 4 increments.
 
     Raises
     ------
@@ -137,19 +144,19 @@ def rate(log_norm: ArrayLike, *, burn_in: int | None = None, level: float = 0.95
 
 
 def across_seeds(runs: pd.DataFrame, by: Sequence[str], value: str = "rate", *, level: float = 0.95) -> pd.DataFrame:
-    """Return the mean of ``value`` over the runs of each group, with a t-interval over them.
+    """Return the mean of ``value`` over the runs of each group, with a t-interval over the runs.
 
-    Of n runs that are done, with values r_i: ``mean ± t_{n−1} sd(r) / sqrt(n)``. Every run counts once, however long
-    it is or sure of its own value; the runs' own intervals play no part. It covers as it says where the runs differ
-    by their seed alone and their values are about normal, as means over many increments are.
+    For n runs that are done, with values r_i, the interval is ``mean ± t_{n−1} sd(r) / sqrt(n)``. Every run has the
+    same weight, whatever its length and its own interval. The coverage is exact if the runs differ by their seed alone
+    and their values are normal; means over many increments are approximately normal.
 
     Parameters
     ----------
     runs : DataFrame
-        One row a run, with the columns ``by`` and ``value``; if it has a column ``status``, only the rows
-        that are done are averaged.
+        One row per run, with the columns ``by`` and ``value``. If it has a column ``status``, only runs that are done
+        are averaged.
     by : sequence of str
-        Columns whose combinations are the groups: everything that varies but the seed.
+        Columns whose combinations are the groups: everything that varies except the seed.
     value : str
         Column to average.
     level : float
@@ -158,8 +165,13 @@ def across_seeds(runs: pd.DataFrame, by: Sequence[str], value: str = "rate", *, 
     Returns
     -------
     DataFrame
-        ``by…``, ``value``, ``<value>_low``, ``<value>_high``, ``seeds`` (runs averaged) and ``excluded``
-        (runs that diverged, failed or have no value). With one run there is no interval: nan.
+        ``by…``, ``value``, ``<value>_low``, ``<value>_high``, ``seeds`` (number of runs averaged) and ``excluded``
+        (number of runs that diverged, failed or have no finite value). One run has no interval: its ends are nan.
+
+    Raises
+    ------
+    InputError
+        If a column of ``by`` or ``value`` is missing.
     """
     missing = [name for name in (*by, value) if name not in runs.columns]
     if missing:
@@ -179,7 +191,7 @@ def across_seeds(runs: pd.DataFrame, by: Sequence[str], value: str = "rate", *, 
 
 
 def _half_width(series: NDArray[np.float64], level: float, exact: float) -> tuple[float, float, float]:
-    """Return half the width of the mean's interval, the autocorrelation and the effective number of increments."""
+    """Return half the width of the interval of the mean, the autocorrelation and the effective number of increments."""
     if series.size < FEWEST_FOR_INTERVAL:
         return np.nan, np.nan, np.nan
     found = fit(series, np.ones((series.size, 1)), exact)

@@ -1,4 +1,4 @@
-"""Which units are saturated."""
+"""Saturation of units: its thresholds, and the units beyond them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: A logistic gate is saturated below 0.1 and above 0.9 (Karpathy, Johnson & Li 2015).
+#: A logistic unit is saturated below 0.1 and above 0.9 (Karpathy, Johnson & Li 2015).
 LOGISTIC_LOW, LOGISTIC_HIGH = 0.1, 0.9
-#: The same for tanh, which is 2σ(2a) − 1: |tanh| above 2·0.9 − 1.
+#: The same threshold for tanh(a) = 2σ(2a) − 1: |tanh| above 2·0.9 − 1.
 TANH_HIGH = 0.8
 
 
@@ -19,9 +19,14 @@ def saturated(values: NDArray[Any], *, tanh: bool) -> NDArray[np.bool_]:
     Parameters
     ----------
     values : array
-        Activations.
+        Activations, of any shape.
     tanh : bool
-        Whether they are tanh units; else they are logistic.
+        True for tanh units, False for logistic units.
+
+    Returns
+    -------
+    array of bool
+        In the shape of ``values``.
     """
     if tanh:
         return np.asarray(np.abs(values) > TANH_HIGH)

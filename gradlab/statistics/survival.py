@@ -1,15 +1,15 @@
-"""How many steps back the gradient keeps a share of itself, where many sequences end before it is lost.
+"""The horizon: how many steps back the gradient norm stays above a given fraction, with censored sequences.
 
-A sequence of T steps that still has more than 1 % at its first input says only that its horizon is longer: it is
-censored. The mean of the horizons that were reached is too short, and the more so the longer they are. Kaplan and
-Meier's estimate counts a censored sequence for as long as it was seen.
+A sequence is censored if it ends before its gradient norm falls below the fraction: its horizon is longer than the
+sequence. The mean of the horizons that were reached is therefore too short. The Kaplan–Meier estimate counts a
+censored sequence for as long as it was observed.
 
 References
 ----------
 E. L. Kaplan, P. Meier (1958), *Journal of the American Statistical Association* 53(282), 457–481.
-R. Brookmeyer, J. Crowley (1982), *Biometrics* 38(1), 29–41: a median's interval, from those of the survival curve.
-F. J. Dorey, E. L. Korn (1987), *Statistics in Medicine* 6(6), 679–687: the curve's intervals, Clopper and Pearson's
-with the effective number that were watched.
+R. Brookmeyer, J. Crowley (1982), *Biometrics* 38(1), 29–41: the interval of a median from those of the survival curve.
+F. J. Dorey, E. L. Korn (1987), *Statistics in Medicine* 6(6), 679–687: intervals of the curve, Clopper–Pearson with the
+effective number of sequences at risk.
 """
 
 from __future__ import annotations
@@ -28,30 +28,32 @@ from gradlab.statistics.increments import FIRST_LAG, checked, lengths
 if TYPE_CHECKING:
     pass
 
-#: What the columns horizon_e and horizon_1pct of ``runs`` have left of the norm at lag 1.
+#: Fractions of the norm at lag 1 that define the columns horizon_e and horizon_1pct of ``runs``.
 FRACTIONS = {"horizon_e": float(np.exp(-1.0)), "horizon_1pct": 0.01}
-#: A share that is a half but for rounding is a half.
+#: Tolerance for rounding when a share is compared with one half.
 ROUNDING = 1e-12
 
 
 class Horizon(NamedTuple):
-    """A survival estimate of horizons, in steps; nan where the sequences ended too soon to tell.
+    """A survival estimate of horizons, in steps.
 
     Attributes
     ----------
     steps : float
-        Kaplan–Meier median: the least number of steps after which half of them or fewer are still above.
+        Kaplan–Meier median: the smallest number of steps after which at most half of the sequences are still above the
+        fraction; nan if the curve never falls to one half.
     censored : float
-        Share that ended before they were below.
+        Share of the sequences that ended above the fraction.
     low, high : float
-        95 % interval of the median. It supposes nothing of how horizons are distributed, and so has no ends (nan)
-        where fewer than 6 were watched, and no upper one where too many ended too soon.
+        95 % interval of the median, for any distribution of horizons. Both ends are nan with fewer than 6 sequences;
+        the upper end is nan if too many sequences are censored.
     mean : float
-        Restricted mean: of the steps above during the first ``limit`` ones. It is known where the median is not.
+        Restricted mean: the mean number of steps above the fraction within the first ``limit`` steps. It is known even
+        if the median is not.
     limit : float
-        The longest that any was seen.
+        Longest observation, in steps.
     number : int
-        How many were watched.
+        Number of sequences.
     """
 
     steps: float
@@ -69,33 +71,33 @@ class Horizon(NamedTuple):
         return markup.html(*self._shown())
 
     def _shown(self) -> tuple[str, list[tuple[str, object]]]:
-        longer = f"longer than the {plain(self.limit)} steps that were seen"
+        longer = f"longer than the {plain(self.limit)} steps observed"
         ends = f" [{plain(self.low)}, {'∞' if np.isnan(self.high) else plain(self.high)}]"
-        told = longer if np.isnan(self.steps) else f"{plain(self.steps)}{'' if np.isnan(self.low) else ends} steps"
+        text = longer if np.isnan(self.steps) else f"{plain(self.steps)}{'' if np.isnan(self.low) else ends} steps"
         rows: list[tuple[str, object]] = [
-            ("watched", f"{self.number} sequences, {100 * self.censored:.0f} % of which ended before"),
-            ("mean", f"{compact(self.mean, 3)} steps, of the first {plain(self.limit)}"),
+            ("observed", f"{self.number} sequences, {100 * self.censored:.0f} % of them censored"),
+            ("mean", f"{compact(self.mean, 3)} steps, within the first {plain(self.limit)}"),
         ]
-        return f"Horizon: {told}" if self.number else "Horizon: not known", rows if self.number else []
+        return f"Horizon: {text}" if self.number else "Horizon: not known", rows if self.number else []
 
 
 def first_below(log_norm: ArrayLike, fraction: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return of each sequence how many steps beyond lag 1 ``‖δ‖`` first lies below a fraction of its norm there.
+    """Return the steps beyond lag 1 after which ``‖δ‖`` is first below a fraction of its norm at lag 1, per sequence.
 
     Parameters
     ----------
     log_norm : array (K+1, B)
         ``ln‖δ‖`` in nats at lag 0 … K, as for `rates.rate`; -inf for exact zeros, nan where a sequence is shorter.
     fraction : float
-        What is left of the norm at lag 1, in (0, 1).
+        Fraction of the norm at lag 1, in (0, 1).
 
     Returns
     -------
-    steps : (n,)
-        Steps until then, or, where the sequence ended before, the steps that it has beyond lag 1. Sequences that
-        are zero at lag 1 already have no horizon and are left out, n ≤ B.
-    reached : (n,)
-        Whether it lay below before its sequence ended.
+    steps : array (n,)
+        Steps until ``‖δ‖`` is below; for a censored sequence, the steps that it has beyond lag 1. Sequences that are
+        zero or not finite at lag 1 have no horizon and are left out, so n ≤ B.
+    reached : array (n,) of bool
+        Whether ``‖δ‖`` fell below before the sequence ended.
 
     Raises
     ------
@@ -115,7 +117,22 @@ def first_below(log_norm: ArrayLike, fraction: float) -> tuple[NDArray[np.float6
 
 
 def horizon(log_norm: ArrayLike, fraction: float) -> Horizon:
-    """Return the survival estimate over the sequences of `first_below`; see there for what goes in.
+    """Return the survival estimate of the horizons of a batch.
+
+    Parameters
+    ----------
+    log_norm, fraction
+        As for `first_below`.
+
+    Returns
+    -------
+    Horizon
+        The estimate over the sequences, in steps.
+
+    Raises
+    ------
+    InputError
+        As for `first_below`.
 
     Examples
     --------
@@ -126,11 +143,23 @@ def horizon(log_norm: ArrayLike, fraction: float) -> Horizon:
 
 
 def survival(steps: ArrayLike, reached: ArrayLike, *, level: float = 0.95) -> Horizon:
-    """Return the estimate from how long each was seen, ``(n,)``, and whether it was below by then, ``(n,)``.
+    """Return the survival estimate of n durations, some of them censored.
 
-    ``level`` is that of the median's interval.
+    Parameters
+    ----------
+    steps : array (n,)
+        Observed durations, in steps.
+    reached : array (n,) of bool
+        Whether the event occurred at the end of each duration; False for a censored one.
+    level : float
+        Coverage of the interval of the median.
+
+    Returns
+    -------
+    Horizon
+        The estimate; all its numbers but ``number`` are nan if n is 0.
     """
-    from scipy import stats  # half of the time in which all of gradlab is loaded
+    from scipy import stats  # imported late: it takes half of the time of importing gradlab
 
     seen, event = np.asarray(steps, np.float64), np.asarray(reached, bool)
     if not seen.size:
@@ -147,9 +176,10 @@ def survival(steps: ArrayLike, reached: ArrayLike, *, level: float = 0.95) -> Ho
 def _bounds(
     above: NDArray[np.float64], watched: NDArray[np.int64], tail: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the interval of the shares that are still above; ``watched`` are those seen until each time.
+    """Return the ends of the intervals of the survival curve ``above``, ``(m,)`` each.
 
-    Until the first one is censored the effective number is that of all; later it is smaller.
+    ``watched (m,)`` counts the sequences that were still observed at each time. The effective number is the number of
+    all sequences before the first censoring, and smaller after it.
     """
     number = watched / np.concatenate([[1.0], above[:-1]])
     still = number * above
@@ -159,6 +189,6 @@ def _bounds(
 
 
 def _median(times: NDArray[np.float64], share: NDArray[np.float64]) -> float:
-    """Return the first time at which a half or less is left; nan if that does not come."""
+    """Return the first time at which ``share`` is at most ½; nan if it never drops to ½."""
     half = share <= 0.5 + ROUNDING
     return float(times[half.argmax()]) if half.any() else np.nan

@@ -1,12 +1,12 @@
-"""Differences of rates between the levels of one key, paired by seed, with simultaneous intervals, in sentences.
+"""Differences of rates between the levels of one key, paired by seed, with simultaneous intervals and sentences.
 
-In a study the data of seed s are the same for every cell, and so are the draws: what two runs of one seed share drops
-out of their difference. A table of m differences has m chances to err, so each is tested at the m-th part of 5 %.
+In a study, seed s fixes the data and the draws for every cell, so pairing by seed removes this common variation from a
+difference. A table of m differences has m chances of an error, so each is tested at 5 %/m (Bonferroni).
 
 References
 ----------
 O. J. Dunn (1961), Multiple comparisons among means, *Journal of the American Statistical Association* 56(293), 52–64:
-t-intervals at 1 − α/m hold together, whatever the dependence between them.
+t-intervals at 1 − α/m hold together under any dependence between them.
 """
 
 from __future__ import annotations
@@ -24,45 +24,51 @@ from gradlab.errors import InputError, unknown
 from gradlab.formatting.numbers import estimate, numeral
 from gradlab.tables.factors import SEED, TRAINED, arranged, keys, named, places, varying
 
-#: One configuration's numbers agree to this, relatively, between machines (DESIGN §7); a smaller difference is none.
+#: Relative agreement of one configuration's numbers between machines; a smaller difference counts as zero.
 AGREEMENT = 1e-12
-#: A difference has an interval from two pairs on.
+#: Fewest pairs for an interval.
 FEWEST_PAIRS = 2
-#: Why a pair says nothing, the first that holds of either run.
+#: Reasons to leave out a pair, in order of precedence; a reason applies if it holds for either run.
 LEFT_OUT = ("failed", "diverged", "planned", "without a rate")
-#: Columns of a pair of runs, and of the table between what stays equal and the sentence.
+#: Numeric columns of a pair of runs, and of the table of comparisons.
 _VALUES = ["difference", "rate_a", "rate_b"]
 _NUMBERS = ["difference", "difference_low", "difference_high", "pairs", "p_adjusted"]
 
 
 def comparisons(runs: pd.DataFrame, along: str = "cell", *, level: float = 0.95) -> pd.DataFrame:
-    """Return by how much the rate differs between the levels of one key, all else equal.
+    """Return the differences of the rate between the levels of one key, with all other keys equal.
 
-    Of each pair of levels ``d_s = rate_b,s − rate_a,s`` over the seeds s that both have; a key that only one of the two
-    has, such as an LSTM's forget bias, hinders no pair. ``difference = mean_s d_s``, its interval
-    ``± t_{n−1}(1 − α/2m) s_d/√n``, and ``p_adjusted = min(1, m p)`` of the paired t-test, where m counts the
-    differences of the table that have an interval: all intervals hold together with probability ``level = 1 − α``
-    (Dunn 1961), and p_adjusted < α exactly where the interval leaves out 0. Holm's p values would be smaller, but have
-    no two-sided intervals that go with them. Fewer rows leave narrower intervals: compare only what is asked about.
+    For each pair of levels, ``d_s = rate_b,s − rate_a,s`` over the seeds s that both have. A key that only one of the
+    two levels has, such as the forget bias of an LSTM, does not prevent a pair. ``difference`` is ``mean_s d_s``, its
+    interval is ``± t_{n−1}(1 − α/2m) s_d/√n``, and ``p_adjusted`` is ``min(1, m p)`` of the paired t-test. Here m is
+    the number of differences in the table that have an interval. All intervals hold together with probability
+    ``level = 1 − α`` (Dunn 1961), and p_adjusted < α exactly if the interval excludes 0. Holm's p values would be
+    smaller, but they have no matching two-sided intervals. Fewer rows give narrower intervals, so compare only the
+    levels of interest.
 
     Parameters
     ----------
-    runs : a study's table ``runs``, or that of several (`together`).
-    along : the key: any that varies, ``"layer"``, ``"direction"``, or ``"study"``.
-    level : probability with which all intervals hold together.
+    runs : DataFrame
+        The table ``runs`` of a study, or of several studies (`together`).
+    along : str
+        The key to compare along: any key that varies, "layer", "direction" or "study".
+    level : float
+        Probability with which all intervals hold together, in (0, 1).
 
     Returns
     -------
     DataFrame
-        What stays equal and varies, ``a`` and ``b`` (the two levels), ``difference``, ``difference_low``,
-        ``difference_high`` (nats/step, b less a), ``pairs`` (seeds of which both runs have a rate), ``p_adjusted`` and
-        ``sentence``, which also counts the pairs that were left out. A cell "vanishes" or "explodes" there only where
-        the interval of its own mean rate over those pairs, at ``level`` and for itself, has one sign.
+        The other varying keys, ``a`` and ``b`` (the two levels), ``difference``, ``difference_low``,
+        ``difference_high`` (nats/step, b minus a), ``pairs`` (number of seeds for which both runs have a rate),
+        ``p_adjusted`` and ``sentence``. The sentence also counts the pairs that were left out. It states that a level
+        "vanishes" or "explodes" only if the interval of its own mean rate over those pairs, at ``level`` and without
+        adjustment, has one sign.
 
     Raises
     ------
     InputError
-        If ``along`` is no key or has one value only, or two runs agree in every key and the seed.
+        If ``along`` is not a key or has a single value, if two runs agree in every key and the seed, or if ``level``
+        lies outside (0, 1).
     """
     if not 0 < level < 1:
         raise InputError(f"level: expected a number in (0, 1), got {level!r}")
@@ -78,7 +84,13 @@ def comparisons(runs: pd.DataFrame, along: str = "cell", *, level: float = 0.95)
 
 
 def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the ``runs`` of several studies as one table; a key that one of them has not got is missing there."""
+    """Return the tables ``runs`` of several studies as one table.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        The tables ``runs``. A key that a study lacks is missing (nan) in its rows.
+    """
     both = pd.concat(tables, ignore_index=True)
     named_keys = list(dict.fromkeys(key for table in tables for key in keys(table)))
     first = ["id", "study", *named_keys]
@@ -86,7 +98,7 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _placed(runs: pd.DataFrame, along: str) -> pd.DataFrame:
-    """Return the runs with keys that hold no numbers as categories, after checking ``along``."""
+    """Return the runs with non-numeric keys as categories, after checking ``along``."""
     known = [name for name in ("study", *keys(runs), *places(runs)) if name not in (SEED, "hooks")]
     if along not in known:
         raise InputError(unknown("key", along, known))
@@ -100,13 +112,13 @@ def _placed(runs: pd.DataFrame, along: str) -> pd.DataFrame:
 
 
 def _equal(placed: pd.DataFrame, along: str) -> list[str]:
-    """Return what varies and must be the same in the two runs of a pair; hooks change no number."""
+    """Return the varying keys that the two runs of a pair must share; hooks are excluded, as they change no number."""
     names = [name for name in varying(placed) if name not in (along, "hooks")]
     return ["study", *names] if along != "study" and placed["study"].nunique() > 1 else names
 
 
 def _paired(placed: pd.DataFrame, along: str, equal: list[str]) -> pd.DataFrame:
-    """Return a row a pair of runs: ``equal…, a, b, rate_a, rate_b, difference``, and why it is left out."""
+    """Return one row per pair of runs: ``equal…, a, b, rate_a, rate_b, difference``, and one bool per `LEFT_OUT`."""
     levels = _levels(placed[along])
     found = [_merged(placed, along, equal, a, b) for a, b in combinations(levels, 2)]
     filled = [pairs for pairs in found if len(pairs)]
@@ -120,7 +132,7 @@ def _paired(placed: pd.DataFrame, along: str, equal: list[str]) -> pd.DataFrame:
 
 
 def _merged(placed: pd.DataFrame, along: str, equal: list[str], a: Any, b: Any) -> pd.DataFrame:
-    """Return the runs of level a beside those of level b, by seed and by the keys that both of them have."""
+    """Return the runs of level a joined with those of level b, by seed and by the keys that both levels have."""
     first, second = (_level(placed, along, equal, level) for level in (a, b))
     second = second.drop(columns=[name for name in equal if second[name].isna().all()])
     first = first.drop(columns=[name for name in equal if name in second and first[name].isna().all()])
@@ -140,14 +152,14 @@ def _level(placed: pd.DataFrame, along: str, equal: list[str], level: Any) -> pd
 
 
 def _lost(pairs: pd.DataFrame) -> NDArray[np.str_]:
-    """Return why each pair is left out, the first that holds of `LEFT_OUT`; "" for one that is not."""
+    """Return the reason to leave out each pair, the first of `LEFT_OUT` that applies; "" for a pair that is kept."""
     known = np.isfinite(pairs[["rate_a", "rate_b"]].astype("float64")).all(axis=1)
     either = [(pairs["status_a"] == word) | (pairs["status_b"] == word) for word in LEFT_OUT[:-1]]
     return np.select([*either, ~known], LEFT_OUT, default="")
 
 
 def _estimated(groups: Any, level: float) -> pd.DataFrame:
-    """Return of each group of pairs the mean difference with its simultaneous interval and p, and the rates' signs."""
+    """Return the mean difference of each group of pairs, its simultaneous interval and p, and the rates' signs."""
     mean, spread, pairs = groups[_VALUES].mean(), groups[_VALUES].std(), groups["difference"].count()
     spread = spread.mask(spread.le(AGREEMENT * mean.abs().max(axis=1), axis=0), 0.0)
     error = spread.div(np.sqrt(pairs), axis=0)
@@ -169,14 +181,23 @@ def _estimated(groups: Any, level: float) -> pd.DataFrame:
 def simultaneous(
     mean: ArrayLike, error: ArrayLike, pairs: ArrayLike, *, tests: int, level: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the half width of the intervals of ``tests`` means, which hold together, and p, adjusted to agree.
+    """Return half the widths of simultaneous intervals of means, and the matching adjusted p values.
 
     Parameters
     ----------
-    mean, error : of each its value and standard error; any shape.
-    pairs : what each is the mean of; nan comes of fewer than two.
-    tests : how many there are.
-    level : probability with which all intervals hold together.
+    mean, error : array
+        The means and their standard errors, of any one shape.
+    pairs : array
+        The number of pairs behind each mean; the results are nan for fewer than two.
+    tests : int
+        The number of means tested together.
+    level : float
+        Probability with which all intervals hold together.
+
+    Returns
+    -------
+    half, p : array
+        Half the width of each interval, in the unit of ``mean``, and p of the t-test times ``tests``, at most 1.
     """
     n = np.asarray(pairs, dtype=np.float64)
     freedom = np.where(n < FEWEST_PAIRS, np.nan, n - 1)
@@ -193,7 +214,7 @@ def _levels(column: pd.Series) -> list[Any]:
 
 
 def _sentence(row: pd.Series, along: str, equal: list[str]) -> str:
-    """Return what a row says: which of the two, by how much, where, and what was left out."""
+    """Return the finding of a row: the direction and size of the difference, its place, and the pairs left out."""
     a, b = _named(along, row["a"]), _named(along, row["b"])
     the_a = f"the {a}" if along == "cell" else a
     return _said(row, a=the_a, b=b, where=_where(row, equal)) + _left_out(row)
@@ -220,14 +241,14 @@ def _said(row: pd.Series, *, a: str, b: str, where: str) -> str:
     return f"the rate of {b} is {size} nats/step {'above' if difference > 0 else 'below'} that of {a}{where}"
 
 
-#: The verb for two rates of one sign, and its adverb where b's rate is the greater and the smaller one.
+#: The verb for two rates of one sign, and its adverbs if the rate of b is the larger and the smaller one.
 WORDS_ALIKE = {(-1.0, -1.0): ("vanishes", "slower", "faster"), (1.0, 1.0): ("explodes", "faster", "slower")}
-#: What b and a do where their rates differ in sign.
+#: The verbs for b and a if their rates differ in sign.
 WORDS_APART = {(-1.0, 1.0): ("explodes", "vanishes"), (1.0, -1.0): ("vanishes", "explodes")}
 
 
 def _where(row: pd.Series, equal: list[str]) -> str:
-    """Return `` in the LSTM at scale 1, length 400``; a key that has no value goes without saying."""
+    """Return the place of a row, as in `` in the LSTM at scale 1, length 400``; keys without a value are left out."""
     known = [name for name in equal if not pd.isna(row[name])]
     cell = f" in the {_named('cell', row['cell'])}" if "cell" in known else ""
     rest = [_named(name, row[name]) for name in known if name not in ("cell", TRAINED)]
@@ -236,7 +257,7 @@ def _where(row: pd.Series, equal: list[str]) -> str:
 
 
 def _named(key: str, level: Any) -> str:
-    """Return ``GRU`` for a cell, the name of a study, ``scale 1`` for what else there is."""
+    """Return the text for a level: ``GRU`` for a cell, the name for a study, ``scale 1`` for another key."""
     if key == "cell":
         return str(level).upper()
     return str(level) if key == "study" else named(key, level)

@@ -1,4 +1,4 @@
-"""Tables with every column of the schema, whether a hook measured it or not."""
+"""Completion of tables: every column of the schema, with missing values where no hook measured it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from gradlab import schema
 
-#: What stands in a column that was not measured, by its dtype in the schema.
+#: Missing values by dtype in the schema.
 MISSING: dict[str, Any] = {"string": "", "int64": 0, "float64": np.nan}
 
 
@@ -19,14 +19,17 @@ def completed(table: pd.DataFrame, name: str, *, own: Sequence[str] = ()) -> pd.
 
     Parameters
     ----------
-    table : rows of the table ``name``, with some of its columns and any others.
-    name : "runs", "steps" or "spectra".
-    own : columns that stand before ``layer``, as the keys of a study do. All others stand behind the schema's.
+    table : DataFrame
+        Rows of the table ``name``, with some of its columns and any others.
+    name : "runs", "steps" or "spectra"
+        Name of the table in the schema.
+    own : sequence of str
+        Columns to place before ``layer``, like the keys of a study. Other columns outside the schema come last.
 
     Returns
     -------
     DataFrame
-        Numbers that were not measured are nan, or 0 in a column of whole numbers. Words are empty.
+        Numbers that were not measured are nan, or 0 in an integer column. Texts are empty.
     """
     known = {column: _typed(table, column, found.dtype) for column, found in schema.TABLES[name].items()}
     others = {column: table[column] for column in table.columns if column not in known}
@@ -37,6 +40,7 @@ def completed(table: pd.DataFrame, name: str, *, own: Sequence[str] = ()) -> pd.
 
 
 def _typed(table: pd.DataFrame, column: str, dtype: str) -> pd.Series:
+    """Return a column with this dtype, with missing values filled."""
     kind: Any = "str" if dtype == "string" else dtype
     values = table[column] if column in table else pd.Series([MISSING[dtype]] * len(table), index=table.index)
     if values.hasnans:

@@ -1,4 +1,4 @@
-"""What varies in a study, and which part each varying key plays in a figure."""
+"""The factors of a study: the keys that vary, and the role of each in a figure."""
 
 from __future__ import annotations
 
@@ -15,30 +15,35 @@ import pandas as pd
 from gradlab.errors import InputError
 from gradlab.formatting.numbers import plain
 
-#: The column that says how many steps of training a row's weights have seen; runs that are not trained lack it.
+#: Column with the number of training steps before the measurement; studies that do not train lack it.
 TRAINED = "step"
-#: Keys of a run that are not its study's choice but its rows'.
+#: Columns that distinguish the rows of one configuration.
 PLACES = (TRAINED, "layer", "direction")
-#: A column that says in words all that varies, for figures that give each combination its panel.
+#: Column that describes all varying keys in words, for figures with one panel per combination.
 SETTING = "setting"
-#: How a specification, and a column of words, says that an option is left out.
+#: Text for an option that is left out, in a specification and in a text column.
 NONE = "none"
-#: A column that says what a row's number is, for figures that show several things in rows of panels.
+#: Column that names the quantity of a row, for figures with one row of panels per quantity.
 MEASURE = "measure"
-#: Runs that differ in nothing else are repetitions.
+#: Column of the seed; runs that differ in the seed alone are repetitions.
 SEED = "seed"
 
 
 class Layout(NamedTuple):
-    """Which column of a table is what in a figure.
+    """The role of each column of a table in a figure.
 
     Attributes
     ----------
-    panel : column with one panel for each value, side by side.
-    rows : columns with one row of panels for each combination.
-    x, y : columns on the axes.
-    hue : column that colour, line and marker stand for; None for one line.
-    across : panels in a line where many are broken into several lines.
+    panel : str
+        Column with one panel per value, side by side.
+    rows : tuple of str
+        Columns with one row of panels per combination.
+    x, y : str
+        Columns on the axes.
+    hue : str, optional
+        Column shown by colour, line style and marker; None for a single line.
+    across : int
+        Largest number of panels in a row if the panels are broken into several rows.
     """
 
     panel: str
@@ -50,14 +55,17 @@ class Layout(NamedTuple):
 
 
 def word(level: float | str | None) -> str:
-    """Return how a column says a level that may be left out, where some runs have it and others do not."""
+    """Return the text of a level in a text column, "none" for a level that is left out.
+
+    Such a column arises where only some runs have a level of the key.
+    """
     if level is None:
         return NONE
     return f"{level:g}" if isinstance(level, int | float) else level
 
 
 def has_level(column: pd.Series, level: Any) -> pd.Series:
-    """Return which runs have ``level`` of a key; None where it is left out."""
+    """Return which runs have ``level`` in the column of a key; None selects the runs that leave the key out."""
     number = isinstance(level, int | float) and not isinstance(level, bool)
     if (level is None or number) and not _numeric(column):
         level = word(level)
@@ -65,12 +73,18 @@ def has_level(column: pd.Series, level: Any) -> pd.Series:
 
 
 def given(column: pd.Series) -> pd.Series:
-    """Return which runs have a level of a key that may be left out."""
+    """Return which runs have any level of a key that may be left out."""
     return column.notna() & (column.astype("string") != NONE)
 
 
 def keys(runs: pd.DataFrame) -> list[str]:
-    """Return the grid's and base's keys, which stand between ``study`` and ``layer`` (see `schema.RUNS`)."""
+    """Return the keys of the study's grid and base: the columns between ``study`` and ``layer`` (`schema.RUNS`).
+
+    Raises
+    ------
+    InputError
+        If ``runs`` has no columns ``study``, ``layer`` and ``status``.
+    """
     missing = [name for name in ("study", "layer", "status") if name not in runs.columns]
     if missing:
         raise InputError(f"runs: expected a table of runs with the columns of schema.RUNS, missing {missing}")
@@ -79,16 +93,16 @@ def keys(runs: pd.DataFrame) -> list[str]:
 
 
 def places(runs: pd.DataFrame) -> list[str]:
-    """Return which of `PLACES` the runs have."""
+    """Return the columns of `PLACES` that the runs have."""
     return [name for name in PLACES if name in runs]
 
 
-#: What is known of each table within a block of :func:`remembered`, by the table's identity.
+#: Cached results for each table within a block of :func:`remembered`, by the table's identity.
 _known: ContextVar[dict[int, _Known] | None] = ContextVar("known", default=None)
 
 
 class _Known:
-    """What varies in a table, and the table arranged; each is found when it is first asked for."""
+    """The varying keys of a table, and the arranged table; both are computed at first use."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
         self.runs = weakref.ref(runs)
@@ -110,7 +124,7 @@ class _Known:
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Within the block, find what varies in a table once; no table of runs may be changed in place there."""
+    """Cache the varying keys of each table within the block; do not change a table in place inside it."""
     token = _known.set({} if (outer := _known.get()) is None else outer)
     try:
         yield
@@ -128,9 +142,10 @@ def _of(runs: pd.DataFrame) -> _Known:
 
 
 def varying(runs: pd.DataFrame) -> list[str]:
-    """Return the keys, training step, layer and direction included, that take more than one value; never the seed.
+    """Return the keys with more than one value, including training step, layer and direction.
 
-    A length that follows from the other keys is left out, as where each order of an image has its own.
+    The seed is never among them. A length that follows from the other keys is not either; for instance, each pixel
+    order of an image may have its own length.
     """
     return list(_of(runs).varying)
 
@@ -146,25 +161,25 @@ def _varying(runs: pd.DataFrame) -> list[str]:
 
 
 def untrained(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs whose weights are as they were drawn: all of a study that does not train."""
+    """Return the runs with their initial weights; these are all runs of a study that does not train."""
     found: pd.DataFrame = runs[runs[TRAINED] == 0] if TRAINED in runs else runs
     return found
 
 
 def combinations(runs: pd.DataFrame) -> list[str]:
-    """Return the columns whose combinations are the rows of a study's tables: all that varies, and the cell."""
+    """Return the columns that index the rows of a study's tables: the cell and all varying keys."""
     names = varying(runs)
     return names if "cell" in names else ["cell", *names]
 
 
 def ran(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that have run, however they ended; what is only planned has not been studied."""
+    """Return the runs that are done, diverged or failed; planned runs are left out."""
     found: pd.DataFrame = runs[runs["status"] != "planned"]
     return found
 
 
 def seeds_text(runs: pd.DataFrame) -> str:
-    """Return how many seeds each combination has run in: ``one seed``, ``5 seeds``, ``8 to 20 seeds``."""
+    """Return the number of seeds per combination as text: ``one seed``, ``5 seeds``, ``8 to 20 seeds``."""
     by = combinations(runs)
     counts = ran(arranged(runs)).groupby(by, dropna=False, observed=True)[SEED].nunique()
     if counts.empty:
@@ -176,14 +191,14 @@ def seeds_text(runs: pd.DataFrame) -> str:
 
 
 def constants(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return the keys that take one value, and that value; not the hooks, which change no number."""
+    """Return the keys with a single value, and that value; hooks are left out, as they change no number."""
     counts = _distinct(runs, [name for name in keys(runs) if name not in (SEED, "hooks")])
     names = [name for name, count in counts.items() if count == 1]
     return {name: _plain(runs[name].dropna().iloc[0]) for name in names}
 
 
 def arranged(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return ``runs`` with the keys that hold no numbers as categories, in the order in which they come."""
+    """Return ``runs`` with non-numeric keys as categories, in their order of appearance."""
     return _of(runs).arranged.copy(deep=False)
 
 
@@ -193,7 +208,7 @@ def _arranged(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def control(runs: pd.DataFrame) -> str | None:
-    """Return the key that the study turns: the scale, else a number that varies, else any key, else training."""
+    """Return the control of the study: the scale if it varies, else a numeric key, else any key, else training."""
     names = [name for name in varying(runs) if name not in ("cell", "length", *PLACES)]
     numbers = [name for name in names if _numeric(runs[name])]
     trained = [name for name in varying(runs) if name == TRAINED]
@@ -201,18 +216,18 @@ def control(runs: pd.DataFrame) -> str | None:
 
 
 def numeric_control(runs: pd.DataFrame) -> str | None:
-    """Return the control where it is a number, along which a rate can turn positive."""
+    """Return the control if it is numeric, else None; a rate can turn positive along a numeric control only."""
     turned = control(runs)
     return turned if turned is not None and _numeric(runs[turned]) else None
 
 
 def others(runs: pd.DataFrame, *taken: str | None) -> tuple[str, ...]:
-    """Return what varies and is not among ``taken``."""
+    """Return the varying keys that are not among ``taken``."""
     return tuple(name for name in varying(runs) if name not in taken)
 
 
 def longest(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the greatest length; where that depends on other keys, the greatest for each."""
+    """Return the runs of the largest length for each combination of the other varying keys."""
     if "length" not in varying(runs):
         return runs
     rest = others(runs, "length")
@@ -222,7 +237,7 @@ def longest(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def named(key: str, value: Any) -> str:
-    """Return how a panel or a legend names ``value`` of ``key``: ``lstm``, ``after 100 steps``, else ``scale 0.5``."""
+    """Return the text for ``value`` of ``key`` in a panel or legend: ``lstm``, ``after 100 steps``, ``scale 0.5``."""
     short = key.rpartition(".")[2]
     if pd.isna(value):
         return f"no {short}"
@@ -235,22 +250,22 @@ def named(key: str, value: Any) -> str:
 
 
 def at(key: str, value: Any) -> str:
-    """Return where that is in a sentence: ``at scale 0.5``, ``after 100 steps``."""
+    """Return the text for ``value`` of ``key`` as a place in a sentence: ``at scale 0.5``, ``after 100 steps``."""
     return named(key, value) if key == TRAINED else f"at {named(key, value)}"
 
 
 def placed(row: pd.Series, columns: Sequence[str | None]) -> str:
-    """Return how a sentence names a row's place: ``lstm, scale 0.5``."""
+    """Return the text for the place of a row: ``lstm, scale 0.5``."""
     return ", ".join(named(name, row[name]) for name in columns if name is not None)
 
 
 def _distinct(runs: pd.DataFrame, names: Sequence[str]) -> dict[str, int]:
-    """Return the number of values of each column, missing ones aside."""
+    """Return the number of distinct values of each column, without missing ones."""
     counts = dict[str, int]()
     for name in names:
         try:
             counts[name] = int(runs[name].nunique())
-        except TypeError:  # lists, which cannot be hashed
+        except TypeError:  # lists are not hashable
             counts[name] = int(runs[name].dropna().map(_plain).nunique())
     return counts
 
@@ -269,7 +284,7 @@ def _categories(column: pd.Series) -> pd.Series:
 
 
 def _plain(value: object) -> Hashable:
-    """Return lists, such as the steps of ``at``, as text that can be counted."""
+    """Return a hashable form of a value: lists, such as the steps of ``at``, become text."""
     if isinstance(value, list | tuple | np.ndarray):
         return ", ".join(map(str, value))
     return value if isinstance(value, Hashable) else str(value)

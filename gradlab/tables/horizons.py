@@ -14,32 +14,32 @@ from gradlab.tables.factors import arranged, combinations, ran
 
 
 def horizon_table(runs: pd.DataFrame, by: Sequence[str] | None = None, *, value: str = "horizon_1pct") -> pd.DataFrame:
-    """Return the survival estimate of the runs' horizons for each combination of what varies but the seed.
+    """Return the survival estimate of the horizons over the seeds, for each combination of the varying keys.
 
-    A run's horizon is the Kaplan–Meier median over its sequences. Where half of them never were below, the run is
-    censored at the steps that it has beyond lag 1, ``length − 1``. The estimate is then over the seeds.
+    The horizon of a run is the Kaplan–Meier median over its sequences. If that median is not reached, the run is
+    censored at the number of steps that it has beyond lag 1, ``length − 1``.
 
     Parameters
     ----------
     runs : DataFrame
-        With ``status``, ``length``, ``censored``, ``value`` and ``by``. Runs that are not done, or have no horizon
-        (all their gradients are zero at lag 1), are left out, and what has not run at all has no row.
+        With the columns ``status``, ``length``, ``censored``, ``value`` and ``by``. Runs that are not done, or have no
+        horizon (all their gradients are zero at lag 1), are left out. Combinations that have not run have no row.
     by : sequence of str, optional
-        What a row of the answer is; all that varies, and the cell, unless given.
+        Columns that index the rows of the result. The default is the cell and all varying keys.
     value : str
         ``horizon_1pct`` or ``horizon_e``.
 
     Returns
     -------
     DataFrame
-        ``by…``; ``<value>``, ``<value>_low``, ``<value>_high`` (steps: the median and its 95 % interval, nan where
-        it is not reached or not bounded); ``<value>_mean`` (steps: restricted to the first ``limit``), ``limit``
-        (steps), ``censored_runs`` (share of the runs) and ``seeds`` (runs).
+        ``by…``; ``<value>``, ``<value>_low`` and ``<value>_high`` (the median and its 95 % interval in steps, nan if
+        not reached or not bounded); ``<value>_mean`` (restricted mean within the first ``limit`` steps); ``limit``
+        (steps); ``censored_runs`` (share of the runs); and ``seeds`` (number of runs).
 
     Raises
     ------
     InputError
-        If a column is missing or ``value`` is another.
+        If a column is missing, or ``value`` is neither of the two.
     """
     if value not in FRACTIONS:
         raise InputError(f"value: expected one of {sorted(FRACTIONS)}, got {value!r}")
@@ -58,6 +58,7 @@ def horizon_table(runs: pd.DataFrame, by: Sequence[str] | None = None, *, value:
 
 
 def _over_seeds(runs: pd.DataFrame, value: str) -> list[float]:
+    """Return the columns of one row: the estimate over the runs of one combination."""
     steps = runs[value].astype("float64").to_numpy()
     reached = np.isfinite(steps)
     found = survival(np.where(reached, steps, runs["length"].astype("float64") - FIRST_LAG), reached)

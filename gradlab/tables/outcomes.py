@@ -1,12 +1,12 @@
 """Outcomes of training: loss and score on test data, the share that met a criterion, and the steps until it was met.
 
-A training that ended at its last step without meeting the criterion is censored there: it would have taken longer. The
-median is Kaplan and Meier's (`gradlab.statistics.survival`). A training that diverged never meets the criterion;
-it is censored at the last step too, not where it diverged, because that would count it as if it might have gone on.
+A training that ends at its last step without meeting the criterion is censored there, and the median is the
+Kaplan–Meier one (`gradlab.statistics.survival`). A training that diverged will never meet the criterion. Censoring it
+where it diverged would count it as one that might have met it later, so it is censored at the last step too.
 
 References
 ----------
-C. J. Clopper, E. S. Pearson (1934), *Biometrika* 26(4), 404–413: the interval of a share.
+C. J. Clopper, E. S. Pearson (1934), *Biometrika* 26(4), 404–413: the interval of a proportion.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from gradlab.statistics.rates import across_seeds
 from gradlab.statistics.survival import survival
 from gradlab.tables.factors import PLACES, SEED, TRAINED, arranged, combinations, ran
 
-#: What a network is judged by, and between which bounds an interval of it lies.
+#: Columns that measure a network's performance, and the bounds of their intervals.
 JUDGED = {"loss": (-np.inf, np.inf), "score": (0.0, 1.0)}
 
-#: What the table says of each combination.
+#: Columns of `criterion_table` after the varying keys.
 CRITERION = (
     *("solved", "solved_low", "solved_high"),
     *("steps_to_criterion", "steps_to_criterion_low", "steps_to_criterion_high"),
@@ -32,12 +32,12 @@ CRITERION = (
 
 
 def has_outcomes(runs: pd.DataFrame) -> bool:
-    """Return whether these runs were trained, and what they came to is known."""
+    """Return whether these runs were trained and at least one has a test loss."""
     return TRAINED in runs and "trained" in runs and bool(runs["loss"].notna().any())
 
 
 def baselines(runs: pd.DataFrame) -> list[str]:
-    """Return the columns that hold the loss and the score of others on the test data, a constant's first."""
+    """Return the columns with the test loss and score of a constant and of the task's baselines, if recorded."""
     names = [
         f"{name[: -len('_loss')]}_{kind}" for name in map(str, runs) if name.endswith("_loss") for kind in BASELINE
     ]
@@ -45,30 +45,36 @@ def baselines(runs: pd.DataFrame) -> list[str]:
 
 
 def differences(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return each run's loss and score minus each baseline's on the same test data, one column per baseline."""
+    """Return the loss and score of each run minus those of each baseline on the same test data.
+
+    Returns
+    -------
+    DataFrame
+        ``loss_less_<baseline>`` and ``score_less_<baseline>``, one row per run.
+    """
     found = dict[str, pd.Series]()
     for column in baselines(runs):
         baseline, _, kind = column.rpartition("_")
-        if column not in TRAINING:  # a constant is fitted to nothing
+        if column not in TRAINING:  # constant_loss is not a baseline's
             found[f"{kind}_less_{baseline}"] = runs[kind] - runs[column]
     return pd.DataFrame(found, index=runs.index)
 
 
 def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return loss and score of each combination of what varies but the seed, with 95 % intervals over the seeds.
+    """Return mean loss and score for each combination of the varying keys, with 95 % intervals over the seeds.
 
     Parameters
     ----------
     runs : DataFrame
-        The table ``runs`` of a study that trains; all layers of a configuration agree in what is taken from it.
+        The table ``runs`` of a study that trains. The columns used are the same for all layers of a configuration.
 
     Returns
     -------
     DataFrame
-        What varies, ``step`` among it; ``loss`` and ``score`` (of a task with one) with ``_low`` and ``_high``, of the
-        runs that did not diverge; the same of a constant and of the task's baselines on the same test data, means;
-        ``loss_less_<baseline>`` and ``score_less_<baseline>``, the differences, paired by seed and data, with ``_low``
-        and ``_high``; ``seeds`` and ``diverged`` (runs).
+        The varying keys, including ``step``; ``loss`` and, for a task with a score, ``score``, each with ``_low`` and
+        ``_high``, over the runs that did not diverge; the mean loss and score of a constant and of the task's
+        baselines on the same test data; ``loss_less_<baseline>`` and ``score_less_<baseline>`` (differences paired by
+        seed and data) with ``_low`` and ``_high``; ``seeds`` and ``diverged`` (numbers of runs).
     """
     by = [name for name in combinations(runs) if name not in PLACES or name == TRAINED]
     placed = ran(arranged(runs)).drop_duplicates([*by, SEED])
@@ -77,8 +83,8 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     table = counts[by]
     for name in [name for name in JUDGED if name in runs and runs[name].notna().any()]:
         table = table.merge(_mean(placed, by, name), on=by)
-    beside = placed.groupby(by, dropna=False, observed=True)[baselines(runs)].mean().reset_index()
-    table = table.merge(beside, on=by)
+    references = placed.groupby(by, dropna=False, observed=True)[baselines(runs)].mean().reset_index()
+    table = table.merge(references, on=by)
     paired = differences(placed)
     for name in map(str, paired):
         table = table.merge(_mean(placed.assign(**{name: paired[name]}), by, name), on=by)
@@ -87,39 +93,39 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(placed: pd.DataFrame, by: list[str], name: str) -> pd.DataFrame:
-    """Return the mean over the seeds with its interval, within the bounds of what is measured."""
+    """Return the mean over the seeds with its interval, clipped to the bounds of the column."""
     ends = [f"{name}_low", f"{name}_high"]
     found = across_seeds(placed, by, name)[[*by, name, *ends]]
     return found.assign(**found[ends].clip(*JUDGED.get(name, (-np.inf, np.inf))))
 
 
 def has_criterion(runs: pd.DataFrame) -> bool:
-    """Return whether these runs were trained until a criterion is met."""
+    """Return whether these runs were trained with a criterion."""
     return "solved" in runs and bool(runs["solved"].notna().any())
 
 
 def criterion_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the share solved and the steps to the criterion for each combination of what varies but the seed.
+    """Return the share solved and the steps to the criterion over the seeds, for each combination of the varying keys.
 
     Parameters
     ----------
     runs : DataFrame
         The table ``runs`` of a study that trains, with ``solved`` and ``steps_to_criterion``
-        (`gradlab.schema.TRAINING`) and the key ``train.steps``; the layers and steps of a configuration agree in
-        these. A configuration that failed has none of them and is left out; one that diverged is unsolved.
+        (`gradlab.schema.TRAINING`) and the key ``train.steps``. These are the same for all layers and steps of a
+        configuration. A configuration that failed has none of them and is left out; one that diverged is not solved.
 
     Returns
     -------
     DataFrame
-        What varies; ``solved`` with ``_low`` and ``_high`` (share, Clopper and Pearson's 95 % interval);
-        ``steps_to_criterion`` with ``_low`` and ``_high`` (Kaplan–Meier median and its 95 % interval, nan where not
-        reached or not bounded); ``limit`` (the most steps that a run was trained), ``censored_runs`` (share) and
-        ``seeds`` (runs).
+        The varying keys; ``solved`` with ``_low`` and ``_high`` (share, with its Clopper–Pearson 95 % interval);
+        ``steps_to_criterion`` with ``_low`` and ``_high`` (Kaplan–Meier median and its 95 % interval in training
+        steps, nan if not reached or not bounded); ``limit`` (longest observation, training steps); ``censored_runs``
+        (share); and ``seeds`` (number of runs).
 
     Raises
     ------
     InputError
-        If the runs were not trained until a criterion is met.
+        If the runs were trained without a criterion.
     """
     if not has_criterion(runs):
         raise InputError('runs: no criterion was set; [train] until = "loss" or "score" sets one')
@@ -131,7 +137,8 @@ def criterion_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _criterion(runs: pd.DataFrame) -> list[float]:
-    from scipy import stats  # which every process of a study would load otherwise
+    """Return the values of `CRITERION` for the runs of one combination."""
+    from scipy import stats  # imported late: every process of a study would load it otherwise
 
     solved = runs["solved"].to_numpy() == 1.0
     share = stats.binomtest(int(solved.sum()), len(runs)).proportion_ci(0.95, method="exact")

@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones, and the word that follows."""
+"""Comparison of published numbers with measured ones, and its result in a word."""
 
 from __future__ import annotations
 
@@ -13,48 +13,62 @@ from gradlab.schema import axis_label
 from gradlab.statistics.estimators import STATISTICS, Estimate
 from gradlab.tables.factors import TRAINED, has_level, named
 
-#: What a comparison may say, in the order in which a reader is told of it, and when it says so.
+#: Results of a comparison in the order of a report, and the rule for each.
 REPRODUCED, CONSISTENT = "reproduced", "consistent"
 NOT_REPRODUCED, NOT_COMPARABLE = "not reproduced", "not comparable"
 RULES = {
     REPRODUCED: "the whole 95 % interval lies within the tolerance of the published number",
-    CONSISTENT: "a part of the interval does: more runs would tell",
+    CONSISTENT: "a part of the interval does: more runs would decide",
     NOT_REPRODUCED: "no part of it does",
     NOT_COMPARABLE: "runs are missing, failed, diverged or of another size, or are too few for an interval",
 }
-#: Columns that say how a training went, the same in all rows of a run.
+#: Columns on the whole training, the same in all rows of a run.
 OF_TRAINING = ("solved", "steps_to_criterion")
-#: Significant digits of what is measured: the word is found from the numbers as a table holds them.
+#: Significant digits of a measured number; the word follows from the rounded numbers, as the table holds them.
 DIGITS = 12
-#: Keys of an entry that allow the measured number to differ from the published one.
+#: Keys of an entry that give the largest difference between the measured and the published number.
 ALLOWANCES = ("tolerance", "absolute", "bound")
 
 
 def beside(runs: pd.DataFrame, entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one row a published number, with what the study measured and the word that follows.
+    """Return one row per published number, with the measured number and the result of the comparison.
 
     Parameters
     ----------
-    runs : a study's table ``runs``.
-    entries : each with the keys of :class:`gradlab.study.published.Published`.
+    runs : DataFrame
+        The table ``runs`` of a study.
+    entries : sequence of mapping
+        Published numbers, each with the keys of :class:`gradlab.study.published.Published`.
 
     Returns
     -------
     DataFrame
         ``claim``, ``kind``, ``source``, ``setup``, ``published``, ``measured``, ``measured_low``, ``measured_high``
-        (95 % interval), ``size`` (of the networks), ``runs`` (how many the number is made of), ``tolerance``,
-        ``reason``, ``word`` (`RULES`) and ``explanation``.
+        (95 % interval), ``size`` (of the networks), ``runs`` (number of runs or pairs), ``tolerance``, ``reason``,
+        ``word`` (a key of `RULES`) and ``explanation``.
     """
     return pd.DataFrame([_row(runs, entry) for entry in entries])
 
 
 def row(entry: Mapping[str, Any], estimate: Estimate, *, setup: str, size: str, lacks: str = "") -> dict[str, Any]:
-    """Return the row of one entry beside its estimate; ``lacks`` is why the two cannot be compared, if so."""
+    """Return the row of one entry.
+
+    Parameters
+    ----------
+    entry : mapping
+        The published number (:class:`gradlab.study.published.Published`).
+    estimate : Estimate
+        The measured number.
+    setup, size : str
+        The runs behind it, and the sizes of their networks, in words.
+    lacks : str
+        The reason why the two cannot be compared; "" if they can.
+    """
     value, low, high, runs = estimate
     few = "too few runs for a 95 % interval" if np.isnan([low, high]).any() else ""
     why = lacks or ("these runs have no such number" if np.isnan(value) else few)
     word = NOT_COMPARABLE if why else judged(entry, low, high)
-    told = [] if word == REPRODUCED else [why, entry.get("explanation", "")]
+    explanation = [] if word == REPRODUCED else [why, entry.get("explanation", "")]
     return {
         "claim": entry["claim"],
         "kind": entry.get("kind", "published"),
@@ -69,12 +83,12 @@ def row(entry: Mapping[str, Any], estimate: Estimate, *, setup: str, size: str, 
         "tolerance": tolerance_text(entry),
         "reason": entry["reason"],
         "word": word,
-        "explanation": "; ".join(filter(None, told)),
+        "explanation": "; ".join(filter(None, explanation)),
     }
 
 
 def judged(entry: Mapping[str, Any], low: float, high: float) -> str:
-    """Return the word for an interval, by `RULES`: does all of it lie where the entry allows, a part, or nothing."""
+    """Return the word for an interval by `RULES`: all of it, a part, or nothing lies within the allowed range."""
     least, most = _allowed(entry)
     if least <= low and high <= most:
         return REPRODUCED
@@ -82,7 +96,7 @@ def judged(entry: Mapping[str, Any], low: float, high: float) -> str:
 
 
 def tolerance_text(entry: Mapping[str, Any]) -> str:
-    """Return what an entry allows in words: ``± 6 %``, ``± 0.03``, ``below 0``."""
+    """Return the allowed range of an entry in words: ``± 6 %``, ``± 0.03``, ``below 0``."""
     if "bound" in entry:
         return f"{entry['bound']} {plain(entry['value'])}"
     if "tolerance" in entry:
@@ -92,7 +106,7 @@ def tolerance_text(entry: Mapping[str, Any]) -> str:
 
 
 def _allowed(entry: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the ends of what an entry allows, which belong to it, but for a bound's."""
+    """Return the ends of the allowed range, both included; for a bound, the value itself is excluded."""
     value = float(entry["value"])
     if "bound" in entry:
         above = entry["bound"] == "above"
@@ -102,6 +116,7 @@ def _allowed(entry: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _row(runs: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of one entry, measured on ``runs``."""
     statistic = STATISTICS[entry.get("statistic", "mean")]
     chosen = [_chosen(runs, entry[where]) for where in ("where", "over") if where in entry]
     reasons = [entry.get("not_comparable", ""), *(_lacks(part, entry) for part in chosen)]
@@ -118,13 +133,14 @@ def _row(runs: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(runs: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the runs with these levels; none if a key is not a column."""
     for key, level in where.items():
         runs = runs[has_level(runs[key], level)] if key in runs else runs[:0]
     return runs
 
 
 def _column(rows: pd.DataFrame, entry: Mapping[str, Any]) -> pd.Series:
-    """Return the entry's number of each run, nan for none; of a share, that of a training which diverged is 0."""
+    """Return the entry's number for each run, nan if it has none; in a share, a diverged training counts as 0."""
     column = rows[entry["column"]] if entry["column"] in rows else pd.Series(np.nan, rows.index)
     found = column.astype("float64")
     if entry.get("statistic") == "share":
@@ -136,7 +152,7 @@ def _column(rows: pd.DataFrame, entry: Mapping[str, Any]) -> pd.Series:
 
 
 def _values(entry: Mapping[str, Any], rows: pd.DataFrame, over: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return ``seed``, ``value`` and ``other`` of the runs that have them: what a statistic takes."""
+    """Return the table for a statistic: ``seed``, ``value`` and, if needed, ``other`` of the runs that have them."""
     table = _known(rows, entry)
     if over is not None:
         other = _known(over, entry).rename(columns={"value": "other"})
@@ -148,22 +164,23 @@ def _values(entry: Mapping[str, Any], rows: pd.DataFrame, over: pd.DataFrame | N
 
 
 def _known(rows: pd.DataFrame, entry: Mapping[str, Any]) -> pd.DataFrame:
+    """Return ``seed`` and ``value`` of the runs that count and have a number."""
     values = pd.DataFrame({"seed": rows["seed"], "value": _column(rows, entry)})
     known: pd.DataFrame = values[rows["status"].isin(_counted(entry))].dropna(subset=["value"])
     return known
 
 
 def _counted(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the statuses of runs that a number is made of: a training that diverged did not succeed."""
+    """Return the statuses of the runs that count; in a share, a diverged training counts as one that failed."""
     return ("done", "diverged") if entry.get("statistic") == "share" else ("done",)
 
 
 def _lacks(rows: pd.DataFrame, entry: Mapping[str, Any]) -> str:
-    """Return why no number can be made of these runs that stands for all of them, or ""."""
+    """Return the reason why no number can represent all of these runs; "" if one can."""
     if not len(rows):
         return "not run at this size; the study's --full has it"
     if rows["id"].duplicated().any():
-        return "a run has several rows; say in where which layer, direction or step"
+        return "a run has several rows; name the layer, direction or step in where"
     counted = rows["status"].isin(_counted(entry))
     reasons = {status: ~counted & (rows["status"] == status) for status in ("planned", "failed", "diverged")}
     for name in [entry["column"], *([entry["against"]] if "against" in entry else [])]:
@@ -172,21 +189,21 @@ def _lacks(rows: pd.DataFrame, entry: Mapping[str, Any]) -> str:
 
 
 def _setup(entry: Mapping[str, Any]) -> str:
-    """Return what was measured of which runs: ``mean of λ₁ (nats/step): scale 3, hidden 256``."""
+    """Return the statistic and its runs in words: ``mean of λ₁ (nats/step): scale 3, hidden 256``."""
     label = axis_label(entry["column"]) + (f" / {entry['per']}" if "per" in entry else "")
     words = STATISTICS[entry.get("statistic", "mean")].words
     name = entry["column"].replace("_", " ")
-    told = words.format(column=label, name=name, against=axis_label(entry.get("against", "")))
+    measured = words.format(column=label, name=name, against=axis_label(entry.get("against", "")))
     between = " less " if entry.get("statistic") == "difference" else " over "
     read = {entry["column"], entry.get("against", entry["column"])}
-    whole = (TRAINED,) if read <= set(OF_TRAINING) else ()  # the same at whichever step it is read
+    whole = (TRAINED,) if read <= set(OF_TRAINING) else ()  # the same number at every step
     wheres = [{k: v for k, v in entry[key].items() if k not in whole} for key in ("where", "over") if key in entry]
     places = [", ".join(named(*pair) for pair in where.items()) for where in wheres]
-    return f"{told}: {between.join(places) or 'all runs'}"
+    return f"{measured}: {between.join(places) or 'all runs'}"
 
 
 def _size(rows: pd.DataFrame) -> str:
     """Return the sizes of the networks and sequences behind a number: ``H 256, T 1500``."""
     ends = {letter: rows[key].dropna() for letter, key in (("H", "hidden"), ("T", "length")) if key in rows}
-    told = {letter: sorted({int(found.min()), int(found.max())}) for letter, found in ends.items() if len(found)}
-    return ", ".join(f"{letter} {' to '.join(map(str, span))}" for letter, span in told.items())
+    spans = {letter: sorted({int(found.min()), int(found.max())}) for letter, found in ends.items() if len(found)}
+    return ", ".join(f"{letter} {' to '.join(map(str, span))}" for letter, span in spans.items())

@@ -1,4 +1,4 @@
-"""Which hook records a quantity of ``steps`` or a column of ``runs``."""
+"""The hook that records each quantity of ``steps`` and each column of ``runs``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,15 @@ def is_quantity(name: str) -> bool:
 
 
 def not_recorded(table: str, name: str) -> NotRecorded:
-    """Return the error for a number that is not in a table, which names the hook that records it."""
+    """Return the error for a quantity that is not in a table; its message names the hook that records it.
+
+    Parameters
+    ----------
+    table : "runs" or "steps"
+        The table that lacks it.
+    name : str
+        The quantity or column.
+    """
     hook = hook_of(name)
     advice = f'; hooks = ["{hook}"] records them' if hook else ""
     return NotRecorded(f'{table}: no {"rows" if table == "steps" else "numbers"} of "{name}"{advice}')

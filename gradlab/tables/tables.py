@@ -1,4 +1,4 @@
-"""The tables of a study, from its frame ``runs``: what the page prints."""
+"""The tables that a study's report prints, computed from its table ``runs``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gradlab.errors import InputError
 from gradlab.statistics.rates import across_seeds
 from gradlab.tables.factors import SEED, Layout, arranged, combinations, numeric_control, ran
 
-#: A study's tables by name (`schema.TABLES`), and ``theory``, which may be missing: the lines that theory adds.
+#: The tables of a study by name (`schema.TABLES`), and optionally ``theory``, the theoretical lines.
 Frames = Mapping[str, pd.DataFrame]
-#: From these, the table of one figure and what its columns are in it.
+#: Function from these to the table of one figure and the roles of its columns.
 Table = Callable[[Frames], tuple[pd.DataFrame, Layout]]
-#: Columns of ``runs`` with one number a run that a hook recorded, beside the rate; of the exponents the largest.
+#: Columns of ``runs`` with one number per run that a hook records, besides the rate; the four largest exponents.
 MEASURES = (
     *("jac_norm2_median", "jac_cond_median", "saturation", "keep_gate_mean"),
     *(f"lyapunov_{rank}" for rank in range(1, 5)),
@@ -25,9 +25,9 @@ MEASURES = (
 )
 
 
-#: Measures that are positive and spread over decades: their logarithms are averaged, under a name that says so.
+#: Positive measures that span decades, and the column names of their geometric means.
 GEOMETRIC = {"jac_norm2_median": "jac_norm2_geometric", "jac_cond_median": "jac_cond_geometric"}
-#: Between which bounds a measure lies: an interval does not leave them.
+#: Bounds of measures; intervals are clipped to them.
 BOUNDS = {
     **dict.fromkeys(("saturation", "keep_gate_mean", "path_share"), (0.0, 1.0)),
     **dict.fromkeys(("kaplan_yorke", "entropy", "positive_exponents"), (0.0, np.inf)),
@@ -36,17 +36,22 @@ BOUNDS = {
 
 
 class NotRecorded(InputError):
-    """What a figure shows was not measured, for want of a hook."""
+    """The quantity was not recorded; a hook is missing."""
 
 
 def rates(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rate of each combination of what varies and has run, with its 95 % interval over the seeds.
+    """Return the mean rate over the seeds for each combination of the varying keys, with its 95 % interval.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The table ``runs`` of a study.
 
     Returns
     -------
     DataFrame
         ``cell`` and the other varying keys, ``rate``, ``rate_low``, ``rate_high`` (nats/step), ``seeds``,
-        ``diverged`` and ``failed`` (runs).
+        ``diverged`` and ``failed`` (numbers of runs).
     """
     by = combinations(runs)
     placed = ran(arranged(runs))
@@ -59,23 +64,29 @@ def rates(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def crossings(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return where the rate turns from negative to positive as the study's control grows.
+    """Return the value of the control at which the rate turns from negative to positive.
 
-    In each seed, the first change of sign between neighbouring values of the control, interpolated linearly.
-    Where some seeds do not cross there is no mean: that of the others would lie too low. In a study that is not
-    finished, values that have not run are no neighbours, and a seed counts that has run at the most values.
+    In each seed it is the first such change of sign between neighbouring values of the control, interpolated linearly.
+    If some seeds do not cross, the mean is nan, because the mean of the others would be too low. In an unfinished
+    study, values that have not run are skipped, and only the seeds that have run at the most values count.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The table ``runs`` of a study.
 
     Returns
     -------
     DataFrame
-        What varies beside the control, ``crossing``, ``crossing_low``, ``crossing_high`` (mean and 95 %
-        t-interval over the seeds), ``crossed`` (how many seeds cross), ``seeds`` (of how many), ``along`` (the
-        control), ``lowest`` and ``highest`` (its first and last value that has run).
+        The varying keys other than the control, ``crossing``, ``crossing_low``, ``crossing_high`` (mean and 95 %
+        t-interval over the seeds, in the unit of the control), ``crossed`` (number of seeds that cross), ``seeds``
+        (number of seeds), ``along`` (the control), ``lowest`` and ``highest`` (smallest and largest value of the
+        control that has run).
 
     Raises
     ------
     InputError
-        If no number varies that the rate could turn positive along.
+        If no numeric key varies.
     """
     along = numeric_control(runs)
     if along is None:
@@ -98,21 +109,26 @@ def crossings(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _furthest(known: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Return the runs of those seeds that have run at the most values: all, where a study is finished."""
+    """Return the runs of the seeds that have run at the most values; in a finished study these are all runs."""
     counts = known.assign(_values=known.groupby([*by, SEED], dropna=False, observed=True)["id"].transform("size"))
     most = counts.groupby(by, dropna=False, observed=True)["_values"].transform("max")
     return known[counts["_values"] == most]
 
 
 def measures(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return what the hooks recorded of each run (`MEASURES`, whichever are there), with 95 % intervals over the seeds.
+    """Return the means of the measures that hooks recorded (`MEASURES`), with 95 % intervals over the seeds.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The table ``runs`` of a study.
 
     Returns
     -------
     DataFrame
-        ``cell`` and the other varying keys, of each measure its mean (of `GEOMETRIC` the geometric one, under its name
-        there) and ``_low`` and ``_high`` (within `BOUNDS`), and ``seeds`` (runs averaged);
-        without a column beyond the keys where no hook recorded any.
+        ``cell`` and the other varying keys; the mean of each recorded measure with ``_low`` and ``_high``, clipped to
+        `BOUNDS`; and ``seeds`` (number of runs averaged). Measures in `GEOMETRIC` have their geometric mean, under its
+        own name. If no measure was recorded, there are only the keys.
     """
     by, placed = combinations(runs), ran(arranged(runs))
     names = [name for name in MEASURES if name in runs and runs[name].notna().any()]
@@ -125,24 +141,32 @@ def measures(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(placed: pd.DataFrame, by: list[str], name: str) -> pd.DataFrame:
-    """Return the mean of a measure over the seeds, of logarithms where it is one of `GEOMETRIC`, with its interval."""
+    """Return the mean of a measure over the seeds with its interval; the geometric mean for those in `GEOMETRIC`."""
     if name in GEOMETRIC:
-        told = GEOMETRIC[name]
+        geometric = GEOMETRIC[name]
         positive = placed[name].astype("float64").where(placed[name] > 0)
-        table = across_seeds(placed.assign(**{told: np.log(positive)}), by, told)
-        return table.assign(**{end: np.exp(table[end]) for end in (told, f"{told}_low", f"{told}_high")})
+        table = across_seeds(placed.assign(**{geometric: np.log(positive)}), by, geometric)
+        return table.assign(**{end: np.exp(table[end]) for end in (geometric, f"{geometric}_low", f"{geometric}_high")})
     table = across_seeds(placed, by, name)
     least, most = BOUNDS.get(name, (-np.inf, np.inf))
     return table.assign(**table[[f"{name}_low", f"{name}_high"]].clip(least, most))
 
 
 def has_rates(runs: pd.DataFrame) -> bool:
-    """Return whether the study's hooks record rates, known or not."""
+    """Return whether the hooks of the study record rates, even if no rate is known."""
     return "hooks" not in runs or bool(runs["hooks"].str.split(", ").map(lambda names: "gradients" in names).any())
 
 
 def crossing(along: ArrayLike, rate: ArrayLike) -> float:
-    """Return where ``rate`` first turns from negative to positive between neighbours; nan if nowhere."""
+    """Return where ``rate`` first turns from negative to positive, interpolated linearly; nan if it never does.
+
+    Parameters
+    ----------
+    along : array (n,)
+        Values of the control, in increasing order.
+    rate : array (n,)
+        Rates at these values, nats per step.
+    """
     x, y = np.asarray(along, dtype=np.float64), np.asarray(rate, dtype=np.float64)
     turns = np.flatnonzero((y[:-1] < 0) & (y[1:] >= 0))
     if not turns.size:
@@ -152,8 +176,19 @@ def crossing(along: ArrayLike, rate: ArrayLike) -> float:
 
 
 def excluded(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return what diverged or failed: what varies, ``status``, ``reason`` (a line), ``seeds`` (which, as text)."""
+    """Return the runs that diverged or failed, one row per combination, status and reason.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The table ``runs`` of a study.
+
+    Returns
+    -------
+    DataFrame
+        ``cell`` and the other varying keys, ``status``, ``reason`` (one line) and ``seeds`` (their list, as text).
+    """
     left = arranged(runs[runs["status"].isin(["diverged", "failed"])])
     by = [*combinations(runs), "status", "reason"]
-    told = left.assign(reason=left["error"], seeds=left[SEED].astype(str))
-    return told.groupby(by, dropna=False, observed=True)["seeds"].agg(", ".join).reset_index()
+    reasons = left.assign(reason=left["error"], seeds=left[SEED].astype(str))
+    return reasons.groupby(by, dropna=False, observed=True)["seeds"].agg(", ".join).reset_index()

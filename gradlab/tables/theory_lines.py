@@ -1,7 +1,7 @@
-"""Lines of theory for the runs of a study: mean field, and other laws with the caveat of each.
+"""Theoretical lines for the runs of a study, as tables: mean field and other laws, each with its condition.
 
-A row is a point of a line: ``cell`` and what varies, the column that a figure has on x, ``theory``, and ``law``, the
-line's name with its caveat. A table is empty where its law speaks of none of the runs.
+A row is one point of a line: ``cell`` and the varying keys, the column on the x axis of the figure, ``theory``, and
+``law`` (the name of the line, with its condition). A table is empty if its law applies to none of the runs.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ from gradlab.theory.products import newman_exponents
 RESTING = "at rest, tied weights"
 NEWMAN = "null model: a fresh W at every step"
 CHRONO = "chrono biases alone"
-#: Of a diagonal linear network under white input: 1/(1 − λ²), and (1 + λ²)/(1 − λ²)³.
+#: Laws of a diagonal linear network under white input: 1/(1 − λ²), and (1 + λ²)/(1 − λ²)³.
 STATE, SENSITIVITY = "exact E h²", "exact E (∂h/∂λ)²"
-#: Of recurrent weights at scale 1, the radius of the disk or circle of their eigenvalues as H → ∞.
+#: Radius of the disk or circle of the eigenvalues of recurrent weights at scale 1, as H → ∞.
 RADIUS = {"gaussian": 1.0, "orthogonal": 1.0, "cyclic": 1.0, "uniform": 1.0 / math.sqrt(3.0)}
-#: What the laws do not depend on, or have on x, and points of a line.
+#: Keys that the laws do not depend on or that are on the x axis, and the number of points of a line.
 FREE, POINTS = ("hidden", "length", "batch", "at", "task.input_size"), 60
 
-#: What a run must be for mean field to hold: without gates, Gaussian weights, no biases, the layer that has the input.
+#: Conditions for mean field: no gates, Gaussian weights, no biases, and the layer that reads the input.
 HOLDS = {"cell": "rnn", "init.recurrent": "gaussian", "init.input": "gaussian", "init.bias": "zero", "layer": 0}
-#: Fewest inputs D of noise that stand for an own noise of every unit, the same at every step.
+#: Smallest input size D of noise for which the input variance counts as the same at every step.
 WIDE = 16
-#: What sets the line, beside the scale and the task's own keys; and what it does not depend on as H → ∞.
+#: Keys that determine the mean-field line, besides the scale and the keys of the task; and keys without influence on
+#: it as H → ∞.
 SETTING = ("rnn.activation", "init.input_scale")
 ANY_SIZE = ("scale", "hidden", "length", "batch", "at")
-#: Numbers of input that the rate is averaged over.
+#: Number of inputs that the mean-field rate is averaged over.
 INPUTS = 4000
 
 
 def laws(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return every table of this module by name, ``resting`` along what the study turns."""
+    """Return every table of this module by name; ``resting`` is along the control of the study."""
     turned = control(runs)
     resting = resting_lines(runs, turned) if turned in ("scale", "init.forget_bias") else pd.DataFrame()
     return {
@@ -57,15 +58,17 @@ def laws(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def resting_lines(runs: pd.DataFrame, along: str = "scale") -> pd.DataFrame:
-    """Return λ₁ of LSTMs and GRUs at rest, ``ln(carry + ¼ g)``, nats per step; it is zero at the zero-state edge.
+    """Return λ₁ of LSTMs and GRUs at rest, ``ln(carry + ¼ g)``, in nats per step; it is 0 at the zero-state edge.
 
-    The weights are tied: a one-step χ would put the edge elsewhere (:func:`~gradlab.theory.zero_state_edge`). Beyond it
-    the state does not stay at rest, and what is measured lies below the line.
+    The weights are tied; a one-step χ would put the edge elsewhere (:func:`~gradlab.theory.zero_state_edge`). Beyond
+    the edge the state does not stay at rest, and measured exponents lie below the line.
 
     Parameters
     ----------
-    runs : a study's table ``runs``.
-    along : the key on x, "scale" or "init.forget_bias".
+    runs : DataFrame
+        The table ``runs`` of a study.
+    along : "scale" or "init.forget_bias"
+        The key on the x axis.
     """
     if along not in runs:
         return pd.DataFrame()
@@ -81,10 +84,10 @@ def resting_lines(runs: pd.DataFrame, along: str = "scale") -> pd.DataFrame:
 
 
 def newman_lines(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the exponents of Gaussian matrices drawn anew at every step, over ``index_share``, nats per step.
+    """Return the exponents of Gaussian matrices drawn anew at every step, over ``index_share``, in nats per step.
 
-    The null model of an RNN's spectrum at its H and scale: how far a measured one lies from it is what saturation, and
-    weights that stay the same, have done.
+    They are the null model of the spectrum of an RNN with the same H and scale. The distance of a measured spectrum
+    from it is the effect of saturation and of tied weights.
     """
     held = untrained(runs)
     held = held[(held["cell"] == "rnn") & (held["init.recurrent"] == "gaussian") & (held["scale"] > 0)]
@@ -97,7 +100,10 @@ def newman_lines(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def chrono_lines(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return ln of what a random gradient keeps on the additive path under ``chrono``, ``½ ln E f^2k``, by ``lag``."""
+    """Return the expected log norm of a random gradient on the additive path under ``chrono``, by ``lag``.
+
+    The line is ``½ ln E f^2k`` in nats, relative to lag 0.
+    """
     held = untrained(runs)
     held = held[given(held["init.chrono"])] if "init.chrono" in runs else held[:0]
     parts, keys = [], _keys(runs, *FREE)
@@ -109,7 +115,7 @@ def chrono_lines(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def diagonal_lines(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return E h² and E (∂h/∂λ)² of linear units with W_hh = λI under noise, over their ``memory``, 1/(1 − λ)."""
+    """Return E h² and E (∂h/∂λ)² of linear units with W_hh = λI under noise, over ``memory``, 1/(1 − λ) in steps."""
     wanted: dict[str, Any] = {
         "cell": "rnn",
         "rnn.activation": "identity",
@@ -144,22 +150,23 @@ def _at_rest(one: Mapping[Any, Any]) -> float:
 
 
 def mean_field_lines(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rate that mean field expects along the scale, ``½ ln χ``, for the runs it holds for, none trained.
+    """Return the rate that mean field predicts along the scale, ``½ ln χ``, for the untrained runs to which it applies.
 
-    The input counts with the variance that it gives the pre-activations at each step (:mod:`gradlab.theory.driven`), of
-    the task's own inputs. Of ``noise`` on its own after a kick, or of so many inputs that they drive every step alike,
-    that is :func:`~gradlab.theory.mean_field` in closed form. Gated cells get no line: a one-step χ does not predict
-    weights that are the same at every step.
+    The inputs of the task enter through the variance that they give the pre-activations at each step
+    (:mod:`gradlab.theory.driven`). For the task ``noise`` this reduces to :func:`~gradlab.theory.mean_field` if the
+    input is a single kick, or if D is so large that the variance is nearly the same at every step. Gated cells get no
+    line: a one-step χ does not predict cells with the same weights at every step.
 
     Parameters
     ----------
-    runs : a study's table ``runs``.
+    runs : DataFrame
+        The table ``runs`` of a study.
 
     Returns
     -------
     DataFrame
-        ``cell``, what varies beside the scale and the sizes, ``scale``, and ``theory`` (nats/step, H → ∞); empty where
-        theory holds for none of the runs.
+        ``cell``, the varying keys other than the scale and the sizes, ``scale``, and ``theory`` (nats/step, H → ∞).
+        It is empty if the theory applies to none of the runs.
     """
     keys = list(dict.fromkeys(["cell", *(name for name in varying(runs) if name not in ANY_SIZE)]))
     columns = [*keys, "scale", "theory"]
@@ -174,7 +181,7 @@ def mean_field_lines(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_field_line(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame | None:
-    """Return the line of runs that differ in nothing that it depends on; None if their task's data are not at hand."""
+    """Return the line of runs that share all keys that determine it; None if the data of their task are missing."""
     one = runs.iloc[0]
     studied = np.unique(runs["scale"].to_numpy(dtype=np.float64))
     scales = np.unique(np.interp(np.linspace(0, len(studied) - 1, POINTS), np.arange(len(studied)), studied))
@@ -184,7 +191,7 @@ def _mean_field_line(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame | None
     task = TASKS[setting[2]]
     try:
         rates = _rates(*setting, task, tuple(options.items()), tuple(scales.tolist()), int(runs["length"].max()))
-    except InputError:  # the data of a task come with a package that is not installed here
+    except InputError:  # the package with the task's data is not installed
         return None
     return pd.DataFrame({**one[keys].to_dict(), "scale": scales, "theory": rates})
 
@@ -199,12 +206,20 @@ def _rates(
     scales: tuple[float, ...],
     length: int,
 ) -> tuple[float, ...]:
-    """Return ``½ ln χ`` at every scale, once for each setting.
+    """Return ``½ ln χ`` at every scale, nats per step; the cache computes it once per setting.
 
     Parameters
     ----------
-    gain : variance that one input of variance 1 gives a pre-activation.
-    name, task, options : a task, its constructor, and its own keys.
+    activation : str
+        The activation φ.
+    gain : float
+        σ², so that inputs x give the pre-activations the variance ``σ² |x|²/D``.
+    name, task, options
+        The name of the task, its constructor, and its keys.
+    scales : tuple of float
+        The scales g.
+    length : int
+        T, the steps of a sequence.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What theory says that a rate should be: the lines that measured exponents are held against.
+"""Theoretical predictions of rates and exponents, for comparison with measured ones.
 
-Everything here is for infinitely wide, or random, networks, and each result says where it stops to apply. A one-step χ
-does **not** predict gated cells, whose weights are the same at every step: see :func:`gated_exponents`.
+All results are for infinitely wide or random networks, and each docstring states its limits. A one-step χ does **not**
+predict gated cells, because their weights are the same at every step: see :func:`gated_exponents`.
 """
 
 from gradlab.theory.diagonal import DiagonalMemory, diagonal_memory

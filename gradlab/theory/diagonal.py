@@ -1,4 +1,4 @@
-"""Diagonal linear networks under white input, unit by unit an autoregression: what memory costs, in closed form.
+"""Diagonal linear networks under white input, in closed form: each unit is a first-order autoregression.
 
 References
 ----------
@@ -15,14 +15,15 @@ from gradlab.errors import InputError
 
 
 class DiagonalMemory(NamedTuple):
-    """Mean squares of ``h_t = λ h_{t−1} + x_t``, x white with variance v, once the start is forgotten.
+    """Stationary mean squares of ``h_t = λ h_{t−1} + x_t``, with x white of variance v.
 
     Attributes
     ----------
     state : float
         ``E h² = v / (1 − λ²)``.
     sensitivity : float
-        ``E (∂h/∂λ)² = v (1 + λ²) / (1 − λ²)³``, the cube of the first as λ → 1, while ``∂h_T/∂h_t = λ^(T−t)``.
+        ``E (∂h/∂λ)² = v (1 + λ²) / (1 − λ²)³``. As λ → 1 it grows like the cube of ``state``, although
+        ``∂h_T/∂h_t = λ^(T−t)`` stays bounded.
     """
 
     state: float
@@ -30,12 +31,24 @@ class DiagonalMemory(NamedTuple):
 
 
 def diagonal_memory(eigenvalue: float, *, input_var: float = 1.0) -> DiagonalMemory:
-    """Return the mean square of a linear unit's state, and of its derivative by the unit's own weight.
+    """Return the stationary mean squares of a linear unit's state and of its derivative by the recurrent weight.
+
+    Parameters
+    ----------
+    eigenvalue : float
+        λ, the recurrent weight of the unit, in (−1, 1).
+    input_var : float
+        v ≥ 0, the variance of the input.
+
+    Returns
+    -------
+    DiagonalMemory
+        ``state`` and ``sensitivity``.
 
     Raises
     ------
     InputError
-        for an eigenvalue that is not between −1 and 1, of which neither has a limit.
+        If the eigenvalue is not between −1 and 1, where neither mean square has a limit, or the variance is negative.
 
     Examples
     --------

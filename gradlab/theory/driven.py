@@ -1,12 +1,13 @@
-"""Mean field of an RNN whose input changes from step to step: what a task's own input does to the rate.
+"""Mean field of an RNN whose input variance changes from step to step: the rate under the inputs of a task.
 
-Given the inputs, a pre-activation ``a_t = W_hh h_{t−1} + W_xh x_t + b`` with ``W_xh`` from N(0, σ²/D) varies over the
-units by what its input gives it, ``s_t² = σ² |x_t|²/D``, and by the recurrent part, which is independent of that. So
+Let ``a_t = W_hh h_{t−1} + W_xh x_t + b`` with ``W_xh`` from N(0, σ²/D). Given the inputs, its variance over the units
+is the sum of an input part, ``s_t² = σ² |x_t|²/D``, and an independent recurrent part:
 
-    q_t = g² ⟨φ²⟩_{q_{t−1}} + s_t²,   χ_t = g² ⟨φ'²⟩_{q_t},   the rate is the mean of ½ ln χ_t over the steps,
+    q_t = g² ⟨φ²⟩_{q_{t−1}} + s_t²,   χ_t = g² ⟨φ'²⟩_{q_t},   the rate is the mean of ½ ln χ_t over the steps.
 
-for any D and any order in the inputs. With the same s² at every step this is :func:`~gradlab.theory.mean_field`; that
-with the mean of s_t² puts the edge of a tanh RNN on U[−1, 1], D = 1, at 1.602 where it is at 1.585. Its caveats hold.
+This holds for any D and for inputs that correlate in time. With the same s² at every step it equals
+:func:`~gradlab.theory.mean_field`. Replacing s_t² by its mean is an approximation: for a tanh RNN on U[−1, 1], D = 1,
+it puts the edge at 1.602 instead of 1.585. The caveats of :func:`~gradlab.theory.mean_field` apply.
 """
 
 from __future__ import annotations
@@ -23,25 +24,34 @@ from gradlab.errors import InputError
 from gradlab.statistics.rates import BURN_IN_MOST, BURN_IN_SHARE
 from gradlab.theory.meanfield import MOMENTS, Array
 
-#: The averages are splines through this many knots, even in ln(q + SOFT): 1e-7 of the exact ones.
+#: The averages are splines through this many knots, equally spaced in ln(q + SOFT); their error is about 1e-7.
 KNOTS, SOFT = 300, 1e-6
-#: A Gaussian W_hh has a trace of N(0, g²) and column sums of N(0, g²); beyond so many σ it is not one.
+#: For Gaussian W_hh, the trace and the sum of all entries over √H are both N(0, g²). Beyond this many σ, W_hh does not
+#: count as Gaussian.
 SIGMAS = 5.0
 
 
 def driven_rates(activation: str, *, scales: Sequence[float], input_vars: ArrayLike) -> Array:
-    """Return the mean of ``½ ln χ_t`` for each scale, ``(G,)``, nats per step.
+    """Return the rate that mean field predicts for each scale under given input variances.
 
     Parameters
     ----------
     activation : "tanh", "relu", "logistic" or "identity"
-    scales : g > 0, G of them; W_ij ~ N(0, g²/H).
-    input_vars : ``(T, B)``, s_t² of each step and sequence, nan beyond its end. A rate's burn-in is left out.
+        The activation φ.
+    scales : sequence of float, (G,)
+        Scales g > 0 of the recurrent weights, ``W_ij ~ N(0, g²/H)``.
+    input_vars : array (T, B)
+        s_t² of each step and sequence; nan beyond a sequence's end. The burn-in of a rate is left out of the mean.
+
+    Returns
+    -------
+    array (G,)
+        Mean of ``½ ln χ_t`` over steps and sequences, nats per step.
 
     Raises
     ------
     InputError
-        for an unknown activation, scales that are not positive, variances that are negative or not ``(T, B)``.
+        If the activation is unknown, a scale is not positive, or the variances are negative, infinite or not (T, B).
     """
     moments = MOMENTS[choice("activation", activation, MOMENTS)]
     g2, given = np.square(np.asarray(scales, np.float64)), np.asarray(input_vars, np.float64)
@@ -68,12 +78,24 @@ def driven_rates(activation: str, *, scales: Sequence[float], input_vars: ArrayL
 
 
 def rate_of(tape: Tape) -> float:
-    """Return the rate that mean field expects of one pass, from the size of its weights and what its inputs drive.
+    """Return the rate that mean field predicts for one pass, in nats per step.
+
+    The scale g is the root mean square of W_hh times √H; s_t² is the mean square over the units of the input drive.
+
+    Parameters
+    ----------
+    tape : Tape
+        The forward pass of one cell.
+
+    Returns
+    -------
+    float
+        The predicted rate, nats per step.
 
     Raises
     ------
     InputError
-        in one line, why there is none.
+        If mean field does not apply to the cell or its weights; the message gives the reason in one line.
     """
     cell = tape.cell
     if cell.gate_names:

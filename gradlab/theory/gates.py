@@ -1,9 +1,9 @@
-"""Gated cells: edges at the zero state, the same weights at every step against fresh ones, memory from biases.
+"""Theory of gated cells: stability of the zero state, tied and untied weights, and memory from chrono biases.
 
 References
 ----------
-S. Kanai, Y. Fujiwara, S. Iwamura (2017), Preventing gradient explosions in gated recurrent units, *NeurIPS*: the GRU's
-bifurcation at the zero state.
+S. Kanai, Y. Fujiwara, S. Iwamura (2017), Preventing gradient explosions in gated recurrent units, *NeurIPS*: the
+bifurcation of the GRU at the zero state.
 M. Chen, J. Pennington, S. S. Schoenholz (2018), Dynamical isometry and a mean field theory of RNNs, *ICML*: gated
 cells with fresh weights.
 C. Tallec, Y. Ollivier (2018), Can recurrent neural networks warp time?, *ICLR*: chrono biases.
@@ -23,27 +23,28 @@ from gradlab.arrays.checks import choice, finite, float_array, number
 from gradlab.errors import InputError
 
 Array = NDArray[Any]
-#: Gauss–Legendre nodes over ln u; E f^k is right to 1e-12 with half as many.
+#: Number of Gauss–Legendre nodes over ln u; half as many give E f^k to 1e-12.
 NODES = 128
 
 
 class ZeroStateEdge(NamedTuple):
-    """Where a gated cell's zero state loses its stability; its Jacobian there acts as ``carry·I + coupling·W``.
+    """The scale at which the zero state of a gated cell loses its stability.
 
-    ``W_ij ~ N(0, g²/H)``, H → ∞, is the candidate's block of W_hh. It is the edge of the *resting* cell, x = 0: input
-    opens, closes and saturates gates, and moves it.
+    The Jacobian at the zero state acts as ``carry·I + coupling·W``. Here ``W_ij ~ N(0, g²/H)``, H → ∞, is the
+    candidate's block of W_hh. This is the edge of the *resting* cell, x = 0. Input changes and saturates the gates,
+    and so moves the edge.
 
     Attributes
     ----------
     carry : float
-        What the additive path keeps: σ(b_f) of an LSTM, ½ of a GRU.
+        Share that the additive path keeps per step: σ(b_f) for an LSTM, ½ for a GRU.
     coupling : float
         Factor of W: ¼.
     scale : float
-        The g of the edge for the network as it is, with the same W at every step: ``carry + coupling·g = 1``.
+        The g at the edge with the same W at every step, as in every network: ``carry + coupling·g = 1``.
     untied_scale : float
-        The g at which ``carry² + (coupling·g)² = 1``: the edge that a one-step χ gives, true for a W drawn anew at
-        every step, and too high for the network as it is.
+        The g at which ``carry² + (coupling·g)² = 1``. This is the edge for a W drawn anew at every step, as a one-step
+        χ gives it; it is too high for a network with tied weights.
     """
 
     carry: float
@@ -53,15 +54,15 @@ class ZeroStateEdge(NamedTuple):
 
 
 class GatedExponents(NamedTuple):
-    """Largest exponent of a product of ``carry·I + coupling·W``, nats per step, in two senses that differ.
+    """Largest exponent of a product of ``carry·I + coupling·W`` with tied and with untied weights, nats per step.
 
     Attributes
     ----------
     tied : float
-        ``ln max_k |carry + coupling·λ_k(W)|``: the same W at every step, as in every recurrent network.
+        ``ln max_k |carry + coupling·λ_k(W)|``, for the same W at every step, as in every recurrent network.
     untied : float
-        ``½ ln(carry² + coupling²·g²)``: a fresh W at every step, H → ∞. This is half the log of a one-step χ, and it
-        does **not** predict a cell with tied weights: it is never above ``tied`` as H → ∞.
+        ``½ ln(carry² + coupling²·g²)``, for a fresh W at every step, H → ∞. This is half the log of a one-step χ. It
+        does **not** predict a cell with tied weights: as H → ∞ it is never above ``tied``.
     """
 
     tied: float
@@ -70,21 +71,21 @@ class GatedExponents(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ChronoMemory:
-    """How long an LSTM with chrono biases remembers, on average over its units: x = 0, no recurrent weights.
+    """Memory of an LSTM with chrono biases, averaged over its units, for x = 0 and no recurrent weights.
 
-    With ``b_f = ln u``, ``u ~ U(1, T − 1)``, the forget gate is ``f = u/(1 + u)`` and keeps ``f^k`` over k steps.
+    With ``b_f = ln u``, ``u ~ U(1, T − 1)``, the forget gate is ``f = u/(1 + u)``. It keeps ``f^k`` over k steps.
 
     Attributes
     ----------
     mean_time : float
-        ``E 1/(1 − f) = 1 + T/2``, the mean of the units' time constants, steps.
+        ``E 1/(1 − f) = 1 + T/2``, the mean time constant of the units, steps.
     lags : array (K,)
-        The lags k asked for, steps.
+        The lags k, steps.
     kept : array (K,)
-        ``E f^k``, for this T.
+        ``E f^k`` for this T.
     kept_limit : array (K,)
-        What ``kept`` tends to for T → ∞ with k/T held: ``E₂(k/T)``, the exponential integral: .72, .33, .15 at
-        k = T/10, T/2, T, where units that share one time constant of T/2 keep .82, .37, .14.
+        Limit of ``kept`` as T → ∞ with k/T fixed: the exponential integral ``E₂(k/T)``. It is .72, .33, .15 at
+        k = T/10, T/2, T. Units that share one time constant of T/2 would keep .82, .37, .14.
     """
 
     mean_time: float
@@ -96,18 +97,26 @@ class ChronoMemory:
 def zero_state_edge(cell: str = "lstm", *, forget_bias: float = 0.0) -> ZeroStateEdge:
     """Return the edge of the cell at h = c = 0, x = 0, with all other biases 0.
 
-    LSTM: i = o = ½ and g = 0 there, so the joint Jacobian has H zero eigenvalues and ``σ(b_f) + ¼ λ_k(W_g)``; the edge
-    is ``g = 4(1 − σ(b_f))``. GRU, both reset placements: z = r = ½, so ``J = ½ I + ¼ W_n``; the edge is 2.
+    LSTM: there i = o = ½ and g = 0, so the joint Jacobian has H zero eigenvalues and the H eigenvalues
+    ``σ(b_f) + ¼ λ_k(W_g)``. The edge is at ``g = 4(1 − σ(b_f))``. GRU, with either placement of the reset gate: there
+    z = r = ½, so ``J = ½ I + ¼ W_n``. The edge is at 2.
 
     Parameters
     ----------
     cell : "lstm" or "gru"
-    forget_bias : b_f, of an LSTM.
+        The cell.
+    forget_bias : float
+        b_f of an LSTM; 0 for a GRU.
+
+    Returns
+    -------
+    ZeroStateEdge
+        The edge with tied and with untied weights.
 
     Raises
     ------
     InputError
-        for another cell, a forget bias that is not finite, or one for a GRU.
+        If the cell is another one, or the forget bias is not finite or not 0 for a GRU.
 
     Examples
     --------
@@ -117,7 +126,7 @@ def zero_state_edge(cell: str = "lstm", *, forget_bias: float = 0.0) -> ZeroStat
     bias = number("forget_bias", forget_bias)
     if choice("cell with a zero-state edge", cell, ("gru", "lstm")) == "gru" and bias != 0.0:
         raise InputError(f"a GRU has no forget_bias, got {forget_bias}; leave it out, its edge is at scale 2")
-    # 1 − σ(b) as σ(−b), which is right in relative terms too
+    # σ(−b) equals 1 − σ(b) and keeps its relative accuracy where σ(b) is near 1
     carry, lost, coupling = float(expit(bias)), float(expit(-bias)), 0.25
     return ZeroStateEdge(carry, coupling, lost / coupling, math.sqrt(lost * (1.0 + carry)) / coupling)
 
@@ -125,19 +134,29 @@ def zero_state_edge(cell: str = "lstm", *, forget_bias: float = 0.0) -> ZeroStat
 def gated_exponents(
     carry: float, coupling: float, *, scale: float | None = None, weights: ArrayLike | None = None
 ) -> GatedExponents:
-    """Return the exponents of ``J = carry·I + coupling·W`` with tied and with untied weights, side by side.
+    """Return the exponents of ``J = carry·I + coupling·W`` with tied and with untied weights.
+
+    Give exactly one of ``scale`` and ``weights``.
 
     Parameters
     ----------
-    carry, coupling : as in :class:`ZeroStateEdge`.
-    scale : g ≥ 0 of ``W_ij ~ N(0, g²/H)``, H → ∞: its eigenvalues fill the disk of radius g (circular law), and
+    carry, coupling : float
+        As in :class:`ZeroStateEdge`.
+    scale : float, optional
+        g ≥ 0 of ``W_ij ~ N(0, g²/H)``, H → ∞. The eigenvalues of W fill the disk of radius g (circular law), so
         ``tied`` is ``ln(|carry| + |coupling|·g)``.
-    weights : W, ``(H, H)``, instead of ``scale``: its own eigenvalues, and ``g² = ‖W‖_F²/H`` for ``untied``.
+    weights : array (H, H), optional
+        W itself. Its eigenvalues give ``tied``, and ``g² = ‖W‖_F²/H`` gives ``untied``.
+
+    Returns
+    -------
+    GatedExponents
+        ``tied`` and ``untied``, nats per step; -inf where the product is zero.
 
     Raises
     ------
     InputError
-        unless exactly one of ``scale`` and ``weights`` is given, for a negative scale, weights that are not square.
+        If both or neither of ``scale`` and ``weights`` are given, the scale is negative, or the weights are not square.
 
     Examples
     --------
@@ -159,17 +178,24 @@ def gated_exponents(
 
 
 def chrono_memory(horizon: float, lags: ArrayLike) -> ChronoMemory:
-    """Return what an LSTM with ``chrono=horizon`` keeps over the given lags.
+    """Return the mean share that an LSTM with ``chrono=horizon`` keeps over the given lags.
 
     Parameters
     ----------
-    horizon : T_max > 2, steps.
-    lags : k ≥ 0, ``(K,)`` or one number, steps.
+    horizon : float
+        T_max > 2, steps.
+    lags : float or array (K,)
+        Lags k ≥ 0, steps.
+
+    Returns
+    -------
+    ChronoMemory
+        The mean time constant, and the share kept at each lag.
 
     Raises
     ------
     InputError
-        for a horizon of 2 or less, a lag that is negative or not finite.
+        If the horizon is 2 or less, or a lag is negative or not finite.
 
     Examples
     --------
@@ -184,7 +210,10 @@ def chrono_memory(horizon: float, lags: ArrayLike) -> ChronoMemory:
 
 
 def _mean_power(T: float, k: Array) -> Array:
-    """Return ``E (u/(1 + u))^k`` for ``u ~ U(1, T − 1)`` by Gauss–Legendre in ``v = ln u``, where it is smooth."""
+    """Return ``E (u/(1 + u))^k``, ``(K,)``, for ``u ~ U(1, T − 1)``.
+
+    The rule is Gauss–Legendre in ``v = ln u``, because the integrand is smooth in v.
+    """
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     width = math.log1p(T - 2.0)
     v = width * (nodes + 1.0) / 2.0
@@ -193,6 +222,7 @@ def _mean_power(T: float, k: Array) -> Array:
 
 
 def _lags(values: ArrayLike) -> Array:
+    """Return the lags as float64 ``(K,)``, after checking them."""
     k = np.atleast_1d(np.asarray(values))
     if k.ndim != 1 or k.dtype.kind not in "iuf" or not (k >= 0).all():
         raise InputError(f"lags must be numbers of steps, (K,), none negative or nan, got {values!r}")
@@ -208,4 +238,5 @@ def _not_negative(name: str, value: object) -> float:
 
 
 def _log(value: float) -> float:
+    """Return the natural logarithm; -inf at 0."""
     return math.log(value) if value > 0.0 else -math.inf

@@ -1,10 +1,11 @@
-"""Mean field of the RNN ``a_t = W φ(a_{t−1}) + noise`` as H → ∞: how large it is, how fast its gradients grow.
+"""Mean field of the RNN ``a_t = W φ(a_{t−1}) + noise`` as H → ∞: the variance of its units, the rate of its gradients.
 
 With ``W_ij ~ N(0, g²/H)`` and noise N(0, s²), independent over units and steps, every pre-activation is N(0, q), where
 
     q = g² ⟨φ²⟩_q + s²,        ⟨f⟩_q the average of f(a) over a ~ N(0, q).
 
-A perturbation's, and a gradient's, *squared* norm grows by ``χ = g² ⟨φ'²⟩_q`` a step; its log norm by ``½ ln χ``.
+The *squared* norm of a perturbation or a gradient grows by the factor ``χ = g² ⟨φ'²⟩_q`` per step, and its log norm by
+``½ ln χ``.
 
 References
 ----------
@@ -32,42 +33,42 @@ from gradlab.arrays.checks import choice, number, positive
 from gradlab.errors import InputError
 
 Array = NDArray[Any]
-#: Scales and variances beyond this square to numbers that float64 does not hold.
+#: Largest scale and variance; products of larger ones may overflow float64.
 LARGEST = 1e100
-#: Nodes reach to where a factor of the integrand is below 1e-17: 9 standard deviations of a, or 24 of sech's units.
+#: The nodes extend until a factor of the integrand is below 1e-17: |a| up to 9 standard deviations, or up to 24 (sech).
 REACH_GAUSS, REACH_SECH = 9.0, 24.0
-#: Nodes per unit of length; the trapezoidal rule's error for ⟨sech⁸⟩ is then about e^{−π²·8}.
+#: Nodes per unit of length; the error of the trapezoidal rule for ⟨sech⁸⟩ is then about e^{−π²·8}.
 DENSITY = 8
 
 
 @dataclass(frozen=True)
 class MeanField:
-    """What mean-field theory says of an RNN with given activation, scale and input.
+    """Mean-field prediction for an RNN with a given activation, scale and input.
 
-    It holds for an RNN without gates. The weights are taken as drawn anew at every step; fixed ones agree as long as
-    the state keeps changing. Where it rests (no input, χ < 1) or never matters (identity), all steps have the same
-    Jacobian and its exponents are those of one matrix, ``ln|λ_i|``: as H → ∞ the largest is ``rate`` all the same, but
-    ``shift`` is not that of ln ρ(W), which lies *above* its limit. Just above tanh's edge without input, 1 < g < 1.4,
-    networks of thousands of units are still far from ``rate``. It does **not** hold for gated cells with fixed weights
-    (:func:`~gradlab.theory.gated_exponents`).
+    The theory is for an RNN without gates. It takes the weights as drawn anew at every step; fixed weights agree as
+    long as the state keeps changing. If the state rests (no input, χ < 1) or does not matter (identity), all steps have
+    the same Jacobian, and the exponents are ``ln|λ_i|`` of that one matrix. As H → ∞ the largest is still ``rate``.
+    The correction ``shift`` does not apply then: ln ρ(W) lies *above* its limit. Just above the edge of tanh without
+    input, 1 < g < 1.4, networks of thousands of units are still far from ``rate``. The theory does **not** hold for
+    gated cells with fixed weights (:func:`~gradlab.theory.gated_exponents`).
 
     Attributes
     ----------
     chi : float
-        ``χ = g² ⟨φ'²⟩_q``, growth of the *squared* norm of a perturbation or a gradient per step.
+        ``χ = g² ⟨φ'²⟩_q``, the factor per step of the *squared* norm of a perturbation or a gradient.
     rate : float
-        ``½ ln χ``, growth of its log norm, nats per step, as H → ∞: the largest Lyapunov exponent.
+        ``½ ln χ``, the growth of its log norm, nats per step, as H → ∞: the largest Lyapunov exponent.
     variance : float
-        ``q = g² ⟨φ²⟩_q + s²`` of the pre-activations, at which they stay; inf where they diverge, nan where every q
-        stays (ReLU and identity without input, exactly at the edge). Of a logistic network ⟨φ²⟩ holds the squared mean
-        activation too: W has zero mean, so that φ's *second moment* is what is passed on.
+        ``q = g² ⟨φ²⟩_q + s²``, the stationary variance of the pre-activations. It is inf if they diverge, and nan if
+        every q is stationary (ReLU and identity without input, exactly at the edge). For a logistic network ⟨φ²⟩
+        includes the squared mean activation: W has zero mean, so the *second moment* of φ enters.
     kurtosis : float
         ``κ = ⟨φ'⁴⟩/⟨φ'²⟩²`` of the slopes; 1 if all are equal.
     shift : float
-        Add it to ``rate`` for a network of ``size`` units, nats per step: about ``−(3κ − 1)/4H``, 0 without a size.
-        The log of a squared norm, a mean of H terms, lies on average below the log of its expectation by half its
-        relative variance ``(3κ − 1)/H``, and the rate takes half of that. It is a mean over networks: a single ReLU or
-        logistic one may lie further from it than the shift is long.
+        Finite-size correction to add to ``rate`` for ``size`` units, nats per step: about ``−(3κ − 1)/4H``, 0 without a
+        size. A squared norm is a mean of H terms. The mean of its log lies below the log of its mean by half its
+        relative variance ``(3κ − 1)/H``, and the rate takes half of that. The correction is a mean over networks: a
+        single ReLU or logistic network may deviate from the corrected rate by more than the shift.
     """
 
     chi: float
@@ -78,9 +79,16 @@ class MeanField:
 
 
 class CriticalScale(NamedTuple):
-    """The ``scale`` g at which ``χ = 1``, and the ``variance`` q of the pre-activations there (as in MeanField).
+    """The scale at which ``χ = 1``.
 
-    Under a vanishing input χ is flat: rounding leaves the two uncertain by up to 1e-9 where ``input_var`` < 1e-12.
+    As the input vanishes, χ becomes flat. For ``input_var`` < 1e-12, rounding limits both numbers to about 1e-9.
+
+    Attributes
+    ----------
+    scale : float
+        The scale g.
+    variance : float
+        Variance q of the pre-activations at this scale, as in `MeanField`.
     """
 
     scale: float
@@ -90,7 +98,7 @@ class CriticalScale(NamedTuple):
 class _Moments(NamedTuple):
     """Averages over N(0, q) as functions of q: ``square`` ⟨φ²⟩, ``slope_square`` ⟨φ'²⟩, ``slope_fourth`` ⟨φ'⁴⟩.
 
-    ``linear`` activations, φ(ca) = c φ(a) for c > 0, have the same slopes at every q, inf too.
+    ``linear`` marks activations with φ(ca) = c φ(a) for c > 0. Their slope averages do not depend on q, even at inf.
     """
 
     square: Callable[[float], float]
@@ -100,10 +108,10 @@ class _Moments(NamedTuple):
 
 
 def _nodes(q: float) -> tuple[Array, Array]:
-    """Return nodes a and weights of the trapezoidal rule for averages over a ~ N(0, q).
+    """Return nodes a and weights of the trapezoidal rule for averages over a ~ N(0, q), both ``(n,)``.
 
-    Of a function that is analytic near the real axis and decays, the rule's error falls exponentially with the density
-    of its nodes. Gauss–Hermite nodes spread like √q instead, and miss what happens within |a| < 1 where q is large.
+    For an analytic function that decays, the error of the rule falls exponentially with the density of its nodes.
+    Gauss–Hermite nodes spread like √q instead, and undersample |a| < 1 if q is large.
     """
     std = math.sqrt(q)
     reach = min(REACH_GAUSS, REACH_SECH / std)
@@ -114,7 +122,7 @@ def _nodes(q: float) -> tuple[Array, Array]:
 
 
 def _sech(power: int, q: float) -> float:
-    """Return ⟨sech^power⟩_q for an even power, 1e-15 relative at every q."""
+    """Return ⟨sech^power⟩_q for an even power, with a relative error of 1e-15 at every q."""
     if q == 0.0:
         return 1.0
     a, weight = _nodes(q)
@@ -123,7 +131,7 @@ def _sech(power: int, q: float) -> float:
 
 
 def _tanh_square(q: float) -> float:
-    """Return ⟨tanh²⟩_q, 1e-15 relative: by itself where it is small, as 1 − ⟨sech²⟩ where that is."""
+    """Return ⟨tanh²⟩_q with a relative error of 1e-15: directly for q < 1, as 1 − ⟨sech²⟩_q otherwise."""
     if q >= 1.0:
         return 1.0 - _sech(2, q)
     if q == 0.0:
@@ -132,7 +140,7 @@ def _tanh_square(q: float) -> float:
     return float(weight @ np.tanh(a) ** 2)
 
 
-#: Of the logistic function σ(a) = ½ + ½ tanh(a/2).
+#: Averages per activation. Those of the logistic function follow from σ(a) = ½ + ½ tanh(a/2).
 MOMENTS = {
     "tanh": _Moments(_tanh_square, lambda q: _sech(4, q), lambda q: _sech(8, q)),
     "relu": _Moments(lambda q: q / 2, lambda q: 0.5, lambda q: 0.5, linear=True),
@@ -149,15 +157,24 @@ def mean_field(activation: str = "tanh", *, scale: float, input_var: float = 0.0
     Parameters
     ----------
     activation : "tanh", "relu", "logistic" or "identity"
-    scale : g > 0.
-    input_var : s² ≥ 0, the variance of what a pre-activation gets from elsewhere, ``W_xh x_t`` with fresh inputs at
-        every step; 0 is the autonomous network.
-    size : H, for ``shift``.
+        The activation φ.
+    scale : float
+        g > 0.
+    input_var : float
+        s² ≥ 0, the variance of the input drive ``W_xh x_t``, with fresh inputs at every step. 0 is the autonomous
+        network.
+    size : int, optional
+        H, for ``shift``.
+
+    Returns
+    -------
+    MeanField
+        The prediction as H → ∞, with its finite-size correction ``shift``.
 
     Raises
     ------
     InputError
-        for an unknown activation, a scale that is not positive, a negative variance, a size below 1.
+        If the activation is unknown, the scale is not positive, the variance is negative, or the size is below 1.
 
     Examples
     --------
@@ -175,20 +192,25 @@ def mean_field(activation: str = "tanh", *, scale: float, input_var: float = 0.0
 
 
 def critical_scale(activation: str = "tanh", *, input_var: float = 0.0) -> CriticalScale:
-    """Return the scale at which ``χ = 1``: below it gradients vanish, above it they explode.
+    """Return the scale at which ``χ = 1``: gradients vanish below it and explode above it.
 
-    Input saturates units, so it moves the edge up: tanh's from 1 to 1.41 at ``input_var=0.1``. ReLU's is √2 and that of
-    the identity 1, whatever the input. The caveats are those of :class:`MeanField`.
+    Input saturates units and so moves the edge up: for tanh from 1 to 1.41 at ``input_var=0.1``. The edge of ReLU is √2
+    and that of the identity is 1, for any input. The caveats of :class:`MeanField` apply.
 
     Parameters
     ----------
     activation, input_var
-        as in :func:`mean_field`.
+        As in :func:`mean_field`.
+
+    Returns
+    -------
+    CriticalScale
+        The scale, and the variance of the pre-activations at it.
 
     Raises
     ------
     InputError
-        for an unknown activation, a negative variance.
+        If the activation is unknown, or the variance is negative.
 
     Examples
     --------
@@ -201,14 +223,14 @@ def critical_scale(activation: str = "tanh", *, input_var: float = 0.0) -> Criti
 
 
 def _variance_at_edge(moments: _Moments, s2: float) -> float:
-    """Return the q at which ``χ = 1``, with ``χ = (q − s²) ⟨φ'²⟩_q/⟨φ²⟩_q``, which only increases with q."""
+    """Return the q at which ``χ = 1``; ``χ = (q − s²) ⟨φ'²⟩_q/⟨φ²⟩_q`` increases with q."""
     if moments.linear:
         return math.inf if s2 > 0.0 else math.nan
     if s2 == 0.0 and moments.square(0.0) == 0.0:
         return 0.0
 
     def surplus(recurrent: float) -> float:
-        """χ − 1 where the recurrent part of q, g²⟨φ²⟩, has this value."""
+        """Return χ − 1 for this recurrent part of q, g²⟨φ²⟩."""
         q = recurrent + s2
         return recurrent * moments.slope_square(q) / moments.square(q) - 1.0
 
@@ -227,7 +249,7 @@ def _stationary(moments: _Moments, g: float, s2: float) -> float:
         return 0.0
 
     def surplus(q: float) -> float:
-        """Relative growth of q in one step; ⟨φ²⟩_q/q, and with it this, only decreases."""
+        """Return the relative growth of q in one step; it decreases with q, as ⟨φ²⟩_q/q does."""
         if q == 0.0:
             return g * g * moments.slope_square(0.0) - 1.0
         return (g * g * moments.square(q) + s2) / q - 1.0
@@ -236,14 +258,14 @@ def _stationary(moments: _Moments, g: float, s2: float) -> float:
 
 
 def _stationary_linear(gain: float, s2: float) -> float:
-    """Return the solution of ``q = gain · q + s²``; from any q > 0 it diverges if gain > 1."""
+    """Return the solution of ``q = gain · q + s²``; inf if q diverges, nan if every q is a solution."""
     if gain < 1.0:
         return s2 / (1.0 - gain)
     return math.nan if gain == 1.0 and s2 == 0.0 else math.inf
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Return the root between ``low`` and ``high``, to rounding in relative terms however small it is."""
+    """Return the root between ``low`` and ``high``, with a relative error of about 1e-15 even for tiny roots."""
     return float(brentq(function, low, high, xtol=1e-300, rtol=1e-15, maxiter=5000))
 
 

@@ -1,7 +1,7 @@
-"""Products of independent Gaussian matrices: the one ensemble whose finite-size exponents are known exactly.
+"""Products of independent Gaussian matrices, whose Lyapunov exponents are known exactly at finite size.
 
-``P = J_T … J_1``, each ``J_t`` with independent entries N(0, g²/N). It is an RNN of N identity units whose weights are
-drawn anew at every step, and the null model for any other.
+The product is ``P = J_T … J_1``, and each ``J_t`` has independent entries N(0, g²/N). It describes an RNN of N identity
+units whose weights are drawn anew at every step, and serves as the null model of other networks.
 
 References
 ----------
@@ -27,17 +27,17 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class NewmanExponents:
-    """All Lyapunov exponents of a product of Gaussian matrices, exact at every N.
+    """All N Lyapunov exponents of a product of Gaussian matrices, exact at every N.
 
-    Not those of a network with tied weights, and above all not those of a saturating one: the null model.
+    They are a null model. Networks with tied weights, and saturating networks even more so, have other exponents.
 
     Attributes
     ----------
     exponents : array (N,)
         ``λ_i = ½ [ln 2 + ψ((N − i + 1)/2) − ln N] + ln g``, i = 1 … N, largest first, nats per step.
     step_variance : array (N,)
-        Variance of one step's ``ln R_ii`` in a QR decomposition, ``¼ ψ'((N − i + 1)/2)``. Steps are independent, so
-        the mean over T of them has variance ``step_variance/T``: an exact z-test.
+        Variance of ``ln R_ii`` of one step in a QR decomposition, ``¼ ψ'((N − i + 1)/2)``. Steps are independent, so
+        the mean over T steps has the variance ``step_variance/T``, which gives a z-test.
     """
 
     exponents: Array
@@ -45,7 +45,7 @@ class NewmanExponents:
 
 
 class GaussianGrowth(NamedTuple):
-    """Law of ``ln‖P v‖²`` for a fixed unit vector v: a random walk of T independent steps, each ``ln(g² χ²_N / N)``.
+    """Moments of ``ln‖P v‖²`` for a fixed unit vector v: a sum of T independent terms ``ln(g² χ²_N / N)``.
 
     Attributes
     ----------
@@ -54,10 +54,10 @@ class GaussianGrowth(NamedTuple):
     variance_log_square : float
         ``Var ln‖Pv‖² = T ψ'(N/2)``, nats².
     log_mean_square : float
-        ``ln E‖Pv‖² = 2 T ln g``, nats: an average of norms, which a few lucky v dominate. It exceeds
-        ``mean_log_square``: average logs, never norms.
+        ``ln E‖Pv‖² = 2 T ln g``, nats. Rare large norms dominate this average, so it exceeds ``mean_log_square``.
+        Average the logarithms of norms instead.
     rate : float
-        ``mean_log_square / 2T``: growth of ln‖Pv‖ (not squared), nats per step; it is Newman's λ₁.
+        ``mean_log_square / 2T``: growth of ``ln‖Pv‖`` (not squared) per step, nats. It equals Newman's λ₁.
     """
 
     mean_log_square: float
@@ -69,10 +69,22 @@ class GaussianGrowth(NamedTuple):
 def newman_exponents(size: int, *, scale: float = 1.0) -> NewmanExponents:
     """Return the N exponents of a product of N × N matrices with entries N(0, scale²/N).
 
+    Parameters
+    ----------
+    size : int
+        N, at least 1.
+    scale : float
+        g > 0.
+
+    Returns
+    -------
+    NewmanExponents
+        The exponents, largest first, nats per step, and the variance of one step.
+
     Raises
     ------
     InputError
-        for a size below 1, a scale that is not positive.
+        If the size is below 1, or the scale is not positive.
 
     Examples
     --------
@@ -86,12 +98,26 @@ def newman_exponents(size: int, *, scale: float = 1.0) -> NewmanExponents:
 
 
 def gaussian_growth(size: int, steps: int, *, scale: float = 1.0) -> GaussianGrowth:
-    """Return the law of ``ln‖P v‖²`` after T = ``steps`` factors of N = ``size``.
+    """Return the mean and the variance of ``ln‖P v‖²`` for a product of T factors of size N × N.
+
+    Parameters
+    ----------
+    size : int
+        N, at least 1.
+    steps : int
+        T, at least 1.
+    scale : float
+        g > 0.
+
+    Returns
+    -------
+    GaussianGrowth
+        Moments in nats, and the rate in nats per step.
 
     Raises
     ------
     InputError
-        for a size or a number of steps below 1, a scale that is not positive.
+        If the size or the number of steps is below 1, or the scale is not positive.
 
     Examples
     --------

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
-from gradlab.formatting.numbers import compact, estimate, factor, plain
+from gradlab.formatting.numbers import compact, counted, estimate, factor, plain
 from gradlab.statistics.decay_shapes import NON_MONOTONE, POWER_LAW, Shape
 from gradlab.statistics.increments import FIRST_LAG, window_end
 from gradlab.statistics.rates import Rate
@@ -28,11 +28,11 @@ class Kept:
     gate : KeepGate
         The cell's declaration: names, setting, and settings to try.
     mean : float
-        Mean share that is kept per step, 0 … 1.
+        Mean share kept per step, 0 … 1.
     log_mean : float
-        Mean of its logarithm, nats/step: the rate of the product alone.
+        Mean logarithm of the share, nats per step: the rate of the gate's product alone.
     setting : float
-        Mean over the units of the gate's setting, for instance of its bias.
+        Mean of the gate's setting, for instance its bias, over the units.
     """
 
     gate: KeepGate
@@ -43,46 +43,51 @@ class Kept:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The known facts about one layer and direction; nan, None or empty where a fact is not known.
+    """The known facts about one layer and direction; a fact that is not known is nan, None or empty.
 
     Attributes
     ----------
     rate : Rate
-        Nats per step, with its interval.
+        The rate with its interval, nats per step.
     span : int
-        Steps that the task needs the gradient to travel.
+        Number of steps that the task needs the gradient to travel, at least 1.
     horizon_1pct : float
-        Steps beyond lag 1 after which 1 % of it was left, median over the sequences.
+        Steps beyond lag 1 after which ``‖δ‖`` is below 1 % of its value there, median over the sequences.
     left : tuple of float
-        ln of the share left of each sequence's gradient ``span`` steps beyond lag 1, for sequences that are so long.
+        ln of the share of the gradient norm left ``span`` steps beyond lag 1, for each sequence that is long enough.
     shape : Shape, optional
-        How the norm changes with the lag (`gradlab.statistics.decay_shapes`); exponential where it is not known.
+        Shape of the decay (`gradlab.statistics.decay_shapes`); None counts as exponential.
     dead_at : int, optional
-        Steps back from the loss at which more than half of the sequences' gradients are exactly zero.
+        First lag at which more than half of the sequences' gradients are exactly zero.
     diverged_at : int
         First t at which a state was not finite; 0 if there is none.
     overflowed : bool
         Whether a gradient is not finite.
     read : int, optional
-        Steps that the cell had run where the loss read it last, if it ran on (or, in reverse, started) elsewhere.
+        Steps that the cell had run when the loss read it last, if it ran on after that step; else None.
     exponents, errors : tuple of float
-        The leading Lyapunov exponents and their standard errors, nats/step.
+        The leading Lyapunov exponents and their standard errors, nats per step.
     size : int
         S, the width of the state, which is the number of exponents.
     cell : str
-        The cell's label; "" where no network is known.
+        The cell's label; "" if no network is known.
     kept : Kept, optional
-        For a cell that declares a keep gate.
+        Statistics of the keep gate, for a cell that declares one.
     interventions : tuple of str
-        The changes that the cell declares (``Cell.INTERVENTIONS``); empty where nothing can be changed.
+        The changes that the cell declares (``Cell.INTERVENTIONS``).
     scale, norm : float
         ``‖W_hh‖_F/√H`` and, after an overflow, ``‖W_hh‖₂``; for a cell without gates whose W_hh can be scaled.
     saturated, silent : float
-        Share of the gates, or tanh and logistic units, that are saturated; share of ReLU units that never fire.
+        Share of saturated gates, or of saturated tanh and logistic units; share of ReLU units that never fire.
     saturates : str
         The noun for the units that ``saturated`` counts: "gates" or "units".
     above : int
-        Layers above this one.
+        Number of layers above this one.
+
+    Raises
+    ------
+    InputError
+        If ``span`` is not a whole number of at least 1.
     """
 
     rate: Rate
@@ -113,7 +118,7 @@ class Evidence:
 
     @property
     def bends(self) -> str:
-        """What is known of a gradient that has no constant rate, in words; "" of one that has."""
+        """The decay of a gradient without a constant rate, in words; "" if the rate is constant."""
         if self.shape is not None and self.shape.word == POWER_LAW:
             return f"a power law of {self.shape.of} with exponent {compact(self.shape.exponent)}"
         if self.shape is not None and self.shape.word == NON_MONOTONE:
@@ -122,7 +127,7 @@ class Evidence:
 
     @property
     def line(self) -> str:
-        """The numbers in one line; of a bare rate, what its mean is over."""
+        """The numbers in one line; if no network is known, the window and the mean of the rate instead of its cell."""
         return "; ".join(part for part in self._parts() if part)
 
     def _parts(self) -> Iterator[str]:
@@ -135,7 +140,7 @@ class Evidence:
         if self.rate.zeros:
             yield f"{self.rate.zeros} exact zeros left out"
         if self.read is not None:
-            yield f"the loss reads it last after {_steps(self.read)}"
+            yield f"the loss reads it last after {counted(self.read, 'step')}"
         if self.above:
             yield "what the layer above hands down at every step counts in"
 
@@ -162,28 +167,34 @@ class Evidence:
         mean = estimate(rate.rate, rate.low, rate.high)
         return (
             f"the mean of {rate.window} increments, lags {rate.first_lag} to {rate.last_lag}, is {mean}: "
-            f"a factor of {factor(rate.rate * self.span)} over {_steps(self.span)}"
+            f"a factor of {factor(rate.rate * self.span)} over {counted(self.span, 'step')}"
         )
 
 
-def _steps(count: int) -> str:
-    return f"{count} step" if count == 1 else f"{count} steps"
-
-
 def share(part: float) -> str:
-    """Return a share in per cent, with two digits: ``3 %``, ``0.25 %``."""
+    """Return a share in per cent, with two significant digits: ``3 %``, ``0.25 %``."""
     return f"{_two(100 * part)} %"
 
 
 def _two(value: float) -> str:
-    """Return a number with two digits, however large or small."""
+    """Return a number with two significant digits."""
     return plain(float(f"{value:.2g}"))
 
 
 def left(logs: NDArray[np.float64], span: int) -> tuple[float, ...]:
-    """Return ln of what is left of each sequence's gradient ``span`` steps beyond lag 1, of those that are so long.
+    """Return ln of the share of the gradient norm left ``span`` steps beyond lag 1.
 
-    ``logs (K+1, B)`` are in nats by steps back from the loss, as for `rates.rate`.
+    Parameters
+    ----------
+    logs : array (K+1, B)
+        ``ln‖δ‖`` in nats at lag 0 … K, as for `rates.rate`.
+    span : int
+        Number of steps.
+
+    Returns
+    -------
+    tuple of float
+        Nats, one per sequence that is long enough and finite at lag 1; -inf for an exact zero.
     """
     if FIRST_LAG + span >= len(logs):
         return ()
@@ -193,6 +204,6 @@ def left(logs: NDArray[np.float64], span: int) -> tuple[float, ...]:
 
 
 def dead_at(logs: NDArray[np.float64]) -> int | None:
-    """Return the first lag at which more than half of the sequences that reach it are exactly zero."""
+    """Return the first lag at which more than half of the sequences that reach it are exactly zero; None if none."""
     end = window_end(logs)
     return end if end < len(logs) else None

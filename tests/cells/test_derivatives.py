@@ -113,12 +113,14 @@ def test_a_pre_activation_moves_as_its_block_of_the_drive_does(name: str, inputs
 @pytest.mark.parametrize("inputs", [D, FEW + 1])
 @cases
 def test_the_input_drive_is_affine_in_the_input(name: str, inputs: int) -> None:
-    """Where a cell inherits ``input_drive``, it is ``W_xh x + b_h``, written out here by ``einsum``."""
+    """Where a cell inherits ``input_drive``, it is ``W_xh x + b_h``, by ``einsum``; missing rows of W_xh are zeros."""
     cell, x = make(name, inputs, H), np.random.default_rng(3).standard_normal((2, inputs, N))
     drive = cell.input_drive(x)
     assert drive.shape == (2, H * len(cell.block_names), N)
     if type(cell).input_drive is Cell.input_drive:
-        assert_normwise(drive, np.einsum("fd,tdn->tfn", cell.W_xh, x) + cell.b_h[None, :, None], 1e-14, "drive")
+        weights = np.zeros((len(cell.b_h), inputs))
+        weights[: len(cell.W_xh)] = cell.W_xh
+        assert_normwise(drive, np.einsum("fd,tdn->tfn", weights, x) + cell.b_h[None, :, None], 1e-14, "drive")
     both = cell.input_drive(x[:1] + x[1:]) + cell.input_drive(0.0 * x[:1])
     assert_normwise(drive[:1] + drive[1:], both, 1e-13, "sum of two inputs' drives")
 

@@ -127,7 +127,7 @@ def test_every_figure_of_every_kind_of_study(name: str, sort: tuple[Any, int, tu
         with pytest.raises(tables.NotRecorded, match="one setting or one seed"):
             of(name, made)
     elif name == "paths" and grid["cell"] == ["rnn"]:
-        with pytest.raises(tables.NotRecorded, match=r'hooks = \["paths"\] records them, of cells with gates'):
+        with pytest.raises(tables.NotRecorded, match=r'hooks = \["paths"\] records them, for cells with gates'):
             of(name, made)
     else:
         of(name, made).draw_without_rendering()
@@ -196,7 +196,7 @@ def test_a_picture_may_give_each_panel_a_y_of_its_own() -> None:
         drawn = np.concatenate([found.get_ydata() for found in ax.lines])
         assert low <= drawn.min() < drawn.max() <= high
         assert any(label.get_visible() and label.get_text() for label in ax.get_yticklabels())
-    assert "each panel has a scale of its own" in figures.FIGURES["spectrum"].caption
+    assert "each panel has its own scale" in figures.FIGURES["spectrum"].caption
 
 
 def test_decay_reads_in_grey() -> None:
@@ -339,8 +339,8 @@ def test_phase_has_the_edge_of_theory_where_it_has_one() -> None:
     assert not [found for found in lstm.lines if found.get_label() == figures.phase.CRITICAL]
     assert legend(figure) == [figures.phase.ZERO, figures.phase.CRITICAL]
     text = figures.phase.finding(*figures.phase.tabulate(frames))
-    assert text.endswith("Theory's edge for the RNN as H → ∞ lies at scale 1.200.")
-    assert "of gated cells it knows no such line" in figures.FIGURES["phase"].caption
+    assert text.endswith("Theory's edge for the RNN as H → ∞ is at scale 1.200.")
+    assert "which has no such line for gated cells" in figures.FIGURES["phase"].caption
 
 
 def test_phase_draws_the_edge_of_theory_over_the_cells_and_the_numbers_beside_it() -> None:
@@ -439,7 +439,7 @@ def test_comparison_draws_every_difference_with_its_interval() -> None:
     assert [point.get_markerfacecolor() != "white" for point in points] == apart.tolist()
     runs = FRAMES[0].query("length == 40 and scale == 1").pivot(index="seed", columns="cell", values="rate")
     assert points[1].get_xdata()[0] == pytest.approx((runs["lstm"] - runs["rnn"]).mean())
-    assert "differences have an interval that leaves out zero; the largest: LSTM" in figures.comparison.finding(
+    assert "differences have an interval that excludes zero; the largest: LSTM" in figures.comparison.finding(
         table, layout
     )
 

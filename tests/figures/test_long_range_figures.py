@@ -63,14 +63,14 @@ def test_lyapunov_draws_its_table_and_the_line_of_theory() -> None:
     for cell, bars in zip(["rnn", "lstm", "gru"], ax.containers, strict=True):
         expected = table[(table["cell"] == cell) & table["theory"].isna()]["lyapunov_1"]
         np.testing.assert_array_equal(bars.lines[0].get_ydata(), expected)
-    assert "The line is mean-field theory" in figures.lyapunov.finding(table, layout)
+    assert "The line is ½ ln χ of mean-field theory" in figures.lyapunov.finding(table, layout)
     assert "tied" not in figures.FIGURES["lyapunov"].caption
     assert "gated cells" in figures.FIGURES["lyapunov"].caption
 
 
 def test_lyapunov_without_theory_says_so() -> None:
     table, layout = figures.lyapunov.tabulate(CELLS)
-    assert "There is no theory's line" in figures.lyapunov.finding(table, layout)
+    assert "There is no line of theory" in figures.lyapunov.finding(table, layout)
 
 
 def test_lyapunov_of_one_cell_has_a_line_a_size() -> None:

@@ -54,7 +54,10 @@ def test_sensitivity_draws_the_exact_lines_and_says_the_growth() -> None:
     few = figures.sensitivity.finding(measured, layout)
     state = runs_of("rnn", 0.7)["state_power"].mean() / runs_of("rnn", 0.5)["state_power"].mean()
     assert f"mean square of h {state:.2f}-fold" in few
-    assert figures.sensitivity.finding(measured.head(1), layout) == "There is one memory only to draw anything at."
+    assert (
+        figures.sensitivity.finding(measured.head(1), layout)
+        == "There is only one value of the memory, so no growth can be computed."
+    )
 
 
 def test_sensitivity_of_gradients_that_do_not_decay() -> None:
@@ -80,7 +83,7 @@ def test_agreement_has_a_point_a_run_beside_the_line() -> None:
             np.testing.assert_array_equal(dots.get_xdata(), runs["rate"] + 0.25)
             assert dots.get_linestyle() == "None"
     assert figures.agreement.finding(*figures.agreement.tabulate(apart)).endswith(
-        "less than 0.25 nats/step, all by less than 0.25."
+        "the median difference is 0.25 nats/step, the largest 0.25."
     )
 
 
@@ -90,7 +93,7 @@ def test_agreement_counts_the_signs_and_leaves_out_what_is_lost() -> None:
     study["runs"]["lyapunov_1"] = [0.1, -0.1, -0.1, -0.1, *[np.nan] * 4]
     table, layout = figures.agreement.tabulate(study)
     assert len(table) == 4
-    assert figures.agreement.finding(table, layout).startswith("Rate and λ₁ have one sign in 3 of 4 runs")
+    assert figures.agreement.finding(table, layout).startswith("The rate and λ₁ have the same sign in 3 of 4 runs")
 
 
 def test_a_law_looks_the_same_in_every_panel() -> None:

@@ -178,7 +178,7 @@ def test_every_picture_has_its_words(read: Read) -> None:
     assert "The rate turns positive" in alts[1]
     assert "whole 95 % interval" in alts[2]
     assert "keep 1 % of the gradient" in alts[3]
-    assert "differences have an interval that leaves out zero" in alts[4]
+    assert "differences have an interval that excludes zero" in alts[4]
 
 
 def test_says_what_was_found(read: Read) -> None:

@@ -55,7 +55,7 @@ def test_every_table_has_its_caption(runs: pd.DataFrame) -> None:
     assert "No difference has an interval." in lost
     assert "**excluded.** Runs excluded from every mean. 3 diverged and 3 failed." in text
     assert "It does in every seed in 1 of 4 rows." in text
-    assert "1 consistent (a part of the interval does: more runs would tell)." in text
+    assert "1 consistent (a part of the interval does: more runs would decide)." in text
     ends = runs.query("length == 20").groupby(["cell", "scale"])["lyapunov_1"].mean().agg(["min", "max"])
     shown = f"λ₁ (nats/step) {compact(ends['min'])} to {compact(ends['max'])}"
     assert f"Range of the means: geometric mean of median ‖J_t‖₂ 1.5 to 1.5; {shown}; λ₂" in text

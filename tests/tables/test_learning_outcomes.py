@@ -104,7 +104,7 @@ def test_the_figure_has_the_tables_numbers_and_a_triangle_where_there_is_no_medi
     assert [one.get_ydata().tolist() for one in hollow] == [[100.0]]
     table, layout = figures.FIGURES["criterion"].table({"runs": runs})
     told = figures.FIGURES["criterion"].finding(table, layout)
-    assert told == "3 of 10 trainings met their criterion; soonest rnn, in 60 steps (median)."
+    assert told == "3 of 10 trainings met their criterion; fastest: rnn, in 60 steps (median)."
 
 
 def test_the_figure_runs_over_the_length_where_nothing_else_varies() -> None:

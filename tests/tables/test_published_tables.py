@@ -102,7 +102,7 @@ def some(status: str) -> pd.DataFrame:
         (RUNS[:0], "not run at this size; the study's --full has it"),
         (
             pd.concat([RUNS, RUNS.assign(layer=1)]),
-            "a run has several rows; say in where which layer, direction or step",
+            "a run has several rows; name the layer, direction or step in where",
         ),
     ],
 )

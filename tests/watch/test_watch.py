@@ -108,9 +108,9 @@ def test_a_watch_that_has_seen_nothing(tmp_path: Path) -> None:
     for name in schema.TABLES:
         assert w.frame(name).empty
         assert {"module", "step", "layer"} <= set(w.frame(name).columns)
-    assert "nothing seen yet" in repr(w)
-    assert w.verdict().evidence == "no backward pass reached a layer while it looked"
-    with pytest.raises(gl.InputError, match="nothing was watched to its end"):
+    assert "nothing measured yet" in repr(w)
+    assert w.verdict().evidence == "no backward pass reached a layer while watching"
+    with pytest.raises(gl.InputError, match="no watched pass was measured to its end"):
         w.plot("rate")
     with pytest.raises(gl.InputError, match="nothing was watched, so there is nothing to report"):
         w.report(tmp_path)
@@ -219,10 +219,10 @@ def test_a_gradient_that_overflowed_is_a_finding() -> None:
     with gl.watch(made) as w:
         (made(inputs())[0].sum() * float("inf")).backward()
     row = w.frame("runs").iloc[0]
-    assert (row["status"], row["error"]) == ("diverged", "the gradient that arrives is not finite")
+    assert (row["status"], row["error"]) == ("diverged", "the arriving gradient is not finite")
     assert not w.refused
     assert w.verdict().word == "DIVERGED"
-    assert "at step 0: diverged, the gradient that arrives is not finite" in w.verdict().evidence
+    assert "at step 0: diverged, the arriving gradient is not finite" in w.verdict().evidence
 
 
 @pytest.mark.torch_oracle
@@ -250,7 +250,7 @@ def test_a_real_grad_scaler_on_the_cpu() -> None:
     np.testing.assert_allclose(told.frame("runs")["kept"], 1.0, rtol=1e-6)
     assert told.noticed == {}
     silent = train(torch.amp.GradScaler("cpu", init_scale=2.0**12), None)
-    assert "divided by 4096; if a GradScaler did that, give scaler=" in silent.noticed["loss scale"]
+    assert "divided by 4096; if a GradScaler did this, pass it as scaler=" in silent.noticed["loss scale"]
     assert "divided by 4096" in repr(silent)
 
 

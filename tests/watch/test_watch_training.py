@@ -409,7 +409,7 @@ def test_a_subclass_that_returns_something_else_is_refused() -> None:
 def test_a_users_forward_hook_that_changes_the_output_is_noticed() -> None:
     module, x = layer()
     module.register_forward_hook(lambda m, args, result: (1.1 * result[0], result[1]))
-    with gl.watch(module) as w, pytest.warns(UserWarning, match="is not what its weights and inputs give"):
+    with gl.watch(module) as w, pytest.warns(UserWarning, match="does not follow from the weights and inputs"):
         module(x)[0].sum().backward()
     assert list(w.refused) == ["LSTM"]
 
@@ -435,7 +435,7 @@ def test_dropout_between_layers_and_projections_are_refused_and_the_rest_is_watc
                 loss(x).backward()
     told = [str(one.message) for one in warned if "gradlab" in str(one.message)]
     assert [text.split()[1] for text in told] == ["projected", "dropped"], "each is said once"
-    assert "one module a layer with nn.Dropout between" in w.refused["dropped"]
+    assert "one module per layer with nn.Dropout between" in w.refused["dropped"]
     assert "proj_size=2 is not supported" in w.refused["projected"]
     assert set(w.frame("runs")["module"]) == {"plain"}
     assert "dropped is not watched" in repr(w)
