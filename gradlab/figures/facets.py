@@ -31,20 +31,29 @@ def _usual_height(table: pd.DataFrame, layout: Layout) -> float:
 
 
 class Picture(NamedTuple):
-    """The parts of a figure: its table, the function that draws one panel, its finding and its caption.
+    """The recipe of a figure: its table, the function that draws one panel, its finding and its caption.
 
     Attributes
     ----------
-    table : function of a study's frames that returns the table and its Layout.
-    draw : function ``(table, layout, *, ax=None, whole=None)`` that draws one panel and returns its Axes. ``table`` has
-        the panel's rows; ``whole`` has the rows of all panels, for scales and colours that they share.
-    finding : function ``(table, layout)`` that returns the finding as a sentence.
-    caption : description of axes, lines and bands.
-    height : function ``(table, layout)`` that returns the height of one row of panels in inches; 1.8 by default.
-    hooks : the hooks that record what the figure shows, for ``trace.plot``; empty if one pass does not suffice.
-    bar : label of the colour bar, if colours stand for numbers.
-    along : the axis of a pass whose sequences differ in length, "lag" or "t".
-    own : whether each panel has a y axis of its own; otherwise panels share one.
+    table : callable
+        Returns the table and the layout for the tables of a study, a watch or a trace.
+    draw : callable
+        Draws one panel and returns its axes, called as ``draw(table, layout, ax=None, whole=None)``: ``table`` has the
+        rows of the panel, ``whole`` those of all panels, for the scales and colours that they share.
+    finding : callable
+        Returns the result as text, from the table and the layout.
+    caption : str
+        Description of the figure.
+    height : callable
+        Returns the height of one line of panels in inches, from the table and the layout; 1.8 by default.
+    hooks : tuple of str
+        The hooks that record the data for one pass; empty if the figure cannot show a single pass.
+    bar : str
+        Label of the colour bar, if colours stand for numbers.
+    along : str
+        The column on the x axis if sequences differ in length, "lag" or "t".
+    own : bool
+        True if each panel has its own y axis, because lines are compared within a panel only.
     """
 
     table: tables.Table
