@@ -96,11 +96,10 @@ def plan(spec: Spec, full: Full = False) -> None:
 
         gradlab plan studies/init_scale.toml --full
     """
-    from gradlab.study.budget import affordable, describe
+    from gradlab.study.budget import describe
 
     study = _study(spec, full)
     typer.echo(describe(study.plan))
-    affordable(study.plan)
 
 
 @app.command()

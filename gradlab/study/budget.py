@@ -31,18 +31,24 @@ from gradlab.tasks import TASKS, Task
 
 #: Memory of a worker before its first configuration, in bytes: Python with NumPy, SciPy, pandas and PyArrow.
 IDLE = 215e6
-#: Time in which the workers start, and limit of the time for timing copies, both in seconds.
-WORKERS, TIMING = 2.0, 2.0
-#: Multiplications that take about as long as the Python code of one step of one layer.
-STEP = 1e6
+#: Time in which the workers start, in seconds.
+WORKERS = 2.0
+#: Multiplications that take about as long as the Python code of one step of one layer, and of one configuration.
+STEP, START = 1e5, 5e7
+#: Multiplications, per S³, of the singular values of a dense S × S matrix; the same, per S k², of a QR.
+SVD, QR = 6.0, 6.0
 #: Largest number of multiplications of a copy, and of numbers that it holds.
 WORK, NUMBERS = 1e8, 1e7
+#: Most multiplications of a copy that takes more training steps, and of all copies of a plan that are timed.
+TRAINING, TIMING = 4e8, 6e9
+#: Most Jacobians that a copy samples, and most training steps that it takes.
+JACOBIANS, STEPS = 4, 20
 #: Bytes per row while a group is packed, and rows per doubling of the lag in a thinned table.
 ROW, OCTAVE = 250.0, 8
 #: Bytes per number and per row of the largest size; a worker always needs far less.
 AMPLE = 1000.0
-#: A copy keeps at least this much of each axis, where the configuration has it.
-FLOORS = {"length": 16, "batch": 2, "hidden": 8}
+#: A copy keeps at least this much of each axis, where the configuration has it. The first axes are shortened first.
+FLOORS = {"layers": 2, "length": 16, "batch": 2, "hidden": 8}
 
 
 class Size(NamedTuple):
@@ -75,28 +81,47 @@ class Size(NamedTuple):
 
     @property
     def work(self) -> float:
-        """Approximate number of multiplications of all passes."""
-        blocks = len(CELLS[self.family[0]].block_names)
-        once = self.layers * self.length * (STEP + blocks * self.hidden**2 * self.batch)
-        return (self.steps + self.measured) * once
+        """Approximate number of multiplications of all passes and of the hooks with the most expensive formulas."""
+        T, B, H, S, k = self.length, self.batch, self.hidden, self.states, self.exponents
+        product = len(CELLS[self.family[0]].block_names) * H**2 * B
+        once = T * (STEP + product)
+        tangents = T * (k * product + QR * B * S * k**2)
+        hooks = self.sampled * B * SVD * S**3 + tangents + self.pairs * T**2 * product / 2
+        return self.layers * ((self.steps + self.measured) * once + self.measured * hooks)
 
     @property
     def numbers(self) -> float:
-        """Approximate count of the numbers in a pass: blocks of the cell, weights, Jacobians, pairs of steps."""
+        """Approximate count of the numbers in a pass: blocks over time, weights, Jacobians, tangents, pairs of steps."""
         blocks = len(CELLS[self.family[0]].block_names) * self.hidden
         pairs = self.pairs * self.length**2 * self.batch
-        return self.layers * blocks * (self.length * self.batch + self.hidden) + self.dense + pairs
+        over_time = blocks * (self.length * self.batch + self.hidden)
+        return self.layers * (over_time + self.states * self.batch * self.exponents) + self.dense + pairs
+
+    @property
+    def states(self) -> int:
+        """Width of the joint state of one layer."""
+        return len(CELLS[self.family[0]].state_names) * self.hidden
 
     @property
     def dense(self) -> float:
         """Count of the numbers in the dense Jacobians that are in memory at the same time."""
-        one = self.batch * (len(CELLS[self.family[0]].state_names) * self.hidden) ** 2
+        one = self.batch * self.states**2
         return float(min(max(self.sampled, 1) * one, max(CHUNK, one)))
+
+    @property
+    def exponents(self) -> int:
+        """Number of Lyapunov exponents that a hook measures, 0 without that hook."""
+        counts = [int(count or 1) for kind, _, count in map(_parted, self.family[-1]) if kind == "lyapunov"]
+        return min(max(counts, default=0), self.states)
 
     @property
     def pairs(self) -> bool:
         """Whether a hook measures every pair of steps, so that the cost has a term in T²."""
-        return any(HOOKS[hook.partition(":")[0]].quadratic for hook in self.family[-1])
+        return any(HOOKS[kind].quadratic for kind, _, _ in map(_parted, self.family[-1]))
+
+
+def _parted(hook: str) -> tuple[str, str, str]:
+    return hook.partition(":")
 
 
 def size_of(config: Configuration) -> Size:
@@ -198,14 +223,14 @@ def copies(config: Configuration, smallest: Size | None = None) -> list[Configur
         The short copy first.
     """
     size = size_of(config)
-    corner = copied(config, sampled=min(8, size.sampled), steps=min(1, size.steps))
+    corner = copied(config, sampled=min(JACOBIANS, size.sampled), steps=min(1, size.steps))
     axes = [axis for axis in FLOORS if axis != "length" or task_of(config).fixed_length is None]
     for axis in axes:
         whole, most = corner, getattr(size, axis)
         found = _largest(most + 1, lambda n: _fits(size_of(copied(whole, **{axis: n}))))  # noqa: B023
         corner = copied(corner, **{axis: max(found, min(FLOORS[axis], most))})
     first, found_copies = size_of(corner), [corner]
-    for axis in (*axes, "layers", *(["sampled"] if smallest else [])):
+    for axis in (*axes[1:], "layers", *(["sampled"] if smallest else [])):
         value, least = getattr(first, axis), (getattr(smallest, axis) if smallest else 1)
         low = min(value // 2, least) if smallest else value // 2
         if low and (axis == "length" or min(value, least) < getattr(size, axis)):
@@ -298,15 +323,16 @@ def fitted(terms: Callable[..., list[float]], found: Sequence[tuple[tuple[Any, .
 def _seconds(size: Size) -> list[float]:
     """Return the terms of the time: those of measured passes, then those of training steps."""
     L, T, B, H = size.layers, size.length, size.batch, size.hidden
-    step = [1.0, L * T, L * T * B * H, L * T * B * H**2]
-    seen = [L * H**2, L * size.sampled * B * H**3, size.pairs * L * T**2 * B * H]
+    step, k = [1.0, L * T, L * T * B * H, L * T * B * H**2], size.exponents
+    pairs = [size.pairs * L * T**2 * B * H, size.pairs * L * T**2 * B * H**2]
+    seen = [L * H**2, L * size.sampled * B * H**3, L * T * B * H * k * (H + k), *pairs]
     return [*(size.measured * each for each in (*step, *seen)), *(size.steps * each for each in step)]
 
 
 def _bytes(size: Size) -> list[float]:
-    """Return the terms of the memory: a constant, weights, dense Jacobians, arrays over time, and pairs of steps."""
+    """Return the terms of the memory: a start, weights, dense Jacobians, arrays over time, tangents, pairs of steps."""
     L, T, B, H = size.layers, size.length, size.batch, size.hidden
-    return [1.0, L * H**2, size.dense, L * T * B * H, size.pairs * T**2 * B]
+    return [1.0, L * H**2, size.dense, L * T * B * H, L * B * H * size.exponents, size.pairs * T**2 * B]
 
 
 def _smallest(sizes: Iterable[Size]) -> Size:
@@ -318,37 +344,34 @@ def _smallest(sizes: Iterable[Size]) -> Size:
 def times(plan: Plan) -> dict[Size, float]:
     """Estimate the time of one configuration of each size on one core of this machine.
 
-    The families with the most work are timed first. A family that fails, or for which no time is left, is assumed to
-    cost as much at its size as the most expensive of the others.
-
-    Parameters
-    ----------
-    plan : Plan
-        The plan.
-
-    Returns
-    -------
-    dict
-        The seconds by :class:`Size`.
+    Families with most work are timed first, as far as the work of all copies stays within :data:`TIMING`. A family
+    that is not timed, or fails, costs as much as the most expensive of the others would at its size.
     """
     families, counts, examples = _families(plan)
-    models, until = dict[tuple[Any, ...], Callable[[Size], float]](), time.process_time() + TIMING
+    models, left = dict[tuple[Any, ...], Callable[[Size], float]](), TIMING
     for sizes in families:
-        if time.process_time() > until:
+        tried = _trained_copies(copies(examples[max(sizes, key=lambda size: size.work)], _smallest(sizes)))
+        left -= START * len(tried) + work(tried)
+        if left < 0:
             break
-        example = examples[max(sizes, key=lambda size: size.work)]
-        if taken := _timed(copies(example, _smallest(sizes))):
+        if taken := _timed(tried):
             models[sizes[0].family] = fitted(_seconds, taken)
     known = {size: [models[size.family]] if size.family in models else models.values() for size in counts}
     return {size: max((model(size) for model in known[size]), default=0.0) for size in counts}
 
 
+def _trained_copies(tried: Sequence[Configuration]) -> list[Configuration]:
+    """Return ``tried``; a copy that trains takes one step, and again as many as its work allows."""
+    if not size_of(tried[0]).steps:
+        return list(tried)
+    more = _largest(STEPS + 1, lambda n: size_of(copied(tried[0], steps=n)).work <= TRAINING)
+    return [copied(copy, steps=count) for copy in tried for count in (1, max(2, more))]
+
+
 def _timed(tried: Sequence[Configuration]) -> list[tuple[tuple[Size], float]]:
-    """Return size and seconds of each copy that does not fail; a copy that trains is timed at 1 step and at 20."""
-    timed(tried[0])  # the first run also loads libraries, so it is not counted
-    steps = (1, 20) if size_of(tried[0]).steps else (0,)
-    each = [copied(copy, steps=count) for copy in tried for count in steps]
-    return [((size_of(copy),), seconds) for copy in each if (seconds := timed(copy)) is not None]
+    """Return the size and the seconds of each copy that does not fail."""
+    timed(tried[0])  # the first run of a kind finds the libraries cold
+    return [((size_of(copy),), seconds) for copy in tried if (seconds := timed(copy)) is not None]
 
 
 def _families(plan: Plan) -> tuple[list[list[Size]], Counter[Size], dict[Size, Configuration]]:
@@ -501,19 +524,14 @@ def refuse_too_many(plan: Plan, workers: int) -> None:
 
 
 def describe(plan: Plan) -> str:
-    """Return the text of ``gradlab plan``: configurations, varied keys, groups, hooks, memory and time.
+    """Return the text of ``gradlab plan``: configurations, groups, what varies, memory and time.
 
-    Parameters
-    ----------
-    plan : Plan
-        The plan.
-
-    Returns
-    -------
-    str
-        One line per fact. Memory and time are estimates for this machine.
+    Raises
+    ------
+    SpecError
+        As :func:`affordable`, from the same measurement and before anything is timed.
     """
-    spec, groups, need = plan.spec, plan.groups(), Need(plan)
+    spec, groups, need = plan.spec, plan.groups(), affordable(plan)
     factors = [f"{len(values)} {key}" for key, values in spec.grid.items()] + [counted(len(spec.seeds), "seed")]
     lines = [f"{spec.name}: {spec.question}" if spec.question else spec.name]
     lines.append(f"configurations  {len(plan.configurations)} ({' x '.join(factors)})")
