@@ -91,7 +91,7 @@ class Size(NamedTuple):
 
     @property
     def numbers(self) -> float:
-        """Approximate count of the numbers in a pass: blocks over time, weights, Jacobians, tangents, pairs of steps."""
+        """Approximate count of the numbers in a pass: over time, weights, Jacobians, tangents, pairs of steps."""
         blocks = len(CELLS[self.family[0]].block_names) * self.hidden
         pairs = self.pairs * self.length**2 * self.batch
         over_time = blocks * (self.length * self.batch + self.hidden)
