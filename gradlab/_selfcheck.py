@@ -126,7 +126,8 @@ def selfcheck(cell: Cell, *, rng: int = 0) -> SelfCheck:
     Raises
     ------
     InputError
-        for anything that is not a cell.
+        for anything that is not a cell, and for a method whose result has not the structure that :class:`gradlab.Cell`
+        asks for.
 
     Examples
     --------
@@ -137,6 +138,7 @@ def selfcheck(cell: Cell, *, rng: int = 0) -> SelfCheck:
     if not isinstance(cell, Cell):
         raise InputError(f"selfcheck takes a gradlab cell, got {type(cell).__name__}")
     with np.errstate(all="ignore"):
+        _check_structure(_in_float64(cell))
         case = _Case(_in_float64(cell), np.random.default_rng(rng))
         own = cell.derivative_error
         return SelfCheck(repr(cell), tuple(c._replace(tolerance=max(c.tolerance, own)) for c in _checks(case)))
@@ -146,6 +148,56 @@ def _in_float64(cell: Cell) -> Cell:
     if cell.dtype == np.float64 or not is_dataclass(cell):
         return cell
     return cell.with_parameters({name: array.astype(np.float64) for name, array in cell.parameters.items()})
+
+
+def _check_structure(cell: Cell) -> None:
+    """Raise an InputError that names the first method of a cell whose result has not the structure of the contract."""
+    x, before = np.zeros((1, cell.input_size, BATCH)), cell.split(np.zeros((cell.state_size, BATCH)))
+    drive = cell.input_drive(x)
+    if np.ndim(drive) != 3 or drive.shape[-1] != BATCH:
+        raise InputError(f"input_drive must return an array (T, kH, B); got {_described(drive)}")
+    many = len(cell.state_names)
+    states = f"a tuple of {many} {'array' if many == 1 else 'arrays'} (…, H, N)"
+    stepped = cell.step(drive[0], before)
+    if not _is_pair(stepped) or not _is_state(stepped[0], cell) or not isinstance(stepped[1], dict):
+        raise InputError(f"step must return (state, record), state {states}, record a dict; got {_described(stepped)}")
+    after, record = stepped
+    gates = len(cell.gate_names)
+    if gates and "gates" not in record:
+        names = ", ".join(cell.gate_names)
+        raise InputError(f'step must keep the gates ({names}) in record["gates"]; got a record of {sorted(record)}')
+    if gates and np.shape(record["gates"]) != (gates * cell.hidden_size, BATCH):
+        found = _described(record["gates"])
+        raise InputError(f'record["gates"] must stack {gates} blocks of H rows, (…, {gates}H, N); got {found}')
+    local = cell.linearise(record, before, _plain(after))
+    if not isinstance(local, tuple) or not all(hasattr(part, "shape") for part in local):
+        raise InputError(f"linearise must return a NamedTuple of arrays (…, F, N); got {_described(local)}")
+    pushed = cell.jvp(local, before)
+    if not _is_state(pushed, cell):
+        raise InputError(f"jvp must return {states}; got {_described(pushed)}")
+    pulled = cell.vjp(local, before)
+    if not _is_pair(pulled) or not _is_state(pulled[0], cell) or np.ndim(pulled[1]) != 2:
+        raise InputError(
+            f"vjp must return (state, pre_grad), state {states}, pre_grad an array (…, kH, N); got {_described(pulled)}"
+        )
+
+
+def _is_pair(found: Any) -> bool:
+    return isinstance(found, tuple) and len(found) == 2
+
+
+def _is_state(found: Any, cell: Cell) -> bool:
+    """Return whether a value is a state of the cell: a tuple with one array (H, N) per name."""
+    shapes = [(cell.hidden_size, BATCH)] * len(cell.state_names)
+    return isinstance(found, tuple) and [np.shape(part) for part in found] == shapes
+
+
+def _described(found: Any) -> str:
+    """Return the type of a method's result, with shapes: ``(ndarray (5, 4), dict)``."""
+    if isinstance(found, tuple):
+        return f"({', '.join(map(_described, found))}{',' if len(found) == 1 else ''})"
+    shape = f" {found.shape}" if isinstance(found, np.ndarray) else ""
+    return f"{type(found).__name__}{shape}"
 
 
 class _Case:
@@ -217,7 +269,7 @@ def _checks(case: _Case) -> Iterator[Check]:
     yield _pre_activation_check(case, size)
     yield Check("adjoint of the whole loss", _adjoint_error(case), 1e-5, through)
     yield Check("input gradient", _input_error(case), 1e-5, through)
-    yield Check("parameter gradients", _parameter_error(case), 1e-5, through)
+    yield _parameter_check(case, through)
     yield Check("batch = stack of singles", _batch_error(case, B), 1e-12, "another order of the same sums")
 
 
@@ -357,27 +409,49 @@ def _input_error(case: _Case) -> float:
     return _error((found * direction).sum(axis=(0, 1)), slope)
 
 
-def _parameter_error(case: _Case) -> float:
-    """Return the largest error of a directional derivative over the parameters; nan for a cell that has none."""
-    cell = case.cell
+def _parameter_check(case: _Case, reason: str) -> Check:
+    """Compare a directional derivative by each parameter with its gradient; a failure names the worst parameter."""
+    name, tolerance, cell = "parameter gradients", 1e-5, case.cell
     if not cell.parameters or not is_dataclass(cell):
-        return float("nan")
-    errors = []
+        return Check(name, float("nan"), tolerance, reason)
     found = parameter_gradients(case.gradients.pairs, case.gradients.exponent[1:])
-    for name, (mantissa, exponent) in found.items():
-        direction = case.rng.standard_normal(mantissa.shape)
-        ahead, behind = (
-            case.loss(
-                cell.with_parameters({name: cell.parameters[name] + sign * DIFFERENCE_STEP * direction}),
-                case.initial,
-                case.x,
-            ).mean()
-            for sign in (1, -1)
-        )
-        slope = np.asarray((ahead - behind) / (2.0 * DIFFERENCE_STEP))
-        gradient = ldexp(mantissa, np.asarray(exponent))
-        errors.append(_number(np.abs((gradient * direction).sum() - slope) / _size(gradient, slope)))
-    return max(errors)
+    if missing := [key for key in cell.parameters if key not in found]:
+        return Check(name, float("inf"), tolerance, f"parameter_pairs has no {', '.join(missing)}")
+    gradients = {key: ldexp(mantissa, np.asarray(exponent)) for key, (mantissa, exponent) in found.items()}
+    directions = {key: case.rng.standard_normal(gradient.shape) for key, gradient in gradients.items()}
+    errors = {key: _directional_error(case, key, gradients[key], directions[key]) for key in gradients}
+    worst = max(errors, key=lambda key: errors[key])
+    if errors[worst] > tolerance:
+        reason = f"{reason}; worst: {_worst_rows(case, worst, gradients[worst], directions[worst])}"
+    return Check(name, errors[worst], tolerance, reason)
+
+
+def _directional_error(case: _Case, name: str, gradient: Array, direction: Array) -> float:
+    """Return the relative error of the mean loss's derivative when one parameter moves in a direction."""
+    cell = case.cell
+    ahead, behind = (
+        case.loss(
+            cell.with_parameters({name: cell.parameters[name] + sign * DIFFERENCE_STEP * direction}),
+            case.initial,
+            case.x,
+        ).mean()
+        for sign in (1, -1)
+    )
+    slope = np.asarray((ahead - behind) / (2.0 * DIFFERENCE_STEP))
+    return _number(np.abs((gradient * direction).sum() - slope) / _size(gradient * (direction != 0.0), slope))
+
+
+def _worst_rows(case: _Case, name: str, gradient: Array, direction: Array) -> str:
+    """Return a parameter's name, with the block of rows that is worst if it has one block per pre-activation."""
+    blocks, H = case.cell.block_names, case.cell.hidden_size
+    if len(blocks) < 2 or len(gradient) != len(blocks) * H:
+        return name
+    errors = []
+    for k in range(len(blocks)):
+        alone = np.zeros_like(direction)
+        alone[k * H : (k + 1) * H] = direction[k * H : (k + 1) * H]
+        errors.append(_directional_error(case, name, gradient, alone))
+    return f"{name}, rows of block {blocks[int(np.argmax(errors))]}"
 
 
 def _size(gradient: Array, slope: Array) -> float:

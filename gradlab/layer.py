@@ -358,7 +358,32 @@ class LayerPass:
         return self.decay.horizon(fraction)
 
     def rows(self, quantity: str, logs: NDArray[np.float64], indices: Array) -> Row:
-        """Return the columns of the ``steps`` table for ``logs (n, B)`` in nats at the n ``indices``, 0 … T."""
+        """Return the columns of the ``steps`` table for one quantity.
+
+        Parameters
+        ----------
+        quantity : str
+            The name of the quantity.
+        logs : array (n, B)
+            Its logarithms in nats.
+        indices : array of int (n,)
+            The states to which the logarithms belong: :attr:`own` or some of them.
+
+        Raises
+        ------
+        InputError
+            for another number of indices than of logarithms, and for a state that the segment does not own.
+        """
+        if len(logs) != len(indices):
+            raise InputError(f'rows of "{quantity}": got {len(logs)} rows for {len(indices)} indices of segment.own')
+        if self.start and 0 in indices:
+            raise InputError(
+                f'rows of "{quantity}": index 0 is a state that the segment before owns; measure the states '
+                "segment.own alone"
+            )
+        return self._rows(quantity, logs, indices)
+
+    def _rows(self, quantity: str, logs: NDArray[np.float64], indices: Array) -> Row:
         where: Row = {"layer": self.layer, "direction": self.direction}
         return where | step_rows(quantity, logs, self.t[indices], self.lag[indices], self.along)
 
@@ -371,7 +396,7 @@ class LayerPass:
 
         logs = self.log_norm(name)
         over = replace(self, along="lag")
-        return pd.DataFrame(over.rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :]))
+        return pd.DataFrame(over._rows(name, logs, np.arange(self.tape.steps + 1)[-len(logs) :]))
 
     # --- how arrays are named ----------------------------------------------------------------------
 

@@ -167,11 +167,6 @@ class ProgressReporter:
         return markup.html(self.name, [row for row in rows if row[1]])
 
 
-def counted(number: int, noun: str) -> str:
-    """Return ``1 group`` or ``2 groups``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def duration(seconds: float) -> str:
     """Return ``45 s``, ``3 min 20 s`` or ``2 h 5 min``."""
     whole = round(seconds)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gradlab.errors import InputError, unknown
+
 
 class Column(NamedTuple):
     """The description of one column.
@@ -35,7 +37,147 @@ _IDENTITY = {
     "direction": Column("string", "", "forward or reverse", "direction"),
 }
 
-#: Columns of ``runs`` in every study. A study adds the keys of its grid and base between ``study`` and ``layer``.
+
+class Recorded(NamedTuple):
+    """The numbers that one hook records.
+
+    Attributes
+    ----------
+    columns : columns of ``runs``, in their order.
+    quantities : meanings of the values in the ``quantity`` column of ``steps``; ``gate_*`` is one quantity per gate.
+    """
+
+    columns: dict[str, Column] = {}
+    quantities: dict[str, str] = {}
+
+
+#: The numbers that each built-in hook records, by the hook as ``hooks = […]`` names it. A new hook has its entry here.
+RECORDED: dict[str, Recorded] = {
+    "gradients": Recorded(
+        columns={
+            "rate": Column(
+                "float64", "nats/step", "mean per-step increment of ln‖δ‖, backward in time", "rate of ln‖δ‖"
+            ),
+            "rate_low": Column("float64", "nats/step", "lower end of the rate's 95 % interval within the run"),
+            "rate_high": Column("float64", "nats/step", "upper end of the rate's 95 % interval within the run"),
+            "window": Column("int64", "steps", "number of increments that the rate averages", "window"),
+            "horizon_e": Column(
+                "float64", "steps", "median steps until ‖δ‖ is below 1/e of its value at lag 1", "horizon (1/e)"
+            ),
+            "horizon_1pct": Column(
+                "float64", "steps", "median steps until ‖δ‖ is below 1 % of its value at lag 1", "horizon (1 %)"
+            ),
+            "censored": Column("float64", "", "share of sequences that ended before ‖δ‖ fell below 1 %", "censored"),
+            "shape": Column(
+                "string", "", "exponential, power law, flat, non-monotone or undecided", "shape of the decay"
+            ),
+            "verdict": Column(
+                "string", "", "verdict on the run, from its gradient alone (gradlab.verdicts.labels)", "verdict"
+            ),
+        },
+        quantities={
+            "adjoint": "ln‖δ_t‖, the joint adjoint of the whole loss",
+            "last_adjoint": "ln‖δ_t‖, the joint adjoint of the loss at the last loss step alone, which gives the rate",
+            "dL/dh": "ln‖dL/dh_t‖, total",
+            "dL/dc": "ln‖dL/dc_t‖, total",
+            "direct": "ln‖direct gradient‖: without the layer's own recurrence",
+            "dL/dx": "ln‖dL/dx_t‖",
+            "dL/*": "ln of the norm of the total gradient of any other state or pre-activation",
+        },
+    ),
+    "lyapunov:8": Recorded(
+        columns={
+            "lyapunov_*": Column("float64", "nats/step", "Lyapunov exponents, the largest first"),
+            "kaplan_yorke": Column("float64", "", "Kaplan–Yorke dimension, if enough exponents are known", "D_KY"),
+            "entropy": Column(
+                "float64", "nats/step", "sum of the positive exponents, if all of them are known", "entropy rate"
+            ),
+            "positive_exponents": Column(
+                "float64", "", "number of positive exponents, if all of them are known", "exponents > 0"
+            ),
+            "mean_exponent": Column("float64", "nats/step", "mean of all S exponents, if it is known", "mean exponent"),
+        },
+    ),
+    "paths": Recorded(
+        columns={
+            "path_share": Column(
+                "float64",
+                "",
+                "share of the gradient at t = 0 that arrives on the additive path alone",
+                "additive share",
+            ),
+        },
+        quantities={
+            "path_additive": "ln of the gradient's norm on the additive path alone",
+            "path_gates": "ln of the norm of the gradient's part that passed through a gate at least once",
+            "path_all": "ln of the gradient's norm on all paths, for the same state",
+        },
+    ),
+    "jacobians": Recorded(
+        columns={
+            "jac_norm2_median": Column("float64", "", "median of ‖J_t‖₂ over steps and sequences", "median ‖J_t‖₂"),
+            "jac_cond_median": Column(
+                "float64", "", "median of σ_max/σ_min of J_t over steps and sequences", "median cond J_t"
+            ),
+        },
+        quantities={
+            "jac_norm2": "ln‖J_t‖₂",
+            "jac_fro": "ln‖J_t‖_F",
+            "jac_cond": "ln(σ_max/σ_min) of J_t",
+            "jac_q75": "ln of the upper quartile of the singular values of J_t",
+            "jac_q50": "ln of the median of the singular values of J_t",
+            "jac_q25": "ln of the lower quartile of the singular values of J_t",
+            "jac_min": "ln of the smallest singular value of J_t",
+        },
+    ),
+    "sensitivity": Recorded(
+        columns={
+            "state_power": Column(
+                "float64",
+                "",
+                "mean of h² over units, sequences and all steps after the first tenth",
+                "mean square of h",
+            ),
+            "weight_sensitivity": Column(
+                "float64",
+                "",
+                "mean over sequences of ‖∂ℓ/∂W_hh‖² / (H ‖∂ℓ/∂h‖²), ℓ the loss at the last loss "
+                "step; E (∂h/∂λ)² if W_hh = λI",
+                "mean square of ∂h/∂w",
+            ),
+        },
+    ),
+    "gates": Recorded(
+        columns={
+            "saturation": Column(
+                "float64", "", "share of gate units (tanh units in an RNN) that are saturated", "saturated"
+            ),
+            "keep_gate_mean": Column(
+                "float64",
+                "",
+                "mean over units, steps and sequences of the cell's keep gate: f for an LSTM, 1 − z or z for a GRU, "
+                "u for a MinimalRNN, 1 − α for a leaky RNN",
+                "mean gate that keeps",
+            ),
+        },
+        quantities={
+            "gate_*": "ln of the mean of |gate| over units",
+            "saturation_*": "ln of the share of a gate's units that are saturated",
+        },
+    ),
+    "contributions": Recorded(
+        quantities={
+            "contribution_*": "ln of the norm of step t's part of a parameter's gradient",
+        },
+    ),
+    "temporal": Recorded(
+        quantities={
+            "temporal": "ln‖∂L_t/∂s_s‖ for one loss step t: the column t holds s, and lag counts from the loss step",
+        },
+    ),
+}
+
+#: Columns of ``runs`` that every study has; a study adds its grid's and base's keys between ``study`` and ``layer``.
 RUNS: dict[str, Column] = {
     "id": _IDENTITY["id"],
     "study": Column("string", "", "name of the study"),
@@ -46,51 +188,14 @@ RUNS: dict[str, Column] = {
     "traceback": Column("string", "", "traceback of a failed configuration"),
     "seconds": Column("float64", "s", "wall time of the configuration", "time"),
     "loss": Column("float64", "", "mean loss over the batch", "loss"),
-    "rate": Column("float64", "nats/step", "mean per-step increment of ln‖δ‖, backward in time", "rate of ln‖δ‖"),
-    "rate_low": Column("float64", "nats/step", "lower end of the rate's 95 % interval within the run"),
-    "rate_high": Column("float64", "nats/step", "upper end of the rate's 95 % interval within the run"),
-    "window": Column("int64", "steps", "number of increments that the rate averages", "window"),
-    "horizon_e": Column(
-        "float64", "steps", "median steps until ‖δ‖ is below 1/e of its value at lag 1", "horizon (1/e)"
-    ),
-    "horizon_1pct": Column(
-        "float64", "steps", "median steps until ‖δ‖ is below 1 % of its value at lag 1", "horizon (1 %)"
-    ),
-    "censored": Column("float64", "", "share of sequences that ended before ‖δ‖ fell below 1 %", "censored"),
-    "shape": Column("string", "", "exponential, power law, flat, non-monotone or undecided", "shape of the decay"),
-    "verdict": Column("string", "", "verdict on the run, from its gradient alone (gradlab.verdicts.labels)", "verdict"),
+    **RECORDED["gradients"].columns,
     "overflow_step": Column("int64", "steps", "first t at which a state was not finite; 0 if none", "overflow at t"),
-    "kaplan_yorke": Column("float64", "", "Kaplan–Yorke dimension, if enough exponents are known", "D_KY"),
-    "entropy": Column(
-        "float64", "nats/step", "sum of the positive exponents, if all of them are known", "entropy rate"
-    ),
-    "positive_exponents": Column(
-        "float64", "", "number of positive exponents, if all of them are known", "exponents > 0"
-    ),
-    "mean_exponent": Column("float64", "nats/step", "mean of all S exponents, if it is known", "mean exponent"),
-    "path_share": Column(
-        "float64", "", "share of the gradient at t = 0 that arrives on the additive path alone", "additive share"
-    ),
-    "jac_norm2_median": Column("float64", "", "median of ‖J_t‖₂ over steps and sequences", "median ‖J_t‖₂"),
-    "jac_cond_median": Column(
-        "float64", "", "median of σ_max/σ_min of J_t over steps and sequences", "median cond J_t"
-    ),
-    "state_power": Column(
-        "float64", "", "mean of h² over units, sequences and all steps after the first tenth", "mean square of h"
-    ),
-    "weight_sensitivity": Column(
-        "float64",
-        "",
-        "mean over sequences of ‖∂ℓ/∂W_hh‖² / (H ‖∂ℓ/∂h‖²), ℓ the loss at the last loss step; E (∂h/∂λ)² if W_hh = λI",
-        "mean square of ∂h/∂w",
-    ),
-    "saturation": Column("float64", "", "share of gate units (tanh units in an RNN) that are saturated", "saturated"),
-    "keep_gate_mean": Column(
-        "float64",
-        "",
-        "mean share of the state kept per step, over units, steps and sequences: f for an LSTM, 1 − z (or z) for a GRU",
-        "mean gate that keeps",
-    ),
+    **{
+        name: column
+        for recorded in RECORDED.values()
+        for name, column in recorded.columns.items()
+        if not name.endswith("*")
+    },
 }
 
 #: Current names of columns by their names in older files.
@@ -233,6 +338,18 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 TABLES = {"runs": RUNS, "steps": STEPS, "spectra": SPECTRA}
 
 
+def check_table(name: object, *others: str) -> None:
+    """Refuse a name that is neither one of :data:`TABLES` nor one of ``others``.
+
+    Raises
+    ------
+    InputError
+        With the nearest name.
+    """
+    if not isinstance(name, str) or name not in (*TABLES, *others):
+        raise InputError(unknown("table", name, (*TABLES, *others)))
+
+
 def tables(*, trained: bool = False) -> dict[str, dict[str, Column]]:
     """Return the columns of each table of a study.
 
@@ -258,27 +375,10 @@ def _with_step(columns: dict[str, Column]) -> dict[str, Column]:
     return {name: columns[name] for name in first} | {"step": STEP} | columns
 
 
-#: Values of the column ``quantity``. Further ones are "dL/da_<gate>", "gate_<gate>" and "saturation_<gate>", one per
-#: gate, and "contribution_<parameter>", ln of the norm of step t's contribution to a parameter's gradient. The text up
-#: to the first colon or comma serves as a label.
+#: Meanings of the values in the column ``quantity`` of ``steps``. A figure takes the text before the first colon or
+#: comma as the label.
 QUANTITIES: dict[str, str] = {
-    "adjoint": "ln‖δ_t‖, the joint adjoint of the whole loss",
-    "last_adjoint": "ln‖δ_t‖, the joint adjoint of the loss at the last loss step alone, which gives the rate",
-    "dL/dh": "ln‖dL/dh_t‖, total",
-    "dL/dc": "ln‖dL/dc_t‖, total",
-    "direct": "ln‖direct gradient‖: without the layer's own recurrence",
-    "dL/dx": "ln‖dL/dx_t‖",
-    "path_additive": "ln of the gradient's norm on the additive path alone",
-    "path_gates": "ln of the norm of the gradient's part that passed through a gate at least once",
-    "path_all": "ln of the gradient's norm on all paths, for the same state",
-    "temporal": "ln‖∂L_t/∂s_s‖ for one loss step t: the column t holds s, and lag counts from the loss step",
-    "jac_norm2": "ln‖J_t‖₂",
-    "jac_fro": "ln‖J_t‖_F",
-    "jac_cond": "ln(σ_max/σ_min) of J_t",
-    "jac_q75": "ln of the upper quartile of the singular values of J_t",
-    "jac_q50": "ln of the median of the singular values of J_t",
-    "jac_q25": "ln of the lower quartile of the singular values of J_t",
-    "jac_min": "ln of the smallest singular value of J_t",
+    name: meaning for recorded in RECORDED.values() for name, meaning in recorded.quantities.items()
 }
 
 

@@ -1,4 +1,4 @@
-"""Compare the studies' results with published numbers, and measure the exact ground truths anew.
+"""Compare the studies' results with published numbers, and measure the exact ground truths again.
 
     python studies/published.py [DIR ...] [--out FILE]
 
@@ -28,9 +28,9 @@ from gradlab.tables.published import NOT_COMPARABLE, REPRODUCED, RULES, beside, 
 from published_text import StudyNumbers, published_text
 
 RESULTS = Path("results")
-#: Largest size of a table's file in bytes; every study's is far smaller.
+#: Largest size of a table's file in bytes, far above that of any study.
 LARGEST = 10_000_000
-#: Characters of an error message, at most.
+#: Largest number of characters of an error message.
 LINE = 1500
 #: Columns that repeat the study's own entries.
 _REPEATED = ("claim", "kind", "source", "setup", "published", "tolerance", "reason")
@@ -38,7 +38,18 @@ _NUMBERS = ("published", "measured", "measured_low", "measured_high")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line; by default that of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 if every ground truth holds, 1 if one does not, 2 for bad input.
+    """
     assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="published.py", description=__doc__.partition("\n")[0])
     parser.add_argument(
@@ -58,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_collection(path: Path, folders: Sequence[Path] | None = None) -> bool:
-    """Write the table as Markdown; return whether every exact ground truth holds.
+    """Write the table of all published and exact numbers as Markdown.
 
     Parameters
     ----------
@@ -67,13 +78,17 @@ def write_collection(path: Path, folders: Sequence[Path] | None = None) -> bool:
     folders : sequence of Path, optional
         Results folders; by default those under ``results/`` that have published numbers.
 
+    Returns
+    -------
+    bool
+        Whether every exact ground truth holds.
+
     Raises
     ------
     StoreError
-        for a folder without a study, or a table that differs from the one that the study's report wrote; nothing is
-        written.
+        If a folder has no study, a table contradicts its study, or ``path`` cannot be written.
     InputError
-        if ``path`` is a folder, or a named study has no published numbers.
+        If ``path`` is a folder, or a named study has no published numbers.
     """
     if path.is_dir():
         raise InputError(f"--out: {path} is a folder; name a file")
@@ -87,7 +102,25 @@ def write_collection(path: Path, folders: Sequence[Path] | None = None) -> bool:
 
 
 def collect(folders: Sequence[Path] | None = None) -> list[StudyNumbers]:
-    """Return the numbers of each study, from its runs if it has some, else from the table that its report wrote."""
+    """Return the numbers of each study, from its runs if it has any, else from the table that its report wrote.
+
+    Parameters
+    ----------
+    folders : sequence of Path, optional
+        Results folders; by default those under ``results/`` that have published numbers.
+
+    Returns
+    -------
+    list of StudyNumbers
+        The numbers of each study.
+
+    Raises
+    ------
+    StoreError
+        If a folder has no study, or a table contradicts its study.
+    InputError
+        If a named study has no published numbers.
+    """
     if folders is None:
         each = [load_results(path.parent) for path in sorted(RESULTS.glob("*/study.toml"))]
         return [_collected(results) for results in each if results.plan.spec.published]
@@ -153,7 +186,7 @@ def _checked(
     known = not math.isnan(numbers["measured_low"])
     follows = judged(entry, numbers["measured_low"], numbers["measured_high"]) if known else NOT_COMPARABLE
     if row["word"] not in (follows, NOT_COMPARABLE):
-        raise _wrong(path, f'row {i}: its word is "{row["word"]}", but its interval gives "{follows}"')
+        raise _wrong(path, f'row {i}: the word is "{row["word"]}", but the interval gives "{follows}"')
     return {**row, **numbers}
 
 

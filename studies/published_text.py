@@ -1,4 +1,4 @@
-"""The table of all published and exact numbers with measured ones, as Markdown that reads as plain text too."""
+"""The table of all published and exact numbers with the measured ones, as Markdown."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gradlab.report import tabular
 
 HEAD = """# What is known, and what gradlab measures
 
-Written by `python studies/published.py`: published numbers beside what the studies under `results/` measured, and exact
-ground truths measured as this was written. "measured" has its 95 % interval, and "set-up" says of what; "size" is H
-units and T steps. What a row allows, and why, and what is known of those that are not reproduced, stands below its
-table under its number.
+Written by `python studies/published.py`: published numbers and the values that the studies under `results/`
+measured, and exact ground truths, measured when this was written. "measured" has its 95 % interval; "set-up" names the
+configuration; "size" is H units and T steps. The notes below each table give, by number, the tolerance of each row, its
+reason, and an explanation if the number is not reproduced.
 """
 #: The title of each section, by the kind of number in its rows.
 SECTIONS = {
@@ -26,7 +26,17 @@ SECTIONS = {
 
 
 class StudyNumbers(NamedTuple):
-    """The published numbers of one study: name, question, rows, and the place that the rows were read from."""
+    """The published numbers of one study.
+
+    Attributes
+    ----------
+    name, question : str
+        The name of the study, and its question.
+    table : DataFrame
+        One row per published number.
+    origin : str
+        The place from which the rows were read.
+    """
 
     name: str
     question: str
@@ -40,11 +50,16 @@ def published_text(studies: Iterable[StudyNumbers], exact: pd.DataFrame, rules: 
     Parameters
     ----------
     studies : iterable of StudyNumbers
-        Their exact numbers stand in the section of the exact ground truths.
+        The studies. Their exact numbers go into the section of the exact ground truths.
     exact : DataFrame
         The ground truths, as `truths.measure` returns them.
     rules : mapping
         The meaning of each word, by word.
+
+    Returns
+    -------
+    str
+        The document as Markdown.
     """
     found = list(studies)
     rows = pd.concat([*(study.table.assign(study=study.name) for study in found), exact.assign(study="—")])
@@ -82,13 +97,28 @@ def _section(title: str, rows: pd.DataFrame) -> list[str]:
 
 
 def _measured(row: Mapping[Any, Any]) -> str:
-    """Return the number with its interval; a deterministic number has the digits that its tolerance needs."""
+    """Return the measured number with its interval as text; a number without an interval as :func:`number` does."""
     value, low, high = row["measured"], row["measured_low"], row["measured_high"]
     return number(value, row) if low == high else estimate(value, low, high)
 
 
 def number(value: float, row: Mapping[Any, Any]) -> str:
-    """Return a number as text; a number near 0 or a bound has just the digits that separate it from that."""
+    """Return a number as text.
+
+    A number that is compared with 0 or with a bound has only the digits that distinguish it from that value.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    row : mapping
+        Its row, with ``published`` and ``tolerance``.
+
+    Returns
+    -------
+    str
+        The number, with at most 12 digits.
+    """
     small = row["published"] == 0 or row["tolerance"].startswith(("above", "below"))
     digits = range(2 if small and value != row["published"] else 12, 13)
     text = next((t for t in (f"{value:.{d}g}" for d in digits) if float(t) != row["published"]), f"{value:.12g}")

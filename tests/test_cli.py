@@ -109,7 +109,7 @@ def test_report_of_two_writes_one_page_and_leaves_their_own_alone(command: Comma
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("r", "r/."), "gradlab: r: is the same study; expected another one to put beside it\n"),
+        (("r", "r/."), "gradlab: r: is the same study; expected another study to compare with it\n"),
         (("r", "nowhere"), "gradlab: nowhere: holds no study.toml; expected a folder that `gradlab run` wrote\n"),
         (
             ("r", "s", "--out", "s/report.html"),
@@ -118,7 +118,7 @@ def test_report_of_two_writes_one_page_and_leaves_their_own_alone(command: Comma
         (("r", "s", "--out", "s"), "gradlab: out: s is a folder; name a file\n"),
         (
             ("r", "--out", "x.html"),
-            "gradlab: out: a study's own report is r/report.html; only that of two studies goes ",
+            "gradlab: out: a study's own report is r/report.html; give out only with ",
         ),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_run_that_cannot_go_on_is_exit_code_1(command: Command, spec: str, mon
     monkeypatch.setattr(os, "fsync", full)
     code, out, err = command("run", spec, "--workers", "0")
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1].startswith("gradlab: results/tiny: the disk is full; what had finished is kept")
+    assert err.splitlines()[-1].startswith("gradlab: results/tiny: the disk is full; finished groups are kept")
 
 
 def test_export_writes_every_table_twice_and_prints_the_paths(command: Command) -> None:

@@ -15,6 +15,7 @@ from study.tiny import run, tiny
 import gradlab as gl
 from gradlab import figures, progress, schema
 from gradlab._trace.trace import whole_trace
+from gradlab.errors import InputError
 from gradlab.protocol import Measurements
 from gradlab.verdicts.verdict import Verdict
 
@@ -240,3 +241,54 @@ def test_progress_is_html_that_escapes_the_studys_name() -> None:
 
 def html(thing: Any) -> str:
     return str(thing._repr_html_())
+
+
+def test_the_loss_is_drawn_without_a_hook() -> None:
+    whole = trace()
+    drawn = whole.plot("loss").axes[0]
+    heights = [y for line in drawn.lines for y in np.asarray(line.get_ydata(), float)]
+    assert whole.frame("runs")["loss"].iloc[0] in heights
+
+
+@pytest.mark.parametrize("name", ["", [], 3, ["dL/dh", 3]])
+def test_a_plot_of_no_name_is_refused(name: Any) -> None:
+    with pytest.raises(InputError, match="name: expected a figure, a quantity, a column or a list"):
+        trace().plot(name)
+
+
+def test_a_column_within_a_list_is_refused() -> None:
+    with pytest.raises(InputError, match='"rate" is a column of runs, and a list names quantities of steps'):
+        trace().plot(["dL/dh", "rate"])
+
+
+def test_a_table_that_is_no_name_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown table"):
+        trace().frame(["runs"])  # type: ignore[arg-type]
+
+
+def test_a_trace_of_segments_has_no_file() -> None:
+    cell, x = gl.RNN.init(2, 3, rng=0), np.zeros((20, 2, 2))
+    segments = gl.trace(cell, x, gl.projection(np.ones((2, 3))), segment_length=7)
+    assert not hasattr(segments, "save")
+    assert not isinstance(segments, Measurements)
+    with pytest.raises(InputError, match='"save" needs all steps at once'):
+        _ = segments.save  # type: ignore[union-attr]
+
+
+def test_a_loaded_watch_keeps_its_tables(tmp_path: Path) -> None:
+    w = watch()
+    w.save(tmp_path / "w")
+    loaded = gl.load_watch(tmp_path / "w")
+    rate = loaded.frame("runs")["rate"].to_numpy().copy()
+    runs = loaded.frame("runs")
+    runs["rate"] = 0.0
+    assert (loaded.frame("runs")["rate"].to_numpy() == rate).all()
+
+
+def test_a_published_folder_without_parts_is_copied(tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "study.toml").write_text(tiny().spec.toml(), encoding="utf-8")
+    copy = gl.load_results(folder).save(tmp_path / "copy")
+    assert [path.name for path in copy.iterdir()] == ["study.toml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "published"]

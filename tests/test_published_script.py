@@ -135,7 +135,7 @@ def test_no_study_has_run_yet_or_there_is_none(results: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("not reproduced", "reproduced", r'row 1: its word is "reproduced", but its interval gives "not reproduced"'),
+        ("not reproduced", "reproduced", r'row 1: the word is "reproduced", but the interval gives "not reproduced"'),
         ("far off", "near", r'row 1, claim: is "near", but "far off" in study.toml'),
         (",5,", ",0.1,", r'row 1, published: is "0.1", but "5.0" in study.toml'),
         ("± 10 %", "± 90 %", r'row 1, tolerance: is "± 90 %"'),

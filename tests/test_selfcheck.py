@@ -271,6 +271,78 @@ def test_a_users_own_cell_is_checked_and_traced():
     assert np.allclose(np.asarray(trace.grad["h"])[0], cell.a**7, rtol=1e-13, atol=0)
 
 
+class StepReturnsAnArray(gl.RNN):
+    def step(self, drive, state):
+        return super().step(drive, state)[0][0]
+
+
+class StepWithoutRecord(gl.RNN):
+    def step(self, drive, state):
+        return super().step(drive, state)[0]
+
+
+class NoGatesKept(gl.LSTM):
+    def step(self, drive, state):
+        after, record = super().step(drive, state)
+        return after, {"a": record["a"]}
+
+
+class OneGateKept(gl.LSTM):
+    def step(self, drive, state):
+        after, record = super().step(drive, state)
+        return after, record | {"gates": record["gates"][..., :5, :]}
+
+
+class JvpReturnsAnArray(gl.RNN):
+    def jvp(self, local, tangent):
+        return super().jvp(local, tangent)[0]
+
+
+class VjpWithoutPreGrad(gl.RNN):
+    def vjp(self, local, adjoint):
+        return super().vjp(local, adjoint)[0]
+
+
+class LineariseReturnsAnArray(gl.RNN):
+    def linearise(self, record, before, after):
+        return super().linearise(record, before, after).slope
+
+
+class ParameterForgotten(gl.RNN):
+    def parameter_pairs(self, record, before, pre_grad, x):
+        return {"W_xh": [(pre_grad, x)], "b_h": [(pre_grad, None)]}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (
+            StepReturnsAnArray,
+            r"^step must return \(state, record\), state a tuple of 1 array \(…, H, N\), .*; got ndarray \(5, 4\)$",
+        ),
+        (StepWithoutRecord, r"^step must return \(state, record\), .*; got \(ndarray \(5, 4\),\)$"),
+        (NoGatesKept, r"^step must keep the gates \(i, f, g, o\) in record\[\"gates\"\]; got a record of \['a'\]$"),
+        (OneGateKept, r"^record\[\"gates\"\] must stack 4 blocks of H rows, \(…, 4H, N\); got ndarray \(5, 4\)$"),
+        (LineariseReturnsAnArray, r"^linearise must return a NamedTuple of arrays \(…, F, N\); got ndarray \(5, 4\)$"),
+        (JvpReturnsAnArray, r"^jvp must return a tuple of 1 array \(…, H, N\); got ndarray \(5, 4\)$"),
+        (
+            VjpWithoutPreGrad,
+            r"^vjp must return \(state, pre_grad\), .* an array .*; got \(ndarray \(5, 4\),\)$",
+        ),
+    ],
+)
+def test_a_method_of_another_structure_is_named(mistake, message):
+    with pytest.raises(InputError, match=message):
+        gl.selfcheck(mistake.init(3, 5, rng=0))
+
+
+def test_the_worst_parameter_is_named():
+    (found,) = (one for one in gl.selfcheck(BiasForgotten.init(3, 5, rng=0)).checks if not one.passed)
+    assert found.reason.endswith("worst: W_hh, rows of block n")
+    (found,) = (one for one in gl.selfcheck(ParameterForgotten.init(3, 5, rng=0)).checks if not one.passed)
+    assert found.reason == "parameter_pairs has no W_hh"
+
+
 def test_only_cells_are_checked():
     with pytest.raises(InputError, match="takes a gradlab cell, got int"):
         gl.selfcheck(3)

@@ -31,18 +31,23 @@ NO_LINE: Line = (None, "")
 
 
 def plot(
-    passes: Sequence[LayerPass], name: str | Sequence[str] | None, *, theory: bool = False, ax: Axes | None = None
+    passes: Sequence[LayerPass],
+    name: str | Sequence[str] | None,
+    *,
+    theory: bool = False,
+    ax: Axes | None = None,
+    loss: float = float("nan"),
 ) -> Figure:
     """Return the `overview`, or a figure, quantities or a column of some layers and directions; see `Trace.plot`."""
     from gradlab import figures
 
     if name is None:
         return figures.figure_of(overview(passes, theory=theory, ax=ax))
-    names, one = (name,) if isinstance(name, str) else tuple(name), passes[0]
+    names, one = figures.names_of(name), passes[0]
     if names and len(passes) == 1 and set(names) <= set(one.quantities):
         line = expected(one, names[0]) if theory else NO_LINE
         return figures.figure_of(_profiles([one.profile(each) for each in names], line, ax))
-    return figures.draw(name, _frames(passes, names), ax=ax)
+    return figures.draw(name, _frames(passes, names, loss), ax=ax)
 
 
 def overview(passes: Sequence[LayerPass], *, theory: bool = False, ax: Axes | None = None) -> Axes:
@@ -97,7 +102,7 @@ def _expected_rate(one: LayerPass, quantity: str) -> float:
     return slope
 
 
-def _frames(passes: Sequence[LayerPass], names: Sequence[str]) -> dict[str, pd.DataFrame]:
+def _frames(passes: Sequence[LayerPass], names: Sequence[str], loss: float) -> dict[str, pd.DataFrame]:
     """Return the tables from which a figure, quantities or a column of these passes are drawn."""
     from gradlab.figures import FIGURES, hooks_of
 
@@ -110,7 +115,7 @@ def _frames(passes: Sequence[LayerPass], names: Sequence[str]) -> dict[str, pd.D
         raise InputError(f'"{", ".join(names)}" is measured by hooks over a whole pass; ask a layer of gl.trace')
     along = FIGURES[names[0]].along if names and names[0] in FIGURES else "lag"
     hooks = dict.fromkeys(hook for name in names for hook in hooks_of(name))
-    return frames.frames([replace(one, along=along) for one in passes], hooks)
+    return frames.frames([replace(one, along=along) for one in passes], hooks, loss)
 
 
 def _profiles(tables: list[pd.DataFrame], theory: Line, ax: Axes | None) -> Axes:

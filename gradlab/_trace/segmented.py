@@ -19,7 +19,7 @@ from gradlab.formatting import markup
 from gradlab.formatting.numbers import estimate
 from gradlab.hooks import Hook, Info, frames
 from gradlab.layer import Place
-from gradlab.models.losses import Reading
+from gradlab.models.losses import Reading, mean_loss
 from gradlab.models.network import READOUT, Network, cells_of, place_of
 from gradlab.schema import DIRECTIONS
 from gradlab.verdicts.verdict import Verdict, together
@@ -60,6 +60,10 @@ WHOLE = (
     "passes",
     "reverse",
 )
+
+
+class NotKept(InputError, AttributeError):
+    """A question that needs a whole pass, asked of a trace that kept segments: ``hasattr`` is False for it."""
 
 
 class SegmentedTrace:
@@ -141,7 +145,7 @@ class SegmentedTrace:
 
     def measured(self) -> dict[str, pd.DataFrame]:
         """Return the tables that the hooks measured, as :meth:`Trace.measured` does."""
-        rows = [frames.run_row(*_named(place), self._mean_loss, self.overflow_step) for place in self._run.places]
+        rows = [frames.run_row(*_named(place), mean_loss(self.loss), self.overflow_step) for place in self._run.places]
         return frames.measured(self.hooks, rows)
 
     def frame(self, name: str = "runs") -> pd.DataFrame:
@@ -153,10 +157,7 @@ class SegmentedTrace:
             If there is no such table.
         """
         run = self._run
-        cells = [
-            {"cell": cell.name, "length": run.steps, "hidden": cell.hidden_size, "batch": run.batch}
-            for cell in map(self._cell, run.places)
-        ]
+        cells = [frames.cell_row(self._cell(place), run.steps, run.batch) for place in run.places]
         return frames.table_of(self.measured(), name, cells)
 
     def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None) -> Figure:
@@ -196,11 +197,6 @@ class SegmentedTrace:
         ]
         return together(parts) if len(parts) > 1 else parts[0][1]
 
-    @property
-    def _mean_loss(self) -> float:
-        with np.errstate(all="ignore"):
-            return float("nan") if self.loss is None else float(self.loss.astype(np.float64).mean())
-
     # --- questions that need a whole pass -------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -212,10 +208,10 @@ class SegmentedTrace:
     def _refuse(self, name: str) -> NoReturn:
         every = f"this trace kept no more than the states at every {self.segment_length} steps (segment_length)"
         if name in WHOLE:
-            raise InputError(f'{every}, and "{name}" needs all steps at once; give segment_length={self._run.steps}')
+            raise NotKept(f'{every}, and "{name}" needs all steps at once; give segment_length={self._run.steps}')
         own = f"a gl.Hook whose segment(segment) reads segment.{name}"
         source = f'the hook "{HOOKS[name]}", or {own}' if name in HOOKS else own
-        raise InputError(f'{every}, so it has no "{name}"; give gl.trace {source}')
+        raise NotKept(f'{every}, so it has no "{name}"; give gl.trace {source}')
 
     def __repr__(self) -> str:
         return markup.plain(*self._shown())
@@ -224,7 +220,7 @@ class SegmentedTrace:
         return markup.html(*self._shown())
 
     def _shown(self) -> tuple[str, list[tuple[str, object]]]:
-        loss = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
+        loss = "no loss" if self.loss is None else f"mean loss {mean_loss(self.loss):.4g}"
         title = f"SegmentedTrace: T {self._run.steps}, B {self._run.batch}, segments of {self.segment_length}, {loss}"
         return title, [(f"layer {p[0]}, {DIRECTIONS[p[1]]}", self._cell(p)) for p in self._run.places]
 

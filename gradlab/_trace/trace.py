@@ -21,13 +21,14 @@ from gradlab.arrays.memory import free_memory
 from gradlab.arrays.scaled import Array, ldexp, log_norm, sequences_first
 from gradlab.bptt import Gradients, Last, Run, SegmentedRun, readout_gradients, run_backward, run_forward
 from gradlab.cells import Cell
-from gradlab.errors import InputError, unknown
+from gradlab.errors import InputError
 from gradlab.formatting import markup
+from gradlab.formatting.numbers import counted
 from gradlab.hooks import Hook, frames, make_hooks
 from gradlab.hooks.gradients import GradientsHook
 from gradlab.layer import StateQuantity
 from gradlab.models.interventions import changed
-from gradlab.models.losses import Loss, LossFunction, evaluate, reading
+from gradlab.models.losses import Loss, LossFunction, evaluate, mean_loss, reading
 from gradlab.models.network import READOUT, Layer, Network, cells_of, output_size, place_of
 from gradlab.protocol import Measurements
 from gradlab.schema import DIRECTIONS
@@ -333,7 +334,7 @@ class Trace(OneLayer, Measurements):
     @property
     def _counted(self) -> str:
         count, passes = len(self.layers), len(self.passes)
-        layers = f"{count} layer" if count == 1 else f"{count} layers"
+        layers = counted(count, "layer")
         return layers if passes == count else f"{layers} and {passes} directions in all"
 
     def _where(self, name: str) -> str:
@@ -468,11 +469,9 @@ class Trace(OneLayer, Measurements):
 
         if name == "sequences":
             return pd.concat([_tidy(one, of) for one in self.passes for of in one.quantities], ignore_index=True)
-        if name not in schema.TABLES:
-            raise InputError(unknown("table", name, (*schema.TABLES, "sequences")))
-        return frames.table_of(
-            self._measured(self._with_gradients), name, [frames.cell_row(one) for one in self.passes]
-        )
+        schema.check_table(name, "sequences")
+        cells = [frames.cell_row(one.cell, one.steps, self._run.y.shape[-1]) for one in self.passes]
+        return frames.table_of(self._measured(self._with_gradients), name, cells)
 
     @cached_property
     def _with_gradients(self) -> list[Hook]:
@@ -494,13 +493,8 @@ class Trace(OneLayer, Measurements):
         return self._measured(self.hooks)
 
     def _measured(self, hooks: Sequence[Hook]) -> dict[str, pd.DataFrame]:
-        rows = [frames.run_row(*_at(one), self._mean_loss, self.overflow_step) for one in self.passes]
+        rows = [frames.run_row(*_at(one), mean_loss(self.loss), self.overflow_step) for one in self.passes]
         return frames.measured(hooks, rows)
-
-    @property
-    def _mean_loss(self) -> float:
-        with np.errstate(all="ignore"):
-            return float("nan") if self.loss is None else float(self.loss.astype(np.float64).mean())
 
     def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None, theory: bool = False) -> Figure:
         """Plot the gradients over the lag, or what is named.
@@ -527,7 +521,7 @@ class Trace(OneLayer, Measurements):
         InputError
             If there is no such figure, or this pass has not got what it shows.
         """
-        return plots.plot(self.passes, name, theory=theory, ax=ax)
+        return plots.plot(self.passes, name, theory=theory, ax=ax, loss=mean_loss(self.loss))
 
     def save(self, path: str | Path) -> Path:
         """Write the trace as one file (npz and JSON, no pickle), which :func:`gradlab.load_trace` opens.
@@ -552,7 +546,7 @@ class Trace(OneLayer, Measurements):
     @property
     def _title(self) -> str:
         T, O, B = self._run.y.shape
-        loss = "no loss" if self.loss is None else f"mean loss {self._mean_loss:.4g}"
+        loss = "no loss" if self.loss is None else f"mean loss {mean_loss(self.loss):.4g}"
         return f"Trace: T {T}, B {B}, O {O}, {loss}"
 
 

@@ -18,7 +18,7 @@ from gradlab._watch.records import Record, as_study, complete, layer_row, notice
 from gradlab._watch.replay import NotFinite, replay, replay_steps
 from gradlab.arrays.checks import number, positive
 from gradlab.cells import Cell
-from gradlab.errors import InputError, StoreError, unknown
+from gradlab.errors import InputError, StoreError
 from gradlab.files import whole, write_whole
 from gradlab.formatting import markup
 from gradlab.hooks import Hook, frames, make_hooks
@@ -332,9 +332,8 @@ class Watch(Measurements):
         InputError
             If there is no such table.
         """
-        if name not in schema.TABLES:
-            raise InputError(unknown("table", name, schema.TABLES))
-        return table_of(self.records, name) if self._stored is None else self._stored[name]
+        schema.check_table(name)
+        return table_of(self.records, name) if self._stored is None else self._stored[name].copy()
 
     @property
     def noticed(self) -> dict[str, str]:
@@ -400,7 +399,7 @@ class Watch(Measurements):
             )
         if x is not None and name is not None and not (isinstance(name, str) and name in tables["runs"]):
             raise InputError(f'x="{x}" needs a column of runs as name, such as "rate"; got {name!r}')
-        return figures.draw(name or "rate", as_study(tables), ax=ax, x=x or "step", hue="layers")
+        return figures.draw("rate" if name is None else name, as_study(tables), ax=ax, x=x or "step", hue="layers")
 
     def save(self, path: str | Path) -> Path:
         """Write the tables as Parquet files, and ``watch.json`` last; :func:`load_watch` opens the folder.

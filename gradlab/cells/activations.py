@@ -45,10 +45,6 @@ def complement(a: Array, y: Array) -> Array:
     return np.asarray(rest)
 
 
-def _logistic_derivative(a: Array, y: Array) -> Array:
-    return y * complement(a, y)
-
-
 @compiled
 def tanh_derivative(a: Array, y: Array, out: Array | None = None) -> Array:
     """Return sech²(a) for y = tanh(a), right in relative terms: 4e/(1 + e)² with e = e^{−2|a|} where 1 − y² cancels."""
@@ -69,22 +65,10 @@ def _relu(a: Array, out: Array | None = None) -> Array:
     return y
 
 
-def _relu_derivative(a: Array, y: Array) -> Array:
-    return (a > 0).astype(a.dtype)
-
-
-def _identity(a: Array, out: Array | None = None) -> Array:
-    return np.add(a, 0.0, out=out)
-
-
-def _one(a: Array, y: Array) -> Array:
-    return np.ones_like(a)
-
-
 #: The activations by name. ReLU's derivative at 0 is 0.
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": Activation("tanh", np.tanh, tanh_derivative),
-    "relu": Activation("relu", _relu, _relu_derivative),
-    "logistic": Activation("logistic", logistic, _logistic_derivative),
-    "identity": Activation("identity", _identity, _one),
+    "relu": Activation("relu", _relu, lambda a, y: (a > 0).astype(a.dtype)),
+    "logistic": Activation("logistic", logistic, lambda a, y: y * complement(a, y)),
+    "identity": Activation("identity", lambda a, out=None: np.add(a, 0.0, out=out), lambda a, y: np.ones_like(a)),
 }

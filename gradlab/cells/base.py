@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from gradlab.cells.initialisers import INIT_KEYS
 from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
 from gradlab.native.compiled import compiled
+from gradlab.native.pool import empty
 from gradlab.options import Option
 
 State = tuple[Array, ...]
@@ -280,7 +281,10 @@ class Cell(ABC):
         return self.W_hh.dtype
 
     def input_drive(self, x: Array) -> Array:
-        """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``."""
+        """Return ``W_xh x_t + b_h`` for all steps at once, ``(T, D, B)`` → ``(T, kH, B)``.
+
+        Blocks of ``b_h`` below the last row of W_xh belong to pre-activations without an input.
+        """
         return affine(self.W_xh, self.b_h, x)
 
     def input_vjp(self, pre_grad: Array) -> Array:
@@ -443,6 +447,20 @@ def scaled_rows(factors: Array, matrices: Array, diagonal: Array, out: Array | N
     return np.asarray(answer)
 
 
+def rows_and_diagonal(W: Array, by: Array, keep: Array) -> Array:
+    """Return ``diag(keep) + diag(by) W`` as ``(N, H, H)``, for ``by (H, N)`` and ``keep (H,)`` or ``(N, H)``."""
+    return np.asarray(scaled_rows(by_matrix(by), W[None], keep, out=empty((by.shape[-1], *W.shape), W.dtype)))
+
+
+def rows_and_diagonal_product(W: Array, by: Array, keep: Array, v: Array, out: Array | None) -> Array:
+    """Return ``(diag(keep) + diag(by) W) v`` for columns ``v (…, H, N)``, written into ``out`` if it is given."""
+    pushed = product(W, v)
+    pushed *= by
+    kept = np.multiply(keep, v, out=out)
+    kept += pushed
+    return np.asarray(kept)
+
+
 def rows_and_diagonal_squared(W: Array, by: Array, keep: Array) -> tuple[Array, Array]:
     """Return ‖diag(keep) + diag(by) W‖_F² for factors ``(…, H, N)``, and the sum of the squared terms in it."""
     parts = ((W**2).sum(axis=1)[:, None] * by**2 + keep**2).sum(axis=-2)
@@ -466,23 +484,22 @@ def block(array: Array, index: int, size: int) -> Array:
     return array[..., index * size : (index + 1) * size, :]
 
 
+def in_blocks(array: Array, count: int) -> tuple[Array, ...]:
+    """Return the ``count`` blocks of rows of ``array (…, count·H, N)``, views."""
+    return tuple(block(array, k, array.shape[-2] // count) for k in range(count))
+
+
 def stacked(columns: Array, blocks: int) -> Array:
     """Return an uninitialised array ``(…, kH, N)`` of k ``blocks``, each of the shape of ``columns (…, H, N)``."""
     return np.empty_like(columns, shape=(*columns.shape[:-2], blocks * columns.shape[-2], columns.shape[-1]))
 
 
-class Weights(NamedTuple):
-    """The checked parameters of a cell that has three."""
+def checked_weights(
+    W_xh: object, W_hh: object, b_h: object, blocks: int, *, bias_blocks: int | None = None
+) -> dict[str, Array]:
+    """Check that the weights are ``(kH, D)``, ``(kH, H)`` and ``(kH,)``, and return them by name.
 
-    W_xh: Array
-    W_hh: Array
-    b_h: Array
-
-
-def checked_weights(W_xh: object, W_hh: object, b_h: object, blocks: int) -> Weights:
-    """Check that the weights are ``(kH, D)``, ``(kH, H)`` and ``(kH,)`` of one dtype, and return them.
-
-    A bias of None becomes a zero bias.
+    A bias of None becomes a zero bias. ``bias_blocks`` is the number of blocks of ``b_h`` where that is not k.
 
     Raises
     ------
@@ -495,17 +512,25 @@ def checked_weights(W_xh: object, W_hh: object, b_h: object, blocks: int) -> Wei
         gates = f"{blocks} blocks of H rows and H columns" if blocks > 1 else "as many rows as columns"
         raise InputError(f"W_hh must have {gates}, got {recurrent.shape}")
     inputs = float_array("W_xh", W_xh, (rows, "D"))
-    bias = np.zeros(rows, recurrent.dtype) if b_h is None else float_array("b_h", b_h, (rows,))
-    return Weights(*one_dtype({"W_xh": inputs, "W_hh": recurrent, "b_h": bias}))
+    length = rows if bias_blocks is None else bias_blocks * hidden
+    bias = np.zeros(length, recurrent.dtype) if b_h is None else float_array("b_h", b_h, (length,))
+    return {"W_xh": inputs, "W_hh": recurrent, "b_h": bias}
 
 
-def one_dtype(arrays: Mapping[str, Array]) -> list[Array]:
-    """Check that all arrays have one dtype, and return them contiguous."""
+def store_weights(owner: object, arrays: Mapping[str, Array]) -> None:
+    """Check that all arrays have one dtype, and store them, contiguous, as attributes of a frozen dataclass.
+
+    Raises
+    ------
+    InputError
+        names the dtype of each array.
+    """
     kinds = {name: array.dtype.name for name, array in arrays.items()}
     if len(set(kinds.values())) > 1:
         came = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
         raise InputError(f"all weights of a cell must have one dtype, got {came}")
-    return [np.ascontiguousarray(array) for array in arrays.values()]
+    for name, array in arrays.items():
+        object.__setattr__(owner, name, np.ascontiguousarray(array))
 
 
 def checked_dtype(dtype: str) -> str:

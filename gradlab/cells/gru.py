@@ -22,11 +22,12 @@ from gradlab.cells.base import (
     by_matrix,
     checked_dtype,
     checked_weights,
+    in_blocks,
     in_cache,
-    one_dtype,
     product,
     scaled_rows,
     stacked,
+    store_weights,
 )
 from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
 from gradlab.cells.interventions import chrono_keep_bias, scale_weights, shift_keep_bias
@@ -114,15 +115,14 @@ class GRU(Cell):
     def __post_init__(self) -> None:
         choice("reset", self.reset, ("before", "after"))
         choice("update", self.update, ("replace", "keep"))
-        weights: dict[str, Array] = checked_weights(self.W_xh, self.W_hh, self.b_h, 3)._asdict()
+        weights = checked_weights(self.W_xh, self.W_hh, self.b_h, 3)
         if self.reset == "after":
             H = weights["W_hh"].shape[1]
             given = np.zeros(H, weights["W_hh"].dtype) if self.b_hn is None else self.b_hn
             weights["b_hn"] = float_array("b_hn", given, (H,))
         elif self.b_hn is not None:
             raise InputError('b_hn belongs to reset="after"; with reset="before" add it to b_h')
-        for name, array in zip(weights, one_dtype(weights), strict=True):
-            object.__setattr__(self, name, array)
+        store_weights(self, weights)
 
     @classmethod
     @np.errstate(over="ignore")  # weights that overflow are refused by name
@@ -142,7 +142,44 @@ class GRU(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights of each gate independently; chrono's bias for the kept share is added to b_z."""
+        """Draw the weights of each gate independently, and the biases, and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of each block of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``.
+            ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh: "gaussian", N(0, input_scale²/D), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        chrono : float, optional
+            T_max in steps, above 2: adds a bias of ln U(1, T_max − 1) towards keeping to b_z (Tallec & Ollivier 2018).
+        reset : str, default "before"
+            Whether r acts "before" or "after" the product with W_n.
+        update : str, default "replace"
+            Whether z is the share of h that is new ("replace") or kept ("keep").
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        GRU
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused.
+        """
         for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 3, scale, for_recurrent)
         W_xh = input_weights(3 * hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
@@ -226,15 +263,14 @@ class GRU(Cell):
 
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
         (dh,) = adjoint
-        H = self.hidden_size
         (before,), pre_grad = ((None,), stacked(dh, 3)) if out is None else out
         if self.b_hn is None:
-            r, z, n = (block(pre_grad, k, H) for k in range(3))
+            r, z, n = in_blocks(pre_grad, 3)
             np.multiply(local.h_by_n, dh, out=n)
             np.multiply(local.h_by_z, dh, out=z)
             through_n = product(self._rows(2).T, n)
             np.multiply(local.by_r, through_n, out=r)
-            before = product(self._rows(0, 1).T, pre_grad[..., : 2 * H, :], before)
+            before = product(self._rows(0, 1).T, pre_grad[..., : 2 * self.hidden_size, :], before)
             before += np.multiply(local.r, through_n, out=through_n)
             kept = local.keep * dh
         else:
@@ -318,13 +354,13 @@ def gru_local_keep(before: Array, what: Array, a: Array, gates: Array) -> tuple[
 
 
 def _local(before: Array, what: Array, a: Array, gates: Array, keeps: bool) -> tuple[Array, ...]:
-    H = before.shape[-2]
-    r, z, n = (block(gates, k, H) for k in range(3))
-    not_r, not_z = (complement(block(a, k, H), block(gates, k, H)) for k in (0, 1))
+    r, z, n = in_blocks(gates, 3)
+    a_r, a_z, a_n = in_blocks(a, 3)
+    not_r, not_z = complement(a_r, r), complement(a_z, z)
     new, keep, sign = (not_z, z, -1.0) if keeps else (z, not_z, 1.0)
     return (
         keep,
-        new * tanh_derivative(block(a, 2, H), n),
+        new * tanh_derivative(a_n, n),
         sign * (n - before) * z * not_z,
         what * r * not_r,
     )
@@ -353,11 +389,11 @@ def gru_jvp(
 def gru_back_after(dh: Array, *local: Array, out: tuple[Array, Array, Array | None]) -> tuple[Array, Array, Array]:
     """δ, the factors → dL/da, the gradient at W_hh h (its block n behind r), δ of the step before through keep."""
     keep, h_by_n, h_by_z, by_r, r = local
-    H = dh.shape[-2]
     pre_grad, at_product, kept = out
-    np.multiply(h_by_n, dh, out=block(pre_grad, 2, H))
-    np.multiply(h_by_z, dh, out=block(pre_grad, 1, H))
-    np.multiply(by_r, block(pre_grad, 2, H), out=block(pre_grad, 0, H))
+    at_r, at_z, at_n = in_blocks(pre_grad, 3)
+    np.multiply(h_by_n, dh, out=at_n)
+    np.multiply(h_by_z, dh, out=at_z)
+    np.multiply(by_r, at_n, out=at_r)
     at_product[...] = pre_grad
-    block(at_product, 2, H)[...] *= r
+    block(at_product, 2, dh.shape[-2])[...] *= r
     return pre_grad, at_product, np.multiply(keep, dh, out=kept)

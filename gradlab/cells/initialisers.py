@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from gradlab.arrays.checks import choice, number, positive
@@ -16,34 +18,10 @@ Seed = int | np.random.Generator | np.random.SeedSequence | None
 CONNECTIONS = 15
 
 
-def _gaussian(size: int, rng: np.random.Generator) -> Array:
-    return np.asarray(rng.standard_normal((size, size)) / np.sqrt(size))
-
-
 def _orthogonal(size: int, rng: np.random.Generator) -> Array:
     """Return a Haar-distributed orthogonal matrix: QR with R's diagonal made positive (Mezzadri 2007)."""
     q, r = np.linalg.qr(rng.standard_normal((size, size)))
     return np.asarray(q * np.sign(np.diag(r)))
-
-
-def _identity(size: int, rng: np.random.Generator) -> Array:
-    return np.eye(size)
-
-
-def _cyclic(size: int, rng: np.random.Generator) -> Array:
-    return np.roll(np.eye(size), 1, axis=0)
-
-
-def _uniform(size: int, rng: np.random.Generator) -> Array:
-    return np.asarray(rng.uniform(-1.0, 1.0, (size, size)) / np.sqrt(size))
-
-
-def _glorot(size: int, rng: np.random.Generator) -> Array:
-    return np.asarray(rng.uniform(-1.0, 1.0, (size, size)) * np.sqrt(6.0 / (size + size)))
-
-
-def _he(size: int, rng: np.random.Generator) -> Array:
-    return np.asarray(rng.standard_normal((size, size)) * np.sqrt(2.0 / size))
 
 
 def _sparse(size: int, rng: np.random.Generator) -> Array:
@@ -54,14 +32,23 @@ def _sparse(size: int, rng: np.random.Generator) -> Array:
 
 
 #: name → (function that draws one block ``(H, H)`` at scale 1, description)
-RECURRENT = {
-    "gaussian": (_gaussian, "N(0, scale²/H)"),
+RECURRENT: dict[str, tuple[Callable[[int, np.random.Generator], Array], str]] = {
+    "gaussian": (lambda H, rng: rng.standard_normal((H, H)) / np.sqrt(H), "N(0, scale²/H)"),
     "orthogonal": (_orthogonal, "scale · Q, Q Haar-orthogonal"),
-    "identity": (_identity, "scale · I (Le, Jaitly & Hinton 2015)"),
-    "cyclic": (_cyclic, "each unit from the one before it, in a ring (Rodan & Tiňo 2011)"),
-    "uniform": (_uniform, "U(±scale/√H), the common libraries' default at scale 1"),
-    "glorot": (_glorot, "U(±scale·√(6/2H)) (Glorot & Bengio 2010)"),
-    "he": (_he, "N(0, 2·scale²/H) (He et al. 2015)"),
+    "identity": (lambda H, rng: np.eye(H), "scale · I (Le, Jaitly & Hinton 2015)"),
+    "cyclic": (
+        lambda H, rng: np.roll(np.eye(H), 1, axis=0),
+        "each unit from the one before it, in a ring (Rodan & Tiňo 2011)",
+    ),
+    "uniform": (
+        lambda H, rng: rng.uniform(-1.0, 1.0, (H, H)) / np.sqrt(H),
+        "U(±scale/√H), the common libraries' default at scale 1",
+    ),
+    "glorot": (
+        lambda H, rng: rng.uniform(-1.0, 1.0, (H, H)) * np.sqrt(6.0 / (H + H)),
+        "U(±scale·√(6/2H)) (Glorot & Bengio 2010)",
+    ),
+    "he": (lambda H, rng: rng.standard_normal((H, H)) * np.sqrt(2.0 / H), "N(0, 2·scale²/H) (He et al. 2015)"),
     "sparse": (_sparse, "15 Gaussian inputs a unit, spectral radius scale (Pascanu, Mikolov & Bengio 2013)"),
 }
 

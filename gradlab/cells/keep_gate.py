@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gradlab.errors import InputError
+
 #: Biases towards keeping that a suggestion tries: 1 (Jozefowicz, Zaremba & Sutskever 2015), and for longer memories 2
 #: and 5. The bias 5 of Gers, Schmidhuber & Cummins 2000 keeps σ(5) = 0.993 per step, which is 1/e over 150 steps.
 BIASES = (1.0, 2.0, 5.0)
@@ -36,10 +38,20 @@ class KeepGate:
     decimals : int
         Decimals with which the setting is printed.
 
+    Raises
+    ------
+    InputError
+        for a ``sign`` other than 1 and −1, and for ``tries`` in another order.
+
     Examples
     --------
     >>> KeepGate("forget gate", "∏f", "forget_bias", block=1).tries
     (1.0, 2.0, 5.0)
+
+    A gate that keeps less for a larger bias needs ``sign=-1`` and tries that fall:
+
+    >>> KeepGate("1 − z", "∏(1 − z)", "b_z", block=1, sign=-1.0, tries=(-1.0, -2.0, -5.0)).keeps_more(-1.5)
+    (-2.0, -5.0)
     """
 
     name: str
@@ -50,6 +62,16 @@ class KeepGate:
     sign: float = 1.0
     tries: tuple[float, ...] = BIASES
     decimals: int = 2
+
+    def __post_init__(self) -> None:
+        if self.sign not in (1.0, -1.0):
+            raise InputError(f"KeepGate {self.name!r}: sign must be 1 or -1, got {self.sign!r}")
+        if list(self.tries) != sorted(self.tries, key=lambda value: self.sign * value):
+            order = "rise" if self.sign > 0 else "fall"
+            raise InputError(
+                f"KeepGate {self.name!r}: tries must {order} with sign={self.sign:g}, from what keeps least "
+                f"to what keeps most; got {self.tries}"
+            )
 
     def rows(self, cell: Any) -> slice:
         """Return the rows of :attr:`parameter` that belong to the gate."""

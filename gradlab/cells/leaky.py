@@ -18,18 +18,18 @@ from gradlab.cells.base import (
     Record,
     State,
     Units,
-    by_matrix,
     checked_dtype,
     checked_weights,
     product,
+    rows_and_diagonal,
+    rows_and_diagonal_product,
     rows_and_diagonal_squared,
-    scaled_rows,
+    store_weights,
 )
 from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
 from gradlab.cells.interventions import SEED, clear_bias, redraw_weights, scale_weights
 from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
-from gradlab.native.pool import empty
 from gradlab.options import Option
 
 #: The leak where none is given: a step of 20 ms and a time constant of 100 ms, as in Yang et al. 2019.
@@ -42,16 +42,6 @@ class Local(NamedTuple):
     """J_t in factored form with the cell's own 1 − α: diag(1 − α) + diag(slope) W_hh."""
 
     slope: Array
-
-
-def _set_alpha(cell: Cell, alpha: Any) -> dict[str, Any]:
-    """Set the leak of every unit to ``alpha``."""
-    return {"alpha": alpha}
-
-
-def _chrono_alpha(cell: Cell, longest: Any) -> dict[str, Array]:
-    """Draw time constants of 2 to ``longest`` steps."""
-    return {"alpha": _leaks(cell.hidden_size, longest, np.random.default_rng(SEED))}
 
 
 def _leaks(size: int, longest: float, rng: np.random.Generator) -> Array:
@@ -116,8 +106,8 @@ class LeakyRNN(Cell):
         "scale_by": scale_weights,
         "recurrent": redraw_weights,
         "bias": clear_bias,
-        "alpha": _set_alpha,
-        "chrono": _chrono_alpha,
+        "alpha": lambda cell, alpha: {"alpha": alpha},
+        "chrono": lambda cell, longest: {"alpha": _leaks(cell.hidden_size, longest, np.random.default_rng(SEED))},
     }
     #: α and 1 − α as columns ``(H, 1)``, which steps read.
     _new: ClassVar[Array]
@@ -125,17 +115,18 @@ class LeakyRNN(Cell):
 
     def __post_init__(self) -> None:
         choice("activation", self.activation, ACTIVATIONS)
-        for name, array in checked_weights(self.W_xh, self.W_hh, self.b_h, 1)._asdict().items():
-            object.__setattr__(self, name, array)
+        store_weights(self, checked_weights(self.W_xh, self.W_hh, self.b_h, 1))
         H = len(self.W_hh)
         per_unit = not np.isscalar(self.alpha)
         given = as_array("alpha", self.alpha) if per_unit else np.full(H, number("alpha", self.alpha))
         alpha = float_array("alpha", given, (H,)).astype(np.float64)
-        outside = ~((alpha > 0.0) & (alpha <= 1.0))
+        with np.errstate(under="ignore"):
+            used = alpha.astype(self.dtype)  # a number below the smallest of float32 becomes 0
+        outside = ~((used > 0.0) & (alpha <= 1.0))
         if outside.any():
-            raise InputError(f"alpha must be above 0 and at most 1, got {alpha[outside][0]:g}")
+            raise InputError(f"alpha must be above 0 and at most 1 in {self.dtype}, got {alpha[outside][0]:g}")
         object.__setattr__(self, "alpha", alpha if per_unit else float(alpha[0]))
-        object.__setattr__(self, "_new", alpha[:, None].astype(self.dtype))
+        object.__setattr__(self, "_new", used[:, None])
         object.__setattr__(self, "_keep", (1.0 - alpha)[:, None].astype(self.dtype))
 
     @classmethod
@@ -156,7 +147,43 @@ class LeakyRNN(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights and biases; ``chrono`` draws one α per unit."""
+        """Draw the weights and biases and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``; ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh: "gaussian", N(0, input_scale²/D), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        chrono : float, optional
+            T_max in steps, above 2: draws one α = 1/(1 + u) per unit, u ~ U(1, T_max − 1).
+        alpha : float or array (H,), default 0.2
+            The leak: above 0, at most 1. A step keeps 1 − α of h.
+        activation : str, default "tanh"
+            φ: "tanh", "relu", "logistic" or "identity".
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        LeakyRNN
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused, and for ``alpha`` together with ``chrono``.
+        """
         for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
@@ -206,12 +233,8 @@ class LeakyRNN(Cell):
         return Local(slope)
 
     def jvp(self, local: Any, tangent: State, out: State | None = None) -> State:
-        (v,) = tangent
-        pushed = product(self.W_hh, v)
-        pushed *= local.slope
-        kept = np.multiply(self._keep, v, out=None if out is None else out[0])
-        kept += pushed
-        return (kept,)
+        into = None if out is None else out[0]
+        return (rows_and_diagonal_product(self.W_hh, local.slope, self._keep, tangent[0], into),)
 
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
         (dh,) = adjoint
@@ -229,9 +252,7 @@ class LeakyRNN(Cell):
         return np.broadcast_to(self._keep, local.slope.shape)
 
     def dense(self, local: Any) -> Array:
-        J = empty((local.slope.shape[-1], *self.W_hh.shape), self.dtype)
-        scaled_rows(by_matrix(local.slope), self.W_hh[None], self._keep[:, 0], out=J)
-        return J
+        return rows_and_diagonal(self.W_hh, local.slope, self._keep[:, 0])
 
     def frobenius_squared(self, local: Any) -> tuple[Array, Array]:
         return rows_and_diagonal_squared(self.W_hh, local.slope, self._keep)

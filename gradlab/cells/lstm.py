@@ -21,10 +21,12 @@ from gradlab.cells.base import (
     by_matrix,
     checked_dtype,
     checked_weights,
+    in_blocks,
     in_cache,
     product,
     scaled_rows,
     stacked,
+    store_weights,
 )
 from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
 from gradlab.cells.interventions import chrono_keep_bias, scale_weights, shift_keep_bias
@@ -114,8 +116,7 @@ class LSTM(Cell):
     }
 
     def __post_init__(self) -> None:
-        for name, array in checked_weights(self.W_xh, self.W_hh, self.b_h, 4)._asdict().items():
-            object.__setattr__(self, name, array)
+        store_weights(self, checked_weights(self.W_xh, self.W_hh, self.b_h, 4))
 
     @classmethod
     @np.errstate(over="ignore")  # weights that overflow are refused by name
@@ -134,7 +135,42 @@ class LSTM(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights of each gate independently; ``forget_bias`` or chrono's biases are added to b_h."""
+        """Draw the weights of each gate independently, and the biases, and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of each block of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``.
+            ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh: "gaussian", N(0, input_scale²/D), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        forget_bias : float, default 0
+            Number that is added to the forget gate's bias b_f; a larger one keeps more.
+        chrono : float, optional
+            T_max in steps, above 2: adds ln U(1, T_max − 1) to b_f and its negative to b_i (Tallec & Ollivier 2018).
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        LSTM
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused, and for ``forget_bias`` together with ``chrono``.
+        """
         for_recurrent, for_input, for_chrono, for_bias = streams(rng, 4)
         W_hh = recurrent_weights(recurrent, hidden_size, 4, scale, for_recurrent)
         W_xh = input_weights(4 * hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
@@ -159,7 +195,7 @@ class LSTM(Cell):
         """Compute all gates from h at once; only c is carried from step to step."""
         h, c = self.split(states)
         a, gates = _gates(product(self.W_hh, h[:-1]), drive)
-        i, f, g, o = _blocks(gates)
+        i, f, g, o = in_blocks(gates, 4)
         np.multiply(i, g, out=c[1:])
         for t in range(len(drive)):
             c[t + 1] += f[t] * c[t]
@@ -219,11 +255,6 @@ class LSTM(Cell):
         return dh, dc + local.h_by_c * dh
 
 
-def _blocks(of_gates: Array) -> tuple[Array, ...]:
-    """Return the blocks of i, f, g and o, views."""
-    return tuple(block(of_gates, k, of_gates.shape[-2] // 4) for k in range(4))
-
-
 def _gates(pushed: Array, drive: Array, a: Array | None = None, gates: Array | None = None) -> tuple[Array, Array]:
     """W_hh h, drive → a, gates, written into the arrays that are given."""
     a = np.add(pushed, drive, out=a)
@@ -239,7 +270,7 @@ def _gates(pushed: Array, drive: Array, a: Array | None = None, gates: Array | N
 def lstm_step(c: Array, pushed: Array, drive: Array, out: tuple[Array | None, ...] = (None,) * 4) -> tuple[Array, ...]:
     """c, W_hh h, drive → a, gates, c, h."""
     a, gates = _gates(pushed, drive, *out[:2])
-    i, f, g, o = _blocks(gates)
+    i, f, g, o = in_blocks(gates, 4)
     c = np.multiply(f, c, out=out[2])
     c += i * g
     return a, gates, c, np.multiply(o, np.tanh(c), out=out[3])
@@ -248,8 +279,8 @@ def lstm_step(c: Array, pushed: Array, drive: Array, out: tuple[Array | None, ..
 @compiled
 def lstm_local(c_before: Array, c: Array, a: Array, gates: Array) -> tuple[Array, ...]:
     """c before, c, a, gates → c by i, c by f, c by g, h by o, h by c."""
-    a_i, a_f, a_g, a_o = _blocks(a)
-    i, f, g, o = _blocks(gates)
+    a_i, a_f, a_g, a_o = in_blocks(a, 4)
+    i, f, g, o = in_blocks(gates, 4)
     tanh_c = np.tanh(c)
     return (
         g * i * complement(a_i, i),
@@ -264,7 +295,7 @@ def lstm_local(c_before: Array, c: Array, a: Array, gates: Array) -> tuple[Array
 def lstm_jvp(v_c: Array, *local: Array, out: tuple[Array, Array]) -> tuple[Array, Array]:
     """The tangent of c, the factors, W_hh times that of h → the tangents of h and c a step later."""
     c_by_i, c_by_f, c_by_g, h_by_o, h_by_c, f, pushed = local
-    i, by_f, g, o = _blocks(pushed)
+    i, by_f, g, o = in_blocks(pushed, 4)
     h, c = out
     np.multiply(f, v_c, out=c)
     for by, change in ((c_by_i, i), (c_by_f, by_f), (c_by_g, g)):
@@ -279,7 +310,7 @@ def lstm_back(dh: Array, dc: Array, *local: Array, out: tuple[Array, Array | Non
     """δ_h, δ_c, the factors → dL/da, δ_c of the step before through f."""
     c_by_i, c_by_f, c_by_g, h_by_o, h_by_c, f = local
     total = dc + h_by_c * dh
-    at_i, at_f, at_g, at_o = _blocks(out[0])
+    at_i, at_f, at_g, at_o = in_blocks(out[0], 4)
     for by, change, at in ((c_by_i, total, at_i), (c_by_f, total, at_f), (c_by_g, total, at_g), (h_by_o, dh, at_o)):
         np.multiply(by, change, out=at)
     return out[0], np.multiply(f, total, out=out[1])

@@ -18,21 +18,21 @@ from gradlab.cells.base import (
     Pair,
     Record,
     State,
-    affine,
     block,
-    by_matrix,
     checked_dtype,
-    one_dtype,
+    checked_weights,
+    in_blocks,
     product,
+    rows_and_diagonal,
+    rows_and_diagonal_product,
     rows_and_diagonal_squared,
-    scaled_rows,
     stacked,
+    store_weights,
 )
 from gradlab.cells.initialisers import INIT_KEYS, Seed, biases, chrono_bias, input_weights, recurrent_weights, streams
 from gradlab.cells.interventions import chrono_keep_bias, scale_weights, shift_keep_bias
 from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
-from gradlab.native.pool import empty
 from gradlab.options import Option
 
 
@@ -107,17 +107,8 @@ class MinimalRNN(Cell):
     }
 
     def __post_init__(self) -> None:
-        recurrent = float_array("W_hh", self.W_hh, ("H", "H"))
-        H = recurrent.shape[1]
-        bias = np.zeros(2 * H, recurrent.dtype) if self.b_h is None else self.b_h
-        weights = {
-            "W_xh": float_array("W_xh", self.W_xh, (H, "D")),
-            "W_hh": float_array("W_hh", recurrent, (H, H)),
-            "W_zh": float_array("W_zh", self.W_zh, (H, H)),
-            "b_h": float_array("b_h", bias, (2 * H,)),
-        }
-        for name, array in zip(weights, one_dtype(weights), strict=True):
-            object.__setattr__(self, name, array)
+        weights = checked_weights(self.W_xh, self.W_hh, self.b_h, 1, bias_blocks=2)
+        store_weights(self, weights | {"W_zh": float_array("W_zh", self.W_zh, weights["W_hh"].shape)})
 
     @classmethod
     @np.errstate(over="ignore")  # weights that overflow are refused by name
@@ -136,7 +127,41 @@ class MinimalRNN(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights; W_zh is drawn as input weights are. ``update_bias`` or chrono's bias is added to b_u."""
+        """Draw the weights and biases and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``; ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh and W_zh: "gaussian", N(0, input_scale²/columns), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh and W_zh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        update_bias : float, default 0
+            Number that is added to the update gate's bias b_u; a larger one keeps more.
+        chrono : float, optional
+            T_max in steps, above 2: adds ln U(1, T_max − 1) to b_u (Tallec & Ollivier 2018).
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        MinimalRNN
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused, and for ``update_bias`` together with ``chrono``.
+        """
         for_recurrent, for_input, for_candidate, for_chrono, for_bias = streams(rng, 5)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
@@ -150,21 +175,18 @@ class MinimalRNN(Cell):
         kind = checked_dtype(dtype)
         return cls(W_xh.astype(kind), W_hh.astype(kind), W_zh.astype(kind), b_h.ravel().astype(kind))
 
-    def input_drive(self, x: Array) -> Array:
-        """Return ``W_xh x_t + b_z`` above ``b_u``, ``(T, D, B)`` → ``(T, 2H, B)``."""
-        return affine(self.W_xh, self.b_h, x)
-
     def input_vjp(self, pre_grad: Array) -> Array:
         return product(self.W_xh.T, block(pre_grad, 0, self.hidden_size))
 
     def step(self, drive: Array, state: State, out: Out | None = None) -> tuple[State, Record]:
-        (h,), H = state, self.hidden_size
+        (h,) = state
         (h_out,), record = ((None,), self._room(drive, h)) if out is None else out
-        a_z, a_u = (block(record["a"], k, H) for k in range(2))
-        z, u = (block(record["gates"], k, H) for k in range(2))
-        np.positive(block(drive, 0, H), out=a_z)
+        a_z, a_u = in_blocks(record["a"], 2)
+        z, u = in_blocks(record["gates"], 2)
+        drive_z, drive_u = in_blocks(drive, 2)
+        np.positive(drive_z, out=a_z)
         np.tanh(a_z, out=z)
-        np.add(product(self.W_hh, h), block(drive, 1, H), out=a_u)
+        np.add(product(self.W_hh, h), drive_u, out=a_u)
         a_u += product(self.W_zh, z)
         logistic(a_u, out=u)
         after = np.multiply(u, h, out=h_out)
@@ -177,9 +199,8 @@ class MinimalRNN(Cell):
         return {"a": stacked(like, 2), "gates": stacked(like, 2)}
 
     def linearise(self, record: Record, before: State, after: State) -> Local:
-        H = self.hidden_size
-        a_z, a_u = (block(record["a"], k, H) for k in range(2))
-        z, u = (block(record["gates"], k, H) for k in range(2))
+        a_z, a_u = in_blocks(record["a"], 2)
+        z, u = in_blocks(record["gates"], 2)
         new, slope = complement(a_u, u), tanh_derivative(a_z, z)
         h_by_u = before[0] - z
         h_by_u *= u
@@ -188,17 +209,13 @@ class MinimalRNN(Cell):
         return Local(u, h_by_u, new, slope)
 
     def jvp(self, local: Any, tangent: State, out: State | None = None) -> State:
-        (v,) = tangent
-        pushed = product(self.W_hh, v)
-        pushed *= local.h_by_u
-        kept = np.multiply(local.keep, v, out=None if out is None else out[0])
-        kept += pushed
-        return (kept,)
+        into = None if out is None else out[0]
+        return (rows_and_diagonal_product(self.W_hh, local.h_by_u, local.keep, tangent[0], into),)
 
     def vjp(self, local: Any, adjoint: State, out: tuple[State, Array] | None = None) -> tuple[State, Array]:
-        (dh,), H = adjoint, self.hidden_size
+        (dh,) = adjoint
         (before,), pre_grad = ((None,), stacked(dh, 2)) if out is None else out
-        at_z, at_u = (block(pre_grad, k, H) for k in range(2))
+        at_z, at_u = in_blocks(pre_grad, 2)
         np.multiply(local.h_by_u, dh, out=at_u)
         np.multiply(product(self.W_zh.T, at_u), local.slope, out=at_z)
         at_z += local.h_by_z * dh
@@ -214,19 +231,16 @@ class MinimalRNN(Cell):
         return np.asarray(local.keep)
 
     def dense(self, local: Any) -> Array:
-        J = empty((local.keep.shape[-1], *self.W_hh.shape), self.dtype)
-        scaled_rows(by_matrix(local.h_by_u), self.W_hh[None], np.ascontiguousarray(local.keep.T), out=J)
-        return J
+        return rows_and_diagonal(self.W_hh, local.h_by_u, np.ascontiguousarray(local.keep.T))
 
     def frobenius_squared(self, local: Any) -> tuple[Array, Array]:
         return rows_and_diagonal_squared(self.W_hh, local.h_by_u, local.keep)
 
     def parameter_pairs(self, record: Record, before: State, pre_grad: Array, x: Array) -> dict[str, list[Pair]]:
-        H = self.hidden_size
-        at_z, at_u = (block(pre_grad, k, H) for k in range(2))
+        at_z, at_u = in_blocks(pre_grad, 2)
         return {
             "W_xh": [(at_z, x)],
             "W_hh": [(at_u, before[0])],
-            "W_zh": [(at_u, block(record["gates"], 0, H))],
+            "W_zh": [(at_u, in_blocks(record["gates"], 2)[0])],
             "b_h": [(at_z, None), (at_u, None)],
         }

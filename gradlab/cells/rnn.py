@@ -18,16 +18,15 @@ from gradlab.cells.base import (
     Record,
     State,
     Units,
-    by_matrix,
     checked_dtype,
     checked_weights,
     product,
-    scaled_rows,
+    rows_and_diagonal,
+    store_weights,
 )
 from gradlab.cells.initialisers import Seed, biases, input_weights, recurrent_weights, streams
 from gradlab.cells.interventions import clear_bias, redraw_weights, scale_weights
 from gradlab.native.compiled import compiled
-from gradlab.native.pool import empty
 from gradlab.options import Option
 
 
@@ -87,8 +86,7 @@ class RNN(Cell):
 
     def __post_init__(self) -> None:
         choice("activation", self.activation, ACTIVATIONS)
-        for name, array in checked_weights(self.W_xh, self.W_hh, self.b_h, 1)._asdict().items():
-            object.__setattr__(self, name, array)
+        store_weights(self, checked_weights(self.W_xh, self.W_hh, self.b_h, 1))
 
     @classmethod
     @np.errstate(over="ignore")  # weights that overflow are refused by name
@@ -106,7 +104,39 @@ class RNN(Cell):
         rng: Seed = None,
         dtype: str = "float64",
     ) -> Self:
-        """Draw the weights and biases (tables of :mod:`gradlab.cells.initialisers`); ``rng`` a seed or a Generator."""
+        """Draw the weights and biases and return a cell.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            D and H.
+        recurrent : str, default "gaussian"
+            Law of W_hh: a name in ``gradlab.cells.initialisers.RECURRENT``; ``gradlab list inits`` describes them.
+        scale : float, default 1
+            Factor of W_hh; the same ``rng`` gives the same draw at every scale.
+        input : str, default "gaussian"
+            Law of W_xh: "gaussian", N(0, input_scale²/D), or "uniform", U(±input_scale/√H).
+        input_scale : float, default 1
+            Factor of W_xh.
+        bias : str, default "zero"
+            Law of the biases: "zero", or "uniform", the sum of two draws of U(±1/√H).
+        activation : str, default "tanh"
+            φ: "tanh", "relu", "logistic" or "identity".
+        rng : int, Generator, SeedSequence or None
+            Seed or source of all draws; None draws another cell each time.
+        dtype : str, default "float64"
+            "float64" or "float32".
+
+        Returns
+        -------
+        RNN
+            The cell.
+
+        Raises
+        ------
+        InputError
+            for a value that is refused.
+        """
         for_recurrent, for_input, for_bias = streams(rng, 3)
         W_hh = recurrent_weights(recurrent, hidden_size, 1, scale, for_recurrent)
         W_xh = input_weights(hidden_size, input_size, input_scale, for_input, name=input, size=hidden_size)
@@ -140,9 +170,7 @@ class RNN(Cell):
         return (np.multiply(local.slope, pushed, out=pushed if out is None else out[0]),)
 
     def dense(self, local: Any) -> Array:
-        J = empty((local.slope.shape[-1], *self.W_hh.shape), self.dtype)
-        scaled_rows(by_matrix(local.slope), self.W_hh[None], np.zeros(len(self.W_hh), self.dtype), out=J)
-        return J
+        return rows_and_diagonal(self.W_hh, local.slope, np.zeros(len(self.W_hh), self.dtype))
 
     def log_abs_det(self, local: Any) -> Array:
         det = np.linalg.slogdet(self.W_hh.astype(np.float64))[1]

@@ -137,10 +137,24 @@ def hooks_of(name: str) -> tuple[str, ...]:
     return () if hook is None else (hook,)
 
 
+def names_of(name: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a plot as a tuple.
+
+    Raises
+    ------
+    InputError
+        If it is neither a name nor a list of at least one name.
+    """
+    names = (name,) if isinstance(name, str) else tuple(name) if isinstance(name, list | tuple) else ()
+    if not names or not all(isinstance(one, str) and one for one in names):
+        raise InputError(f"name: expected a figure, a quantity, a column or a list of quantities, got {name!r}")
+    return names
+
+
 def _picture(name: str | Sequence[str], frames: tables.Frames, x: str | None, hue: str | None) -> Picture:
     if isinstance(name, str) and name in FIGURES:
         return FIGURES[name]
-    names = (name,) if isinstance(name, str) else tuple(name)
+    names = names_of(name)
     recorded, runs = list(frames["steps"]["quantity"].unique()), frames["runs"]
     hooks = {hook_of(one) for one in recorded}
     if names and all(one in recorded or (is_quantity(one) and hook_of(one) not in hooks) for one in names):
@@ -149,6 +163,8 @@ def _picture(name: str | Sequence[str], frames: tables.Frames, x: str | None, hu
         names[0] in runs or (hook_of(names[0]) not in {None, *hooks} and not is_quantity(names[0]))
     ):
         return columns.picture(names[0], x, hue)
+    if len(names) > 1 and (column := next((one for one in names if one in runs), None)):
+        raise InputError(f'"{column}" is a column of runs, and a list names quantities of steps; plot it alone')
     known = dict.fromkeys([*FIGURES, *recorded, *map(str, runs.select_dtypes("number").columns)])
     raise InputError(unknown("figure, quantity or column", next((n for n in names if n not in recorded), ""), known))
 
@@ -164,6 +180,7 @@ __all__ = [
     "facets",
     "figure_of",
     "hooks_of",
+    "names_of",
     "png",
     "profile",
     "single",

@@ -25,6 +25,11 @@ TITLE = 13
 LOST, PAPER = "diverged or failed", {"fc": "white", "ec": "none", "pad": 1.2}
 
 
+def _usual_height(table: pd.DataFrame, layout: Layout) -> float:
+    """Return the height of a row of panels that hold one plot each, in inches."""
+    return 1.8
+
+
 class Picture(NamedTuple):
     """The recipe of a figure: its table, the function that draws one panel, its finding and its caption.
 
@@ -33,13 +38,14 @@ class Picture(NamedTuple):
     table : callable
         Returns the table and the layout for the tables of a study, a watch or a trace.
     draw : callable
-        Draws one panel and returns its axes.
+        Draws one panel and returns its axes, called as ``draw(table, layout, ax=None, whole=None)``: ``table`` has the
+        rows of the panel, ``whole`` those of all panels, for the scales and colours that they share.
     finding : callable
         Returns the result as text, from the table and the layout.
     caption : str
         Description of the figure.
     height : callable
-        Returns the height of one line of panels in inches, from the table and the layout.
+        Returns the height of one line of panels in inches, from the table and the layout; 1.8 by default.
     hooks : tuple of str
         The hooks that record the data for one pass; empty if the figure cannot show a single pass.
     bar : str
@@ -54,7 +60,7 @@ class Picture(NamedTuple):
     draw: Callable[..., Axes]
     finding: Callable[[pd.DataFrame, Layout], str]
     caption: str
-    height: Callable[[pd.DataFrame, Layout], float]
+    height: Callable[[pd.DataFrame, Layout], float] = _usual_height
     hooks: tuple[str, ...] = ()
     bar: str = ""
     along: Literal["lag", "t"] = "lag"

@@ -62,5 +62,4 @@ PICTURE = Picture(
     "training and after the given number of steps, or at its end if it was solved or diverged earlier; bands: 95 % "
     "t-intervals over the seeds; a control parameter with more than three values is shown at its lowest, middle and "
     "highest value",
-    lambda table, layout: 1.8,
 )

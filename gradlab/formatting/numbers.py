@@ -38,6 +38,11 @@ def significant(value: float, digits: int = 2) -> str:
     return UNKNOWN if math.isnan(value) else plain(float(f"{value:.{digits}g}"))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 step`` or ``3 steps``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def probability(p: float) -> str:
     """Return a p value with three decimals: ``0.031``, ``< 0.001``; further digits are never reliable."""
     return "< 0.001" if p < 0.001 else numeral(p, 3)

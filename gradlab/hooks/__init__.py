@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from gradlab.errors import InputError, unknown
-from gradlab.hooks.base import Hook, Info, Step
+from gradlab.hooks.base import Hook, Info, Step, TableHook
 from gradlab.hooks.contributions import ContributionsHook
 from gradlab.hooks.gates import GatesHook
 from gradlab.hooks.gradients import GradientsHook
@@ -44,14 +44,33 @@ def make_hook(name: str) -> Hook:
 
 
 def make_hooks(hooks: Iterable[Hook | str]) -> list[Hook]:
-    """Return hooks, given as objects or by name, as objects."""
+    """Return hooks, given as objects or by name, as objects.
+
+    Raises
+    ------
+    InputError
+        for anything that is not a hook, and for a hook that measures nothing.
+    """
     if isinstance(hooks, str):
         raise InputError(f'hooks must be a list, got "{hooks}"; write hooks=["{hooks}"]')
     made = [make_hook(hook) if isinstance(hook, str) else hook for hook in hooks]
     for hook in made:
         if not isinstance(hook, Hook):
             raise InputError(f"a hook must be a gl.Hook or the name of one, got {type(hook).__name__}")
+        _check_measures(hook)
     return made
+
+
+def _check_measures(hook: Hook) -> None:
+    """Raise an InputError for a hook that overrides no method that measures, as after a misspelt name."""
+    base, names = (TableHook, ("measure",)) if isinstance(hook, TableHook) else (Hook, ("step", "segment", "forward"))
+    methods = [getattr(getattr(hook, name), "__func__", None) for name in names]
+    if methods == [getattr(base, name) for name in names]:
+        own = [name for name in vars(type(hook)) if not name.startswith("_")]
+        raise InputError(
+            f"hook {type(hook).__name__} measures nothing: define {' or '.join(names)}"
+            + (f"; it defines {', '.join(own)}" if own else "")
+        )
 
 
 __all__ = ["HOOKS", "Hook", "Info", "Step", "make_hook", "make_hooks"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from gradlab.arrays.scaled import Array, Scaled
 from gradlab.cells import Cell
+from gradlab.errors import InputError
 from gradlab.layer import LayerPass, Row
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ class Hook:
 
     #: The table of a study to which :meth:`frame` adds rows: "steps" or "spectra".
     table: ClassVar[str] = "steps"
+    #: Whether the hook measures every pair of steps, so that time and memory grow with T²; `gradlab plan` needs this.
+    quadratic: ClassVar[bool] = False
 
     def begin(self, info: Info) -> None:
         """Prepare for a pass."""
@@ -214,8 +217,8 @@ class TableHook(Hook):
         Returns
         -------
         rows : one dict of columns per quantity, as :meth:`LayerPass.rows` makes it.
-        kept : arrays with one row per step, by name; those of all segments are joined. Every segment returns the same
-            names, and the same quantities or none.
+        kept : arrays with one row per state of ``segment.own`` or fewer, by name; those of all segments are joined.
+            Every segment returns the same names, and the same quantities or none.
         """
 
     def summarise(self, segment: LayerPass, kept: dict[str, Array]) -> Summary:
@@ -223,9 +226,23 @@ class TableHook(Hook):
         return {}
 
     def segment(self, segment: LayerPass) -> None:
-        """Measure one segment of a layer and direction."""
+        """Measure one segment of a layer and direction.
+
+        Raises
+        ------
+        InputError
+            if :meth:`measure` keeps rows of states that the segment does not own.
+        """
+        rows, kept = self.measure(segment)
+        owned = len(segment.own)
+        for name, array in kept.items():
+            if len(array) > owned:
+                raise InputError(
+                    f'hook {type(self).__name__}: keeps {len(array)} rows of "{name}" in a segment that owns {owned} '
+                    "states; keep those of segment.own alone"
+                )
         found = self._found.setdefault((segment.layer, segment.direction), Found())
-        found.add(segment.start, *self.measure(segment))
+        found.add(segment.start, rows, kept)
         if segment.start == 0:
             found.summary = self.summarise(segment, found.kept())
 

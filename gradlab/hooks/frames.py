@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradlab import schema
+from gradlab.cells import Cell
 from gradlab.errors import InputError, unknown
 from gradlab.hooks import Hook, Info, make_hooks
 from gradlab.layer import LayerPass
@@ -55,7 +56,12 @@ def measured(hooks: Sequence[Hook], runs: Sequence[dict[str, Any]]) -> dict[str,
     """Return the tables that hooks measured: ``runs``, one row per layer and direction, and those of :func:`rows`."""
     import pandas as pd
 
-    return {"runs": _with_summaries(pd.DataFrame(runs), hooks), **rows(hooks)}
+    table = pd.DataFrame(runs)
+    for hook in hooks:
+        summary = hook.summary()
+        if len(summary):
+            table = table.merge(summary, on=["layer", "direction"], how="left")
+    return {"runs": table, **rows(hooks)}
 
 
 def run_row(layer: int, direction: str, loss: float, overflow_step: int) -> dict[str, Any]:
@@ -69,30 +75,18 @@ def run_row(layer: int, direction: str, loss: float, overflow_step: int) -> dict
     }
 
 
-def _with_summaries(runs: pd.DataFrame, hooks: Iterable[Hook]) -> pd.DataFrame:
-    for hook in hooks:
-        summary = hook.summary()
-        if len(summary):
-            runs = runs.merge(summary, on=["layer", "direction"], how="left")
-    return runs
-
-
-def frames(passes: Sequence[LayerPass], names: Iterable[str]) -> dict[str, pd.DataFrame]:
+def frames(passes: Sequence[LayerPass], names: Iterable[str], loss: float = float("nan")) -> dict[str, pd.DataFrame]:
     """Return the tables of a study whose only runs are these layers and directions of one pass, without a seed."""
     hooks = make_hooks(names)
     call(hooks, passes)
-    found = measured(hooks, [run_row(one.layer, one.direction, float("nan"), 0) for one in passes])
-    return {name: table_of(found, name, [cell_row(one) for one in passes]) for name in schema.TABLES}
+    found = measured(hooks, [run_row(one.layer, one.direction, loss, 0) for one in passes])
+    cells = [cell_row(one.cell, one.steps, one.tape.x.shape[-1]) for one in passes]
+    return {name: table_of(found, name, cells) for name in schema.TABLES}
 
 
-def cell_row(one: LayerPass) -> dict[str, Any]:
+def cell_row(cell: Cell, length: int, batch: int) -> dict[str, Any]:
     """Return the columns of ``runs`` that describe the cell of a pass and its input, as the keys of a study do."""
-    return {
-        "cell": one.cell.name,
-        "length": one.steps,
-        "hidden": one.cell.hidden_size,
-        "batch": one.tape.x.shape[-1],
-    }
+    return {"cell": cell.name, "length": length, "hidden": cell.hidden_size, "batch": batch}
 
 
 def table_of(found: Mapping[str, pd.DataFrame], name: str, cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -114,8 +108,7 @@ def table_of(found: Mapping[str, pd.DataFrame], name: str, cells: Sequence[Mappi
 
     from gradlab.tables.complete import completed
 
-    if name not in schema.TABLES:
-        raise InputError(unknown("table", name, schema.TABLES))
+    schema.check_table(name)
     if name != "runs":
         return completed(found[name], name)
     keys = pd.DataFrame(list(cells), index=found[name].index)

@@ -26,6 +26,8 @@ class TemporalHook(TableHook):
     steps : n as text, or "all".
     """
 
+    quadratic = True
+
     def __init__(self, steps: str = str(KEPT)) -> None:
         if steps != "all" and not COUNT.fullmatch(steps):
             raise InputError(f'temporal:{steps}: expected "all" or a number of loss steps of at least 1, got "{steps}"')

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.arrays.scaled import Array, finite_mean, log_norm, normalise
+from gradlab.arrays.scaled import Array, finite_mean, normalise
 from gradlab.bptt import Columns, Tape
 from gradlab.cells.base import Cell
 from gradlab.errors import InputError
@@ -95,9 +95,7 @@ class PathWalk:
 
     def take(self, tape: Tape, adjoint: Columns, *, whole: bool) -> Paths:
         """Return the norms at the states 1 … n of ``tape``; also at state 0 if ``whole``, with nothing before it."""
-        additive: list[Array] = []
-        everything: list[Array] = []
-        gates: list[Array] = []
+        logs: list[tuple[Array, Array, Array]] = []
         cell, column, exponent = self.cell, self._column, self._exponent
         live = np.asarray(adjoint.mantissa.any(axis=1))
         begins = ~self._begun & live.any(axis=0)
@@ -110,26 +108,17 @@ class PathWalk:
                     total = cell.total(step, cell.split(adjoint.mantissa[t]))[self.state]
                     column = np.where(start == t, total, column)
                     exponent = np.where(start == t, adjoint.exponent[t], exponent)
-                    _note(total, adjoint.exponent[t], column, exponent, additive, everything, gates)
+                    logs.append(_log_norms(Columns(column, exponent), Columns(total, adjoint.exponent[t])))
                     column = cell.additive(step) * column
                     normalise(column, exponent)
             if whole:
                 last = cell.split(adjoint.mantissa[0])[self.state]
-                _note(last, adjoint.exponent[0], column, exponent, additive, everything, gates)
+                logs.append(_log_norms(Columns(column, exponent), Columns(last, adjoint.exponent[0])))
         self._column, self._exponent, self._begun = column, exponent, self._begun | begins
-        return Paths(*(np.stack(logs[::-1]) for logs in (additive, everything, gates)))
+        return Paths(*(np.stack(of_path[::-1]) for of_path in zip(*logs, strict=True)))
 
 
-def _note(
-    whole: Array,
-    whole_exponent: NDArray[np.int64],
-    part: Array,
-    part_exponent: NDArray[np.int64],
-    additive: list[Any],
-    everything: list[Any],
-    gates: list[Any],
-) -> None:
-    rest = Columns(whole, whole_exponent).plus(Columns(-part, part_exponent))
-    additive.append(log_norm(part, part_exponent))
-    everything.append(log_norm(whole, whole_exponent))
-    gates.append(rest.log_norm())
+def _log_norms(part: Columns, whole: Columns) -> tuple[Array, Array, Array]:
+    """Return the log norms of the additive part, of the whole gradient, and of the rest, ``(B,)`` each."""
+    rest = whole.plus(Columns(-part.mantissa, part.exponent))
+    return part.log_norm(), whole.log_norm(), rest.log_norm()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from gradlab.bptt import Tape
 from gradlab.errors import InputError
 from gradlab.jacobians.lanczos import ALONE, largest_of_dense
 from gradlab.jacobians.lyapunov import graded_qr
-from gradlab.jacobians.steps import CACHED, CHUNK, LANCZOS_FROM, Jacobians
+from gradlab.jacobians.steps import CACHED, CHUNK, LANCZOS_FROM, Jacobians, of_finite
 from gradlab.native.pool import empty
 
 #: Most sweeps of Jacobi rotations: a graded matrix needs two or three, equal singular values about ten.
@@ -249,21 +249,13 @@ def _in_range(matrices: Array, exponent: NDArray[np.int64]) -> Array:
 
 
 def _log_norms(matrices: Array, ord: str) -> NDArray[np.float64]:
-    finite = np.isfinite(matrices).all(axis=(-2, -1))
-    logs = np.full(len(matrices), np.nan)
-    kind = 2 if ord == "2" else "fro"
-    if finite.any():
-        with np.errstate(divide="ignore"):
-            logs[finite] = np.log(np.linalg.norm(matrices[finite].astype(np.float64), kind, axis=(-2, -1)))  # type: ignore[arg-type]
-    return logs
+    kind: Literal[2, "fro"] = 2 if ord == "2" else "fro"
+    with np.errstate(divide="ignore"):
+        return of_finite(lambda J: np.log(np.linalg.norm(J.astype(np.float64), kind, axis=(-2, -1))), matrices)
 
 
 def _log_radii(matrices: Array) -> NDArray[np.float64]:
-    finite = np.isfinite(matrices).all(axis=(-2, -1))
-    logs = np.full(len(matrices), np.nan)
-    if finite.any():
-        logs[finite] = np.log(np.abs(np.linalg.eigvals(matrices[finite])).max(axis=-1))
-    return logs
+    return of_finite(lambda J: np.log(np.abs(np.linalg.eigvals(J)).max(axis=-1)), matrices)
 
 
 def product_log_singular_values(tape: Tape, t0: int, t1: int, *, transposed: bool = False) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ fixed size and dropped, so only ``dense`` ever holds T·B·S² numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,7 +230,11 @@ class Jacobians:
         return self._collect(lambda chosen: _log_abs_det(self._dense(chosen)), (), None)
 
     def _collect(
-        self, question: Any, tail: tuple[int, ...], steps: Sequence[int] | None, together: int | None = None
+        self,
+        question: Callable[[NDArray[np.int64]], Array],
+        tail: tuple[int, ...],
+        steps: Sequence[int] | None,
+        together: int | None = None,
     ) -> NDArray[np.float64]:
         """Return the results of ``question`` for some steps (1 … T; all if None), ``together`` Jacobians at a time."""
         T, B, S, _ = self.shape
@@ -307,24 +311,31 @@ def _frobenius(dense: Array) -> Array:
     return np.asarray(np.sqrt(((dense / unit) ** 2).sum(axis=(-2, -1))) * unit[..., 0, 0])
 
 
-def _lapack(dense: Array) -> Array:
-    finite = np.isfinite(dense).all(axis=(-2, -1))
-    values = np.full(dense.shape[:-1], np.nan)
-    if finite.any():
-        values[finite] = np.linalg.svd(dense[finite], compute_uv=False)
+def of_finite(question: Callable[[Array], Array], matrices: Array) -> NDArray[np.float64]:
+    """Return the results of ``question`` for matrices ``(…, S, S)``; nan for a matrix that is not finite.
+
+    ``question`` takes the finite matrices, ``(n, S, S)``, and returns n numbers, or n rows of numbers.
+    """
+    finite = np.isfinite(matrices).all(axis=(-2, -1))
+    found = question(matrices[finite])
+    values = np.full((*finite.shape, *found.shape[1:]), np.nan)
+    values[finite] = found
     return values
+
+
+def _lapack(dense: Array) -> Array:
+    return of_finite(lambda J: np.linalg.svd(J, compute_uv=False), dense)
 
 
 def _gram(dense: Array) -> Array:
-    finite = np.isfinite(dense).all(axis=(-2, -1))
-    values = np.full(dense.shape[:-1], np.nan)
-    if finite.any():
-        J = dense[finite].astype(np.float64)
+    def roots(finite: Array) -> Array:
+        J = finite.astype(np.float64)
         exponent = np.frexp(np.abs(J).max(axis=(-2, -1)))[1]
         J = np.ldexp(J, -exponent[:, None, None])
         squares = np.linalg.eigvalsh(np.matmul(np.swapaxes(J, -1, -2), J))
-        values[finite] = np.ldexp(np.sqrt(np.maximum(squares[..., ::-1], 0.0)), exponent[:, None])
-    return values
+        return np.asarray(np.ldexp(np.sqrt(np.maximum(squares[..., ::-1], 0.0)), exponent[:, None]))
+
+    return of_finite(roots, dense)
 
 
 def _log_abs_det(dense: Array) -> Array:

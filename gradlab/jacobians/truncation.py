@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from gradlab.arrays.scaled import Array, common_exponent, ldexp
 from gradlab.bptt import Columns, Tape, parameter_gradients
-from gradlab.cells.base import Pair
 from gradlab.errors import InputError
 from gradlab.formatting import markup
 from gradlab.formatting.numbers import numeral, significant
@@ -107,17 +106,13 @@ def _truncated_gradients(tape: Tape, direct: Columns, lags: NDArray[np.int64]) -
             if not pre_grads[place].size:
                 pre_grads[place] = np.zeros((tape.steps, *at_step.shape), at_step.dtype)
             pre_grads[place][s - 1] = at_step
-    vectors, levels = zip(*(_flat(_parameter_gradients(tape, grads, exponents)) for grads in pre_grads), strict=True)
+    vectors, levels = zip(*(_flat_gradient(tape, grads, exponents) for grads in pre_grads), strict=True)
     return np.stack(vectors), np.array(levels)
 
 
-def _parameter_gradients(tape: Tape, pre_grad: Array, exponent: NDArray[np.int64]) -> list[tuple[Array, int]]:
-    before = tape.cell.split(tape.states[:-1])
-    pairs: dict[str, list[Pair]] = tape.cell.parameter_pairs(tape.record, before, pre_grad, tape.x)
-    return list(parameter_gradients(pairs, exponent).values())
-
-
-def _flat(gradients: list[tuple[Array, int]]) -> tuple[Array, int]:
+def _flat_gradient(tape: Tape, pre_grad: Array, exponent: NDArray[np.int64]) -> tuple[Array, int]:
     """Return all parameter gradients as one vector, and its exponent."""
-    highest = max(exponent for _, exponent in gradients)
+    pairs = tape.cell.parameter_pairs(tape.record, tape.cell.split(tape.states[:-1]), pre_grad, tape.x)
+    gradients = parameter_gradients(pairs, exponent).values()
+    highest = max(level for _, level in gradients)
     return np.concatenate([ldexp(m, np.asarray(e - highest)).ravel() for m, e in gradients]), highest

@@ -1,8 +1,8 @@
 """Losses, one value per sequence: ``loss.evaluate(y)`` returns the values ``(B,)`` and dL/dy ``(T, B, O)``.
 
-``at`` selects the steps that are read: "last" (each sequence's own last step), "every", a list of steps 1 … T, or a
-mask ``(T, B)``. Means are over outputs and over the selected steps. A user's own loss is a function ``loss(y)`` that
-returns the same pair.
+``at`` selects the steps that are read: "last" (each sequence's own last step), "every", a list of steps 1 … T (T is
+the last), or a mask ``(T, B)``. Means are over outputs and over the selected steps. A user's own loss is a function
+``loss(y)`` that returns the same pair.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def mse(targets: object, at: At = "last") -> Loss:
     targets : array (B, O), (T, B, O) or (len(at), B, O)
         ``(B, O)`` is the same at every selected step.
     at : "last", "every", list of int or mask (T, B)
-        The steps that are read.
+        The steps that are read. A list has steps 1 … T: ``at=[1]`` reads the first one, ``at=[T]`` the last.
 
     Examples
     --------
@@ -225,7 +225,7 @@ def cross_entropy(labels: object, at: At = "last") -> Loss:
     labels : array of int (B,), (T, B) or (len(at), B)
         0 … O − 1.
     at : "last", "every", list of int or mask (T, B)
-        The steps that are read.
+        The steps that are read. A list has steps 1 … T: ``at=[1]`` reads the first one, ``at=[T]`` the last.
     """
 
     def per_step(y: Array, label: Array) -> tuple[Array, Array]:
@@ -325,6 +325,12 @@ def evaluate(loss: Loss | LossFunction, y: Array, lengths: Lengths | None) -> tu
             raise InputError(f"the loss returned nan in its {name} at index {place}, for outputs that are all finite")
     _nothing_beyond(grad, lengths)
     return value, 0, grad.astype(y.dtype, copy=False)
+
+
+def mean_loss(value: Array | None) -> float:
+    """Return the batch mean of a loss ``(B,)``, in float64; nan without a loss."""
+    with np.errstate(all="ignore"):
+        return float("nan") if value is None else float(value.astype(np.float64).mean())
 
 
 def _nothing_beyond(grad: Array, lengths: Lengths | None) -> None:

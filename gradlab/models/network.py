@@ -12,7 +12,7 @@ from gradlab.arrays.checks import choice, float_array, positive
 from gradlab.arrays.scaled import Array
 from gradlab.cells import Cell
 from gradlab.cells.activations import ACTIVATIONS
-from gradlab.cells.base import checked_dtype, one_dtype
+from gradlab.cells.base import checked_dtype, store_weights
 from gradlab.cells.initialisers import Seed, input_weights, streams
 from gradlab.errors import InputError
 from gradlab.schema import DIRECTIONS
@@ -44,8 +44,7 @@ class Readout:
         weights = float_array("W_hy", self.W_hy, ("O", "H"))
         bias = np.zeros(len(weights), weights.dtype) if self.b_y is None else self.b_y
         bias = float_array("b_y", bias, (len(weights),))
-        for name, array in zip(("W_hy", "b_y"), one_dtype({"W_hy": weights, "b_y": bias}), strict=True):
-            object.__setattr__(self, name, array)
+        store_weights(self, {"W_hy": weights, "b_y": bias})
 
     @classmethod
     def init(

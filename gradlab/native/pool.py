@@ -25,15 +25,9 @@ MOST = 2**27
 _shelves: dict[int, list[Array]] = {}
 
 
-def _keep_temporaries() -> None:
-    """Make GNU's allocator keep freed blocks: it keeps up to twice the largest block ever returned to it.
-
-    Before that, the temporary arrays of one stretch of steps exceed the limit, and each is found and cleared anew.
-    """
-    np.empty(2**24, np.uint8)
-
-
-_keep_temporaries()
+# GNU's allocator keeps up to twice the largest block ever returned to it. Without this block, the temporary arrays of
+# one stretch of steps exceed the limit, and each is found and cleared anew.
+np.empty(2**24, np.uint8)
 
 
 def _references(memory: Array) -> int:

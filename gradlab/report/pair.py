@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pandas as pd
 
 from gradlab.files import write_whole
-from gradlab.formatting.numbers import estimate
 from gradlab.report import tabular
 from gradlab.report.pictures import paired_pictures, pictures
 from gradlab.report.render import rendered
@@ -95,7 +94,7 @@ def shared_rates(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str])
         return Shared(pd.DataFrame(columns=by))
     both = together(one, other, by, names)
     table = rates.across_seeds(arranged(both), ["study", *by])
-    words = table[by].assign(rate=_estimates(table, "rate"))
+    words = table[by].assign(rate=tabular.with_intervals(table, "rate"))
     first, second = (
         words[table["study"] == name].rename(columns={"rate": side})
         for name, side in zip(names, ("one", "other"), strict=True)
@@ -122,12 +121,8 @@ def _compared(shared: pd.DataFrame, both: pd.DataFrame, by: list[str]) -> Shared
     mine = arranged(both)[by].merge(shared[by], how="left", on=by, indicator=True)["_merge"] == "both"
     table = comparisons(both[mine.to_numpy()], along="study")
     on = [name for name in table if name in shared]
-    words = table[on].assign(gap=_estimates(table, "difference"))
+    words = table[on].assign(gap=tabular.with_intervals(table, "difference"))
     apart = table[(table["difference_low"] > 0) | (table["difference_high"] < 0)]
     ordered = apart.sort_values("difference", key=abs, ascending=False)
     joined = shared.merge(words, on=on, how="left") if on else shared.merge(words, how="cross")
     return Shared(joined, int(table["difference_low"].notna().sum()), ordered["sentence"].tolist())
-
-
-def _estimates(table: pd.DataFrame, name: str) -> list[str]:
-    return [estimate(*row) for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()]

@@ -13,6 +13,8 @@ from gradlab.formatting import markup
 from gradlab.formatting.numbers import UNKNOWN, estimate, plain, probability
 from gradlab.schema import axis_label, described
 
+#: A function that writes a value and the ends of its interval.
+IntervalText = Callable[[float, float, float], str]
 #: Columns that are shown only if one of their entries is not 0 or empty.
 COUNTS = ("diverged", "failed", "explanation")
 #: Rows of a table on a page, at most; the files of the report have all rows.
@@ -84,19 +86,22 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             continue
         if f"{name}_low" in table.columns:
             header = f"{axis_label(name)}, 95 % interval"
-            columns[header] = [estimate(*row) for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()]
+            columns[header] = with_intervals(table, name)
         else:
             as_text = probability if name == "p_adjusted" else _word
             columns[axis_label(name)] = [as_text(value) for value in table[name]]
     return pd.DataFrame(columns)
 
 
-def side_by_side(
-    table: pd.DataFrame, across: str, words: Callable[[float, float, float], str] = estimate
-) -> pd.DataFrame:
+def with_intervals(table: pd.DataFrame, name: str, words: IntervalText = estimate) -> list[str]:
+    """Return the column ``name`` with its interval, as ``words``."""
+    return [words(*row) for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()]
+
+
+def side_by_side(table: pd.DataFrame, across: str, words: IntervalText = estimate) -> pd.DataFrame:
     """Return the table's rates as ``words``, with one column per value of ``across``."""
     by = [name for name in table.columns[: list(table.columns).index("rate")] if name != across]
-    long = table.assign(words=[words(*row) for row in table[["rate", "rate_low", "rate_high"]].to_numpy()])
+    long = table.assign(words=with_intervals(table, "rate", words))
     wide = long.pivot(index=by, columns=across, values="words") if by else long.set_index(across)[["words"]].T
     shown = wide.fillna(UNKNOWN).reset_index(drop=not by)
     shown.columns = [str(name) for name in shown.columns]

@@ -1,8 +1,9 @@
 """Studies: a specification becomes a plan, a plan runs into a folder, the folder is read as tables.
 
-``spec`` (the TOML, checked; ``keys`` what may stand in it) → ``plan`` (configurations, ids, groups, cost) →
-``measure`` (what a worker does) → ``parts`` (Parquet) → ``results`` (tables). ``run`` sees to it, with ``pools`` (where
-groups run), ``progress``, ``interrupt``, ``claim`` (whose folder it is) and ``provenance``.
+``spec`` checks the TOML file against ``keys``. ``plan`` makes configurations, ids and groups, and ``budget`` estimates
+their cost. ``worker`` measures a group, ``store`` keeps its rows as Parquet files, and ``results`` reads the tables.
+``run`` drives this with ``executors`` (processes), ``interrupt`` (Ctrl-C), ``lock`` (one runner per folder) and
+``provenance``.
 """
 
 from gradlab.study.plan import Configuration, Plan, make_plan

@@ -1,4 +1,4 @@
-"""Cost of a plan: short copies of its configurations are measured here, and their time and memory interpolated."""
+"""Cost of a plan: measure the time and memory of short copies of its configurations, and fit a model to them."""
 
 from __future__ import annotations
 
@@ -19,40 +19,55 @@ from scipy.optimize import nnls
 from gradlab.arrays.memory import free_memory
 from gradlab.cells import CELLS
 from gradlab.errors import SpecError
+from gradlab.formatting.numbers import counted
+from gradlab.hooks import HOOKS
 from gradlab.hooks.jacobians import SAMPLED
 from gradlab.jacobians.steps import CHUNK
 from gradlab.native import pool
-from gradlab.progress import counted, duration
+from gradlab.progress import duration
 from gradlab.study.plan import MANY_STEPS, THIN, Configuration, Plan, together
 from gradlab.study.worker import measure, task_of
 from gradlab.tasks import TASKS, Task
 
-#: Bytes of a worker before its first configuration: Python with NumPy, SciPy, pandas and PyArrow.
+#: Memory of a worker before its first configuration, in bytes: Python with NumPy, SciPy, pandas and PyArrow.
 IDLE = 215e6
-#: Seconds in which the workers start.
+#: Time in which the workers start, in seconds.
 WORKERS = 2.0
 #: Multiplications that take about as long as the Python code of one step of one layer, and of one configuration.
 STEP, START = 1e5, 1e8
 #: Multiplications, per S³, of the singular values of a dense S × S matrix; the same, per S k², of a QR.
 SVD, QR = 6.0, 6.0
-#: Most multiplications and most numbers of a copy.
+#: Largest number of multiplications of a copy, and of numbers that it holds.
 WORK, NUMBERS = 2e8, 1e7
 #: Most multiplications of a copy that takes more training steps, and of all copies of a plan that are timed.
 TRAINING, TIMING = 4e8, 5e9
 #: Most Jacobians that a copy samples, and most training steps that it takes.
 JACOBIANS, STEPS = 4, 20
-#: Bytes of a row of a group while it is packed; rows of each doubling of the lag that a thinned table keeps.
+#: Bytes per row while a group is packed, and rows per doubling of the lag in a thinned table.
 ROW, OCTAVE = 250.0, 8
-#: Bytes for each number and step of the largest size that are far more than a worker takes.
+#: Bytes per number and per row of the largest size; a worker always needs far less.
 AMPLE = 1000.0
 #: A copy keeps at least this much of each axis, where the configuration has it. The first axes are shortened first.
 FLOORS = {"layers": 2, "length": 16, "batch": 2, "hidden": 8}
 
 
 class Size(NamedTuple):
-    """The part of a configuration that decides its cost; seed and scale do not.
+    """The part of a configuration that determines its cost; seed and scale have no influence.
 
-    Configurations of one ``family`` (cell, precision, task, …, hooks) differ in the numbers alone and share a model.
+    Configurations of one family differ in these numbers alone and share one fitted model.
+
+    Attributes
+    ----------
+    family : tuple
+        Cell, precision, kind of ``at``, task, input size, whether it trains, and hooks.
+    layers, length, batch, hidden : int
+        L, T, B and H.
+    sampled : int
+        Number of steps with a dense Jacobian; 0 without the hook ``jacobians``.
+    steps : int
+        Number of training steps.
+    measured : int
+        Number of training steps after which the hooks measure a pass; 1 without training.
     """
 
     family: tuple[Any, ...]
@@ -66,7 +81,7 @@ class Size(NamedTuple):
 
     @property
     def work(self) -> float:
-        """Multiplications of all passes and of the hooks with the most expensive formulas, roughly."""
+        """Approximate number of multiplications of all passes and of the hooks with the most expensive formulas."""
         T, B, H, S, k = self.length, self.batch, self.hidden, self.states, self.exponents
         product = len(CELLS[self.family[0]].block_names) * H**2 * B
         once = T * (STEP + product)
@@ -76,7 +91,7 @@ class Size(NamedTuple):
 
     @property
     def numbers(self) -> float:
-        """Numbers that a pass holds, roughly: cell blocks over time, weights, Jacobians, tangents, pairs of steps."""
+        """Approximate count of the numbers in a pass: over time, weights, Jacobians, tangents, pairs of steps."""
         blocks = len(CELLS[self.family[0]].block_names) * self.hidden
         pairs = self.pairs * self.length**2 * self.batch
         over_time = blocks * (self.length * self.batch + self.hidden)
@@ -89,7 +104,7 @@ class Size(NamedTuple):
 
     @property
     def dense(self) -> float:
-        """Numbers of the dense Jacobians at hand at once."""
+        """Count of the numbers in the dense Jacobians that are in memory at the same time."""
         one = self.batch * self.states**2
         return float(min(max(self.sampled, 1) * one, max(CHUNK, one)))
 
@@ -101,8 +116,8 @@ class Size(NamedTuple):
 
     @property
     def pairs(self) -> bool:
-        """Whether a hook keeps every pair of steps, so that the cost grows with the square of the length."""
-        return any(kind == "temporal" for kind, _, _ in map(_parted, self.family[-1]))
+        """Whether a hook measures every pair of steps, so that the cost has a term in T²."""
+        return any(HOOKS[kind].quadratic for kind, _, _ in map(_parted, self.family[-1]))
 
 
 def _parted(hook: str) -> tuple[str, str, str]:
@@ -110,7 +125,18 @@ def _parted(hook: str) -> tuple[str, str, str]:
 
 
 def size_of(config: Configuration) -> Size:
-    """Return what decides the cost of ``config``."""
+    """Return the numbers that determine the cost of ``config``.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    Size
+        The numbers; configurations that differ only in seed or scale have equal sizes.
+    """
     v = config.values
     at = v["at"] if isinstance(v["at"], str) else len(v["at"]) > 1
     inputs = _input_size(tuple(sorted(config.section("task").items())))
@@ -131,7 +157,18 @@ def _input_size(options: tuple[tuple[str, Any], ...]) -> int:
 
 
 def work(configs: Iterable[Configuration]) -> float:
-    """Return the multiplications of several configurations, roughly: nothing is measured, every machine agrees."""
+    """Return the approximate number of multiplications of ``configs``, which is equal on every machine.
+
+    Parameters
+    ----------
+    configs : iterable of Configuration
+        The configurations.
+
+    Returns
+    -------
+    float
+        The sum of their :attr:`Size.work`.
+    """
     return sum(size_of(config).work for config in configs)
 
 
@@ -139,7 +176,20 @@ def work(configs: Iterable[Configuration]) -> float:
 
 
 def copied(config: Configuration, **numbers: int) -> Configuration:
-    """Return ``config`` with other numbers of a :class:`Size`; no criterion ends its training."""
+    """Return ``config`` with some fields of its :class:`Size` replaced, and without a criterion that ends training.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration to copy; the copy keeps its id.
+    **numbers : int
+        New values by field, such as ``length=20``.
+
+    Returns
+    -------
+    Configuration
+        The copy. Its steps ``at`` and ``measure_at`` are adapted to the new length and training steps.
+    """
     values, size = dict(config.values), _other(size_of(config), **numbers)
     values |= {key: getattr(size, key) for key in ("layers", "length", "batch", "hidden")}
     if size.sampled and "sampled" in numbers:
@@ -155,12 +205,22 @@ def copied(config: Configuration, **numbers: int) -> Configuration:
 
 
 def copies(config: Configuration, smallest: Size | None = None) -> list[Configuration]:
-    """Return a short copy of ``config``, and others, each smaller along one axis: together they tell the terms apart.
+    """Return a short copy of ``config``, and further copies that are each smaller along one axis.
+
+    Together they separate the terms of the fitted cost.
 
     Parameters
     ----------
-    smallest : the least of each axis in the plan; an axis that neither varies nor was shortened is left as it is.
-        Where it is not given, all axes are halved.
+    config : Configuration
+        The configuration to copy.
+    smallest : Size, optional
+        The smallest value of each axis in the family. An axis that does not vary and was not shortened is then kept,
+        except the length. By default every axis is halved.
+
+    Returns
+    -------
+    list of Configuration
+        The short copy first.
     """
     size = size_of(config)
     corner = copied(config, sampled=min(JACOBIANS, size.sampled), steps=min(1, size.steps))
@@ -190,8 +250,19 @@ def _fits(size: Size) -> bool:
 
 
 def peak(copy: Configuration) -> tuple[float, float] | None:
-    """Return the most bytes that measuring a configuration holds, and its rows per step; None where it fails."""
-    pool.release()  # a buffer that is used again would not count
+    """Measure a configuration and return the memory that it needs.
+
+    Parameters
+    ----------
+    copy : Configuration
+        The configuration to measure.
+
+    Returns
+    -------
+    (float, float) or None
+        The peak memory in bytes, and the number of table rows per step; None if the measurement fails.
+    """
+    pool.release()  # tracemalloc would not count a recycled buffer
     running = tracemalloc.is_tracing()
     tracemalloc.reset_peak() if running else tracemalloc.start()
     try:
@@ -209,7 +280,18 @@ def peak(copy: Configuration) -> tuple[float, float] | None:
 
 
 def timed(copy: Configuration) -> float | None:
-    """Return the processor seconds of a configuration, on one thread; None where it fails."""
+    """Measure a configuration and return its processor time in seconds, on one thread; None if it fails.
+
+    Parameters
+    ----------
+    copy : Configuration
+        The configuration to measure.
+
+    Returns
+    -------
+    float or None
+        Seconds of processor time.
+    """
     start = time.process_time()
     statuses = measure((copy,)).statuses
     return None if "failed" in statuses.values() else time.process_time() - start
@@ -219,12 +301,19 @@ def timed(copy: Configuration) -> float | None:
 
 
 def fitted(terms: Callable[..., list[float]], found: Sequence[tuple[tuple[Any, ...], float]]) -> Callable[..., float]:
-    """Return a sum of ``terms`` with coefficients of at least 0, fitted to the same relative error everywhere.
+    """Fit a sum of ``terms`` with non-negative coefficients, by least squares of the relative error.
 
     Parameters
     ----------
-    terms : a function of some arguments.
-    found : pairs of arguments and a positive quantity; without any, the sum is 0.
+    terms : callable
+        Returns the K terms for some arguments.
+    found : sequence of (arguments, quantity)
+        The data; each quantity is positive.
+
+    Returns
+    -------
+    callable
+        The fitted sum as a function of the arguments; 0 everywhere if ``found`` is empty.
     """
     if not found:
         return lambda *_: 0.0
@@ -235,7 +324,7 @@ def fitted(terms: Callable[..., list[float]], found: Sequence[tuple[tuple[Any, .
 
 
 def _seconds(size: Size) -> list[float]:
-    """Return the terms of the time: of passes that are measured, and of training steps."""
+    """Return the terms of the time: those of measured passes, then those of training steps."""
     L, T, B, H = size.layers, size.length, size.batch, size.hidden
     step, k = [1.0, L * T, L * T * B * H, L * T * B * H**2], size.exponents
     pairs = [size.pairs * L * T**2 * B * H, size.pairs * L * T**2 * B * H**2]
@@ -250,13 +339,13 @@ def _bytes(size: Size) -> list[float]:
 
 
 def _smallest(sizes: Iterable[Size]) -> Size:
-    """Return the least of each axis in a family."""
+    """Return the smallest value of each axis in a family."""
     family, *axes = zip(*sizes, strict=True)
     return Size(family[0], *map(min, axes))
 
 
 def times(plan: Plan) -> dict[Size, float]:
-    """Return the seconds of one configuration of each size on one core of this machine.
+    """Estimate the time of one configuration of each size on one core of this machine.
 
     Families with most work are timed first, as far as the work of all copies stays within :data:`TIMING`. A family
     that is not timed, or fails, costs as much as the most expensive of the others would at its size.
@@ -289,7 +378,7 @@ def _timed(tried: Sequence[Configuration]) -> list[tuple[tuple[Size], float]]:
 
 
 def _families(plan: Plan) -> tuple[list[list[Size]], Counter[Size], dict[Size, Configuration]]:
-    """Return the sizes of each family, that with most work first; how often each size occurs, and an example of it."""
+    """Return the sizes per family (most work first), the count of each size, and one configuration of each size."""
     counts, examples, families = Counter[Size](), dict[Size, Configuration](), dict[tuple[Any, ...], list[Size]]()
     for config in plan.configurations:
         size = size_of(config)
@@ -305,12 +394,19 @@ def _families(plan: Plan) -> tuple[list[list[Size]], Counter[Size], dict[Size, C
 
 
 class Need:
-    """The memory that a worker needs at its peak, measured when it is first asked for.
+    """The peak memory of a worker; nothing is measured before it is first used.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan that the worker runs.
 
     Attributes
     ----------
-    size : the size with the most numbers.
-    free : bytes that are free; None where the system does not report them.
+    size : Size
+        The size that holds the most numbers.
+    free : float or None
+        Free memory in bytes; None if the system does not report it.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -322,8 +418,9 @@ class Need:
 
     @cached_property
     def of(self) -> Callable[[Size], float]:
+        """The fitted peak memory of one worker in bytes, as a function of the size."""
         tried = copies(self._example)
-        peak(tried[0])  # the first run of a kind loads libraries
+        peak(tried[0])  # the first run also loads libraries, so it is not counted
         found = {size_of(copy): most for copy in tried if (most := peak(copy)) is not None}
         arrays = fitted(_bytes, [((size,), most) for size, (most, _) in found.items()])
         rows = max((rows for _, rows in found.values()), default=0.0)
@@ -331,23 +428,34 @@ class Need:
 
         def model(size: Size) -> float:
             kept = OCTAVE * math.log2(1 + size.length / OCTAVE) if self._thin else size.length
-            group = self._together + (size.steps > 0)  # the rows of one training stand twice while they are joined
+            group = self._together + (size.steps > 0)  # joining the rows of a training copies them once
             return IDLE + left + arrays(size) + ROW * rows * kept * size.measured * group
 
         return model
 
     @property
     def bytes(self) -> float:
-        """Bytes of one worker, those included that passes of other sizes leave to be used again."""
+        """Peak memory of one worker in bytes, including the recycled buffers of passes of other sizes."""
         return self.of(self.size)
 
     @property
     def fitting(self) -> int:
-        """Number of workers that fit into the free memory; a very large one where that is not known."""
+        """Number of workers that fit into the free memory; a very large number if the free memory is unknown."""
         return 1_000_000 if self.free is None else int(self.free // self.bytes)
 
     def fits(self, workers: int) -> bool:
-        """Return whether so many workers fit; nothing is measured where there is room for far more."""
+        """Return whether ``workers`` workers fit into memory; nothing is measured if there is ample room.
+
+        Parameters
+        ----------
+        workers : int
+            The number of workers.
+
+        Returns
+        -------
+        bool
+            Whether they fit together; True if the free memory is unknown.
+        """
         rows = self._together * self.size.measured * self.size.layers * self.size.length
         ample = IDLE + AMPLE * (self.size.numbers + rows)
         return self.free is None or workers * ample <= self.free or workers <= self.fitting
@@ -359,7 +467,7 @@ class Need:
         return wanted if self.fits(wanted) else max(1, self.fitting)
 
     def remedy(self) -> str:
-        """Return a size that would fit: a smaller batch, otherwise a shorter sequence, otherwise fewer units."""
+        """Return a size that fits, as text: a smaller batch, otherwise a shorter sequence, otherwise fewer units."""
         free = self.free or 0.0
         for key in ("batch", "length", "hidden"):
             fits = lambda n: self.of(_other(self.size, **{key: n})) <= free  # noqa: B023, E731
@@ -375,12 +483,22 @@ class Need:
 
 
 def affordable(plan: Plan) -> Need:
-    """Return what ``plan`` needs.
+    """Return the memory that ``plan`` needs.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+
+    Returns
+    -------
+    Need
+        The memory; at least one worker fits.
 
     Raises
     ------
     SpecError
-        If not even one worker fits into the free memory; the message names a size that would.
+        If not even one worker fits into the free memory; the message names a size that would fit.
     """
     need = Need(plan)
     if not need.fits(1):
@@ -389,7 +507,20 @@ def affordable(plan: Plan) -> Need:
 
 
 def refuse_too_many(plan: Plan, workers: int) -> None:
-    """Raise SpecError if ``workers`` processes do not fit into memory together."""
+    """Raise SpecError if ``workers`` processes do not fit into memory together.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    workers : int
+        The number of processes.
+
+    Raises
+    ------
+    SpecError
+        If they do not fit; the message names the number of workers, or a size, that would fit.
+    """
     need = affordable(plan)
     if not need.fits(workers):
         raise SpecError(f"workers: {need} in each of {workers} workers; {need.fitting} would fit into memory")
@@ -423,7 +554,7 @@ def describe(plan: Plan) -> str:
 
 
 def _training(plan: Plan) -> list[str]:
-    """Return the line on the training steps of a study that trains."""
+    """Return the line on training steps, or no line if the study does not train."""
     steps = [config.values["train.steps"] for config in plan.configurations if plan.spec.trains]
     if not steps:
         return []
@@ -433,7 +564,20 @@ def _training(plan: Plan) -> list[str]:
 
 
 def expected(plan: Plan, workers: int) -> tuple[float, float]:
-    """Return the seconds of one core that ``plan`` takes, and the seconds on the clock with ``workers`` processes."""
+    """Estimate the time that ``plan`` takes.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    workers : int
+        Number of processes.
+
+    Returns
+    -------
+    (float, float)
+        Seconds on one core, and wall-clock seconds with ``workers`` processes.
+    """
     each = times(plan)
     of_groups = [len(group) * each[size_of(group[0])] for group in plan.groups()]
     return sum(of_groups), WORKERS + max(sum(of_groups) / workers, max(of_groups))
@@ -445,7 +589,7 @@ def cores() -> int:
 
 
 def _largest(below: int, fits: Callable[[int], bool]) -> int:
-    """Return the largest number below ``below`` that fits, 0 where none does; smaller ones fit too."""
+    """Return the largest number under ``below`` that fits, or 0 if none fits; all smaller numbers must fit too."""
     low, high = 0, below
     while high - low > 1:
         middle = (low + high) // 2

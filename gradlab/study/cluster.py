@@ -1,4 +1,4 @@
-"""Dask: the executor of a scheduler that runs somewhere, or of one that is started here with worker processes."""
+"""Dask: the executor of a running scheduler, or of a local one that is started with worker processes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,36 @@ from gradlab.study.executors import deaf_to_ctrl_c
 from gradlab.study.plan import Plan
 from gradlab.study.run import worker_count
 
-#: Seconds in which a scheduler has to answer.
+#: Time limit for the answer of a scheduler, in seconds.
 PATIENCE = 10.0
-#: The loggers of what distributed is made of.
+#: The loggers of distributed and of the libraries that it uses.
 _LOGGERS = ("distributed", "tornado", "asyncio")
 
 
 @contextmanager
 def dask_executor(address: str, plan: Plan, workers: int | None = None) -> Iterator[Executor]:
-    """Yield an executor on the Dask scheduler at ``address``; ``"local"`` starts one, and worker processes.
+    """Yield an executor on a Dask scheduler.
 
     Parameters
     ----------
-    workers : local processes, by default one a core, as far as memory allows; not with an address.
+    address : str
+        The scheduler's address, such as ``tcp://HOST:8786``. ``"local"`` starts a scheduler and worker processes.
+    plan : Plan
+        The plan to run.
+    workers : int, optional
+        Number of local processes; by default one per core, as far as memory allows. Only for ``"local"``.
+
+    Yields
+    ------
+    Executor
+        Dask's executor.
 
     Raises
     ------
     InputError
-        where distributed is missing, or no scheduler answers.
+        If distributed is missing, no scheduler answers, or ``workers`` does not fit ``address``.
     SpecError
-        where ``plan`` does not fit into memory, or not that many times.
+        If a worker for ``plan``, or ``workers`` of them together, do not fit into memory.
     """
     try:
         import distributed
@@ -66,9 +76,9 @@ def _local(distributed: Any, plan: Plan, workers: int | None) -> Iterator[Any]:
     count = worker_count(plan, workers)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gradlab-dask-"))
-        # whoever was with a worker that died is tried again by us, alone
+        # WorkerPool itself retries the groups of a dead worker, one configuration at a time
         stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
-        with deaf_to_ctrl_c():  # and so are its thread and the workers, for good: Ctrl-C is ours
+        with deaf_to_ctrl_c():  # neither Dask's thread nor its workers ever get Ctrl-C: this process handles it
             cluster = distributed.LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
@@ -77,7 +87,7 @@ def _local(distributed: Any, plan: Plan, workers: int | None) -> Iterator[Any]:
                 dashboard_address=None,
                 worker_dashboard_address=None,
                 local_directory=folder,
-                memory_limit=0,  # what fits has been counted
+                memory_limit=0,  # worker_count has checked the memory
                 silence_logs=logging.CRITICAL,
             )
             stack.enter_context(cluster)
@@ -85,7 +95,7 @@ def _local(distributed: Any, plan: Plan, workers: int | None) -> Iterator[Any]:
 
 
 def _answering(distributed: Any, address: str) -> str:
-    """Return ``address`` when a scheduler answers there, in time whatever listens."""
+    """Return ``address`` if a scheduler answers there; raise within ``PATIENCE`` seconds otherwise."""
     try:
         kind = asyncio.run(_kind(distributed, address))
     except Exception as error:
@@ -108,7 +118,7 @@ async def _kind(distributed: Any, address: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what distributed logs off the terminal: what concerns the study, we say."""
+    """Keep log messages of distributed off the terminal; gradlab reports every problem of the study itself."""
     handlers = [handler for name in _LOGGERS for handler in logging.getLogger(name).handlers]
     levels = [handler.level for handler in handlers]
     for handler in handlers:

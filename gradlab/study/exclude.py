@@ -1,4 +1,4 @@
-"""Combinations of a grid that are left out, as where one initialisation is meant for one cell alone."""
+"""Combinations of a grid that are left out, for example when an initialisation is meant for one cell only."""
 
 from __future__ import annotations
 
@@ -10,19 +10,31 @@ from gradlab.errors import SpecError, unknown
 from gradlab.study.keys import checked, checked_list, every_key, level
 from gradlab.study.published import flat
 
-#: One table of ``[[exclude]]``: of each of its keys, the values that are meant.
+#: One table of ``[[exclude]]``: the excluded values by key.
 Excluded = Mapping[str, tuple[Any, ...]]
 Grid = Mapping[str, tuple[Any, ...]]
 
 
 def exclude(entries: Sequence[Mapping[str, Any]], grid: Grid) -> tuple[Excluded, ...]:
-    """Return the tables of ``[[exclude]]``, checked; a list of values means each of them.
+    """Check the tables of ``[[exclude]]`` and return them.
+
+    Parameters
+    ----------
+    entries : sequence of mapping
+        The tables. Each key has one value or a list of values.
+    grid : mapping
+        The values of each key that varies.
+
+    Returns
+    -------
+    tuple of mapping
+        The tables, with a tuple of values per key.
 
     Raises
     ------
     SpecError
-        one line that starts with the entry's path: a key or a value that the grid does not have, or where no
-        combination would be left.
+        If the grid lacks a key or all values of a key, or if no combination is left. The message is one line that
+        starts with the entry's path.
     """
     found = tuple(_entry(f"exclude[{i}]", entry, grid) for i, entry in enumerate(entries))
     if found and next(combinations(grid, found), None) is None:
@@ -31,7 +43,22 @@ def exclude(entries: Sequence[Mapping[str, Any]], grid: Grid) -> tuple[Excluded,
 
 
 def combinations(grid: Grid, exclude: Sequence[Excluded]) -> Iterator[dict[str, Any]]:
-    """Yield the combinations of ``grid``, in its order, less those that have all of what a table names."""
+    """Yield the combinations of ``grid`` that are not excluded, in the order of the grid.
+
+    A combination is excluded if, for every key of one table, its value is among the table's values.
+
+    Parameters
+    ----------
+    grid : mapping
+        The values of each key that varies.
+    exclude : sequence of mapping
+        The checked tables.
+
+    Yields
+    ------
+    dict
+        One value per key.
+    """
     for values in product(*grid.values()):
         combination = dict(zip(grid, values, strict=True))
         if not any(all(combination[key] in meant for key, meant in table.items()) for table in exclude):

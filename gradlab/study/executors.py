@@ -1,4 +1,7 @@
-"""Where groups run: here, in processes of our own, or on any executor; and what happens when a worker is killed."""
+"""Executors of groups: this process, worker processes, or a user's executor.
+
+A worker that is killed loses its groups. Their configurations run again, one at a time.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +31,19 @@ from gradlab.study.store import Part
 from gradlab.study.worker import PIN, failed
 from gradlab.tasks.registry import adopt
 
-#: Groups handed at a time to an executor that does not tell how many it runs at once.
+#: Number of groups in flight on an executor whose number of workers is unknown.
 MANY = 1000
-#: Seconds after which an executor that finishes nothing is asked whether it is still there, and how large it is now.
+#: Seconds without a finished group after which the executor is checked: whether it is alive, and its size.
 LOOK = 5.0
 Task = Callable[[Group], Part]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class Inline(Executor):
-    """Runs a task at once, in this process."""
+    """Executor that runs each task immediately in this process."""
 
     def submit(self, task: Callable[..., Any], /, *args: Any, **keys: Any) -> Future[Any]:
-        """Return the finished future of ``task``."""
+        """Run ``task`` and return its finished future."""
         future: Future[Any] = Future()
         try:
             future.set_result(task(*args, **keys))
@@ -50,14 +53,18 @@ class Inline(Executor):
 
 
 class WorkerPool:
-    """Hands groups to an executor, and another executor when that one has broken; use as a context.
+    """Runs groups on an executor, and replaces the executor when it breaks; a context manager.
 
     Parameters
     ----------
-    start : gives an executor, at the beginning and after a break.
-    task : makes a part of a group.
-    width : tells how many groups to hand out at a time; raises RunError where the executor is lost.
-    own : whether the executor is ours, to be ended and replaced; a user's is left as it is.
+    start : callable
+        Returns an executor; called at the beginning and after a break.
+    task : callable
+        Measures a group and returns its part.
+    width : callable
+        Returns the number of groups to have in flight; raises RunError if the executor is lost.
+    own : bool
+        Whether the pool shuts down and replaces the executor; a user's executor is left alone.
     """
 
     def __init__(self, start: Callable[[], Executor], task: Task, *, width: Callable[[], int], own: bool) -> None:
@@ -71,11 +78,29 @@ class WorkerPool:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._own and kind is None:
             self._executor.shutdown()
-        elif self._own:  # Ctrl-C: what runs is dropped; it has written nothing
+        elif self._own:  # Ctrl-C or an error: drop the running groups, which have written nothing
             _drop(self._executor, self._others)
 
     def finished(self, groups: Sequence[Group]) -> Iterator[tuple[Group, Part]]:
-        """Yield each group with its part, in the order in which they finish."""
+        """Yield each group with its part, in the order in which they finish.
+
+        Groups whose task raised or whose executor broke run again at the end, one configuration at a time.
+
+        Parameters
+        ----------
+        groups : sequence of tuple of Configuration
+            The groups to run.
+
+        Yields
+        ------
+        (group, part)
+            A group, or one configuration of a group that failed as a whole, with its part.
+
+        Raises
+        ------
+        RunError
+            If a user's executor stops working.
+        """
         waiting, running, suspects = deque(groups), dict[Future[Part], Group](), list[Group]()
         try:
             while waiting or running:
@@ -89,7 +114,7 @@ class WorkerPool:
         finally:
             for future in running:
                 future.cancel()
-        for config in chain.from_iterable(suspects):  # who killed the worker? with nobody beside, only the guilty fails
+        for config in chain.from_iterable(suspects):  # alone, only the configuration that kills the worker fails
             yield (config,), self._alone((config,))
 
     def _hand_out(self, waiting: deque[Group], running: dict[Future[Part], Group]) -> None:
@@ -106,7 +131,7 @@ class WorkerPool:
             return future
 
     def _done(self, running: dict[Future[Part], Group]) -> list[Future[Part]]:
-        """Return what has finished, at least one; when the executor broke, all: it took all of them with it."""
+        """Wait and return the finished futures, at least one; all of them if the executor broke."""
         _wait(running, self._width)
         done = [future for future in running if future.done()]
         if not any(isinstance(_error(future), BrokenExecutor) for future in done):
@@ -123,7 +148,9 @@ class WorkerPool:
             return future.result()
         if isinstance(error, BrokenExecutor):
             self._replace()
-        if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":  # Dask's, which may be missing
+        if (
+            isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
+        ):  # Dask's class; Dask may be missing
             return failed(group, "the worker was killed, and again when it was tried alone (out of memory?)")
         return failed(group, f"{type(error).__name__}: {error}".splitlines()[0])
 
@@ -135,9 +162,30 @@ class WorkerPool:
 
 
 def crew(task: Task, workers: int, executor: Executor | None, own: bytes = b"") -> WorkerPool:
-    """Return the crew that does ``task`` in ``workers`` processes, 0 for none, or on a user's executor.
+    """Return the pool that runs ``task``.
 
-    ``own`` holds the user's own tasks, which the workers have to find.
+    Parameters
+    ----------
+    task : callable
+        Measures a group and returns its part.
+    workers : int
+        Number of worker processes; 0 runs the groups in this process.
+    executor : Executor or None
+        A user's executor, used instead of worker processes.
+    own : bytes
+        The user's own tasks, packed, to be registered in the workers.
+
+    Returns
+    -------
+    WorkerPool
+        The pool; use it as a context manager.
+
+    Raises
+    ------
+    RunError
+        If the workers cannot start, or the user's executor is lost or has another version of gradlab.
+    InputError
+        If a worker cannot unpack the user's tasks.
     """
     if executor is not None:
         return WorkerPool(lambda: _same(executor, own), task, width=lambda: _room(executor), own=False)
@@ -147,13 +195,24 @@ def crew(task: Task, workers: int, executor: Executor | None, own: bytes = b"") 
 
 
 def numerics(own: bytes = b"") -> int:
-    """Return the version of the numerics, of the worker that is asked, which has found the user's own tasks."""
+    """Register the user's own tasks in this process and return its version of the numerics.
+
+    Parameters
+    ----------
+    own : bytes
+        The user's own tasks, packed.
+
+    Returns
+    -------
+    int
+        The version of the numerics.
+    """
     adopt(own)
     return NUMERICS
 
 
 def _same(executor: Executor, own: bytes) -> Executor:
-    """Return a user's executor when it measures as we do; a cluster has a Python of its own."""
+    """Return a user's executor if its workers have the same numerics; a cluster may have another Python."""
     try:
         future = executor.submit(numerics, own)
     except Exception:
@@ -171,9 +230,9 @@ def _same(executor: Executor, own: bytes) -> Executor:
 
 
 def _room(executor: Executor) -> int:
-    """Return how many groups a user's executor takes at a time: of Dask's, two for each thread that it has now.
+    """Return how many groups a user's executor gets at a time; Dask gets two per thread that it has now.
 
-    A worker that dies takes all with it that it was given, so that it is given little.
+    A worker that dies loses all of its groups, so it gets few.
     """
     dask = sys.modules.get("distributed")
     if dask is None or not isinstance(executor, dask.cfexecutor.ClientExecutor):
@@ -188,23 +247,23 @@ def _room(executor: Executor) -> int:
 
 
 def _wait(running: Collection[Future[Any]], look: Callable[[], object]) -> None:
-    """Wait until one has finished; ``look`` now and then whether any still can."""
+    """Wait until one future has finished; call ``look`` every ``LOOK`` seconds, which raises if none can."""
     while not wait(running, LOOK, FIRST_COMPLETED).done:
         look()
 
 
 def _error(future: Future[Any]) -> BaseException | None:
-    """Return what a finished future raised; one that we did not cancel has lost its executor."""
+    """Return the exception of a finished future; a cancelled future counts as a broken executor."""
     return BrokenExecutor("cancelled") if future.cancelled() else future.exception()
 
 
 def _lost() -> RunError:
-    return RunError("the executor stopped working; what had finished is kept, run again with a new one")
+    return RunError("the executor stopped working; finished groups are kept, run again with a new one")
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep BLAS at one thread, here and in the processes that are started meanwhile."""
+    """Limit BLAS to one thread, in this process and in those that start inside the block."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -223,7 +282,7 @@ def _processes(workers: int, own: bytes = b"") -> Executor:
     context = multiprocessing.get_context("spawn")  # fork would copy BLAS's threads and locks
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
-        with deaf_to_ctrl_c():  # which the workers inherit: Ctrl-C is the parent's
+        with deaf_to_ctrl_c():  # the workers inherit this: only the parent handles Ctrl-C
             ready = [pool.submit(numerics, own) for _ in range(workers)]
         for future in ready:
             future.result()
@@ -239,7 +298,7 @@ def _processes(workers: int, own: bytes = b"") -> Executor:
 
 
 def _drop(executor: Executor, others: set[Any]) -> None:
-    """End an executor and the processes that it started, which are all but ``others``, at once."""
+    """Shut down an executor and terminate all child processes except ``others``."""
     executor.shutdown(wait=False, cancel_futures=True)
     for process in set(multiprocessing.active_children()) - others:
         process.terminate()
@@ -247,14 +306,14 @@ def _drop(executor: Executor, others: set[Any]) -> None:
 
 @contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
-    """Put Ctrl-C off to the end of the block, and keep it for good from threads and processes that start in it."""
-    resource_tracker.ensure_running()  # its own start would end our block
+    """Defer SIGINT until the block ends; threads and processes started inside never get it."""
+    resource_tracker.ensure_running()  # if it started inside the block, it would unblock SIGINT
     with put_off():
         yield
 
 
 def _begin() -> None:
-    """End with the parent, however it ends."""
+    """Make this worker exit when its parent exits, for whatever reason."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

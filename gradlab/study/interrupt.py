@@ -1,4 +1,4 @@
-"""Ctrl-C that cannot be lost, and that can be put off."""
+"""Ctrl-C: no interrupt is lost, and an interrupt can be deferred."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from typing import Any
 
 @contextmanager
 def heard() -> Iterator[Callable[[], None]]:
-    """Yield a function that raises KeyboardInterrupt if a Ctrl-C came in the block.
+    """Yield a function that raises KeyboardInterrupt if a Ctrl-C came inside the block.
 
-    Ctrl-C raises by itself, but in a callback from C the exception is printed and forgotten. So it is noted too, and
-    the run asks. In other threads than the main one, and where the program has a handler of its
-    own for Ctrl-C, nothing is changed.
+    Ctrl-C raises by itself, but inside a callback from C the exception is only printed. The handler therefore also
+    records it, and the run checks the record. Nothing changes in other threads than the main one, or if the program
+    has its own handler for Ctrl-C.
+
+    Yields
+    ------
+    callable
+        The check, without parameters; it raises KeyboardInterrupt.
     """
     came = threading.Event()
 
@@ -40,11 +45,11 @@ def heard() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def put_off() -> Iterator[None]:
-    """Put Ctrl-C off to the end of the block, and keep it for good from threads and processes that start in it.
+    """Defer SIGINT until the block ends; threads and processes started inside never get it.
 
-    A blocked signal is enough for those; but another thread may take it, and Python would then tell the main one all
-    the same, so that the handler waits too. In other threads than the main one, which is never interrupted, nothing is
-    changed.
+    Threads and processes inherit the blocked signal. Another thread may still receive it, and Python then runs the
+    handler in the main thread; so the handler is replaced too. Nothing changes in other threads than the main one,
+    because Python never interrupts them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -63,5 +68,5 @@ def put_off() -> Iterator[None]:
 
 
 def _blocked() -> set[Any] | None:
-    """Block Ctrl-C in this thread and return what was blocked before; None where there is no such thing (Windows)."""
+    """Block SIGINT in this thread and return the previous mask; None if the system has no masks (Windows)."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None

@@ -1,7 +1,7 @@
-"""Every key that a study may hold: what it takes, and which cells and tasks know it.
+"""The keys of a study: the values that each accepts, and the cells and tasks that have it.
 
-The registries declare their own keys (`Cell.INIT_KEYS`, `Cell.OPTION_KEYS`, `Task.KEYS`); here they get their place
-in a specification: ``init.forget_bias``, ``rnn.activation``, ``task.order``. A new cell or task adds nothing here.
+Cells and tasks declare their own keys (`Cell.INIT_KEYS`, `Cell.OPTION_KEYS`, `Task.KEYS`). This module gives each its
+name in a specification: ``init.forget_bias``, ``rnn.activation``, ``task.order``. A new cell or task adds nothing here.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from gradlab.tables.factors import NONE
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.registry import FixedTask
 
-#: Types of what may be a list of steps: ``at`` may be a word too and says ``object``: see :func:`_adapter`.
+#: Types of options that accept a list of steps; ``object`` also accepts a word (``at``), see :func:`_adapter`.
 LISTED = (list, object)
-#: What every configuration has.
+#: The keys that every configuration has.
 BASE: dict[str, Option] = {
-    "cell": Option(str, None, choices=tuple(CELLS), meaning="the recurrence"),
+    "cell": Option(str, None, choices=tuple(CELLS), meaning="the recurrent cell"),
     "length": Option(int, None, minimum=1, meaning="T, in steps; a task of fixed length has its own"),
     "scale": INIT_KEYS["scale"],
     "hidden": Option(int, 64, minimum=1, meaning="H, of each layer"),
@@ -48,7 +48,20 @@ _NOUNS = {int: "a whole number", float: "a finite number", str: "a text", bool: 
 
 
 def keys_of(cell: str, task: str) -> dict[str, Option]:
-    """Return every key that a configuration of ``cell`` on ``task`` has, in the order in which tables show them."""
+    """Return the option of every key of a configuration of ``cell`` on ``task``, in the order of table columns.
+
+    Parameters
+    ----------
+    cell : str
+        The name of the cell.
+    task : str
+        The name of the task.
+
+    Returns
+    -------
+    dict
+        The option by key, without the keys of ``[train]``.
+    """
     return _keys_of(cell, TASKS[task], tuple(TASKS))
 
 
@@ -63,7 +76,7 @@ def _keys_of(cell: str, task: type[Task] | FixedTask, tasks: tuple[str, ...]) ->
 
 
 def every_key() -> dict[str, Option]:
-    """Return the keys of all cells, all tasks and all trainings together."""
+    """Return the option of every key of all cells, all tasks and ``[train]``."""
     return _every_key(*TASKS.values())
 
 
@@ -74,21 +87,46 @@ def _every_key(*_: type[Task] | FixedTask) -> dict[str, Option]:
 
 
 def owners(key: str) -> tuple[str, ...]:
-    """Return the cells that know ``key``; for ``length`` and the keys of tasks, the tasks."""
+    """Return the names of the cells that have ``key``; of the tasks for ``length`` and the keys of tasks.
+
+    Parameters
+    ----------
+    key : str
+        The key, such as ``init.forget_bias``.
+
+    Returns
+    -------
+    tuple of str
+        The names.
+    """
     if key == "length" or key.startswith("task."):
         return tuple(task for task in TASKS if key in keys_of(next(iter(CELLS)), task))
     return tuple(cell for cell in CELLS if key in keys_of(cell, next(iter(TASKS))))
 
 
 def checked(path: str, option: Option, value: object) -> Any:
-    """Return ``value``, a whole number given for a float as a float and a list as a sorted tuple.
+    """Check one value of a key and return it in its canonical form.
 
-    TOML has no word for what is not there: an option that may be left out takes "none", which is None.
+    TOML has no null value, so an optional key accepts the text "none" for None.
+
+    Parameters
+    ----------
+    path : str
+        The place of the value in the specification, for the message.
+    option : Option
+        The values that the key accepts.
+    value : object
+        The value as given.
+
+    Returns
+    -------
+    object
+        The value: a whole number as float where a float is expected, a list as a sorted tuple.
 
     Raises
     ------
     SpecError
-        starting with ``path``: what the option takes, and what came.
+        If the option does not accept the value. The message starts with ``path``.
     """
     if option.optional and value in (None, NONE):
         return None
@@ -100,7 +138,27 @@ def checked(path: str, option: Option, value: object) -> Any:
 
 
 def checked_list(path: str, option: Option, value: object) -> tuple[Any, ...]:
-    """Return the values of a list in which every entry is checked and none stands twice."""
+    """Check a list of values of a key and return the values.
+
+    Parameters
+    ----------
+    path : str
+        The place of the list in the specification, for the message.
+    option : Option
+        The values that the key accepts.
+    value : object
+        The list as given.
+
+    Returns
+    -------
+    tuple
+        The checked values, in the given order.
+
+    Raises
+    ------
+    SpecError
+        If ``value`` is not a list, is empty, or has a wrong or repeated entry.
+    """
     if not isinstance(value, list | tuple):
         raise SpecError(f"{path}: expected a list, got {shown(value)}; write {path} = [{shown(value)}]")
     if not value:
@@ -114,12 +172,34 @@ def checked_list(path: str, option: Option, value: object) -> tuple[Any, ...]:
 
 
 def shown(value: object) -> str:
-    """Return ``value`` as TOML would spell it, as far as TOML can and a line has room."""
+    """Return ``value`` as TOML text, shortened to 200 characters; other types become quoted text.
+
+    Parameters
+    ----------
+    value : object
+        The value of a key.
+
+    Returns
+    -------
+    str
+        The text, one line.
+    """
     return printable(json.dumps(value, ensure_ascii=False, default=str), 200)
 
 
 def level(value: object) -> str:
-    """Return a level of a key as :func:`shown`; that of an option which is left out as "none"."""
+    """Return one level of a key as text, as :func:`shown` does; None becomes "none".
+
+    Parameters
+    ----------
+    value : object
+        The value of a key.
+
+    Returns
+    -------
+    str
+        The text, one line.
+    """
     return shown(NONE if value is None else value)
 
 
@@ -137,11 +217,11 @@ def _adapter(option: Option) -> TypeAdapter[Any]:
 
 def _canonical(path: str, value: Any) -> Any:
     if isinstance(value, float):
-        return value + 0.0  # −0.0 is 0.0
+        return value + 0.0  # turns −0.0 into 0.0, so that both have one id
     if not isinstance(value, list):
         return value
     if len(set(value)) < len(value):
-        raise SpecError(f"{path}: a step stands twice in {shown(value)}")
+        raise SpecError(f"{path}: a step is repeated in {shown(value)}")
     return tuple(sorted(value))
 
 

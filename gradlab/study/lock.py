@@ -1,4 +1,4 @@
-"""Whose results folder it is: one study a folder, one runner at a time."""
+"""Exclusive ownership of a results folder: one study per folder, and one runner at a time."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ from gradlab.errors import SpecError, StoreError
 from gradlab.files import UNFINISHED, write_whole
 from gradlab.study.spec import Spec
 
-#: What a study leaves in its folder.
+#: The names of the files and folders that a study writes into its folder.
 OURS = {"study.toml", "provenance.json", "parts", "report.html", "figures", "tables", "export", ".lock", ".lock.json"}
 
 
 @contextmanager
 def claimed(folder: Path, name: str) -> Iterator[None]:
-    """Hold ``folder`` for the study ``name``.
+    """Lock ``folder`` for the study ``name`` inside the block; create the folder if necessary.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    name : str
+        The name of the study.
 
     Raises
     ------
     StoreError
-        where the folder belongs to another study or to something else, or another runner holds it.
+        If the folder holds another study or other files, another runner holds it, or it cannot be written.
     """
     try:
         _check(folder, name)
@@ -39,7 +46,7 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
     except Timeout:
         held = holder(folder) or "held by another runner"
         raise StoreError(f"{folder}: {held}; wait for that run to end, or choose another --out") from None
-    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
+    except (OSError, NotImplementedError) as error:  # the second if the file system has no locks
         raise StoreError(f"{folder}: cannot be written ({getattr(error, 'strerror', error)})") from None
     try:
         write_whole(folder / ".lock.json", json.dumps(_myself()).encode())
@@ -52,11 +59,23 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
 
 
 def holder(folder: Path) -> str:
-    """Return who runs the study in ``folder`` now; "" where nobody does, or who did was killed on this host."""
+    """Return the current runner of the study in ``folder`` as text.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+
+    Returns
+    -------
+    str
+        User, host, process and start; "" if there is no runner, or if it was killed on this host.
+    """
     try:
         found = json.loads((folder / ".lock.json").read_text(encoding="utf-8"))
         gone = found["host"] == socket.gethostname() and not _alive(int(found["pid"]))
-        return "" if gone else _described(found)
+        started = f"process {found['pid']}, since {found['since']}"
+        return "" if gone else f"held by {found['user']} on {found['host']}, {started}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ""
 
@@ -66,7 +85,7 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # the process exists, and another user owns it
         return True
     return True
 
@@ -91,7 +110,7 @@ def _name(path: Path) -> str:
     try:
         return Spec.from_toml(path).name
     except SpecError as error:
-        raise StoreError(f"{error}; mend it or remove it") from None
+        raise StoreError(f"{error}; correct the file or remove it") from None
 
 
 def _myself() -> dict[str, object]:
@@ -101,7 +120,3 @@ def _myself() -> dict[str, object]:
         user = "someone"
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid(), "since": since}
-
-
-def _described(found: dict[str, object]) -> str:
-    return f"held by {found['user']} on {found['host']}, process {found['pid']}, since {found['since']}"

@@ -1,4 +1,4 @@
-"""From grid to configurations, their ids and their groups."""
+"""The plan of a study: the grid becomes configurations with ids, in groups."""
 
 from __future__ import annotations
 
@@ -22,37 +22,67 @@ from gradlab.tables.factors import word
 from gradlab.tasks import TASKS, DataTask
 from gradlab.tasks.registry import Absent
 
-#: Version of the numerics: raise it when the same configuration would give other numbers than before.
+#: Version of the numerics; increase it when the same configuration gives other numbers than before.
 NUMERICS = 2
-#: Configurations in a group, at most: what a kill can cost, against the price of a file.
+#: Largest number of configurations in a group: a kill loses at most one group per worker, but each group is a file.
 GROUP = 8
-#: Steps of all passes of a group's trainings together, at most, unless a single one has more: a minute or so.
+#: Limit of the time steps that the trainings of a group pass through, about a minute; one training may exceed it.
 TRAINED = 300_000
-#: Steps of all configurations together above which ``steps`` keeps logarithmically spaced lags: a gigabyte or so.
+#: Number of time steps of a whole study, about a gigabyte, above which ``steps`` keeps logarithmically spaced lags.
 MANY_STEPS = 2_000_000
-#: What ``steps`` then holds.
+#: Description of the rows that ``steps`` then keeps.
 THIN = "logarithmically spaced lags"
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One row of the plan: resolved values by key, "seed" and "hooks" included, and their hash."""
+    """One row of the plan.
+
+    Attributes
+    ----------
+    id : str
+        The hash of the values and of the version of the numerics, 16 hexadecimal digits.
+    values : mapping
+        The value of every key, including "seed" and "hooks".
+    """
 
     id: str
     values: Mapping[str, Any]
 
     def section(self, name: str) -> dict[str, Any]:
-        """Return the keys of one table without its name: ``recurrent`` for ``init.recurrent``."""
+        """Return the values of the table ``name``, by key without the table: ``recurrent`` for ``init.recurrent``.
+
+        Parameters
+        ----------
+        name : str
+            The table, such as "init".
+
+        Returns
+        -------
+        dict
+            The values; empty if the configuration has no such table.
+        """
         return {key.partition(".")[2]: v for key, v in self.values.items() if key.startswith(name + ".")}
 
 
 Group = tuple[Configuration, ...]
-#: Keys whose values a table shows as text.
+#: Keys whose values are lists of steps or hooks; tables show them as text.
 _LISTS = ("hooks", *(key for key, option in every_key().items() if option.type in LISTED))
 
 
 def configuration(values: Mapping[str, Any]) -> Configuration:
-    """Return the configuration with its id: a hash of canonical JSON, the version of the numerics included."""
+    """Return the configuration of ``values`` with its id, a hash of the canonical JSON and the numerics version.
+
+    Parameters
+    ----------
+    values : mapping
+        The value of every key, including "seed" and "hooks".
+
+    Returns
+    -------
+    Configuration
+        The configuration.
+    """
     return Configuration(hashlib.sha256(_canonical(values).encode()).hexdigest()[:16], dict(values))
 
 
@@ -61,8 +91,10 @@ def _canonical(values: Mapping[str, Any]) -> str:
 
 
 def _with_seeds(values: Mapping[str, Any], seeds: Iterable[int]) -> Iterator[Configuration]:
-    """Yield the :func:`configuration` of every seed; what they share is written and hashed once."""
-    before, after = _canonical({**values, "seed": None}).split('"seed":null')  # within a text, quotes are escaped
+    """Yield the :func:`configuration` of every seed; their common text is written and hashed once."""
+    before, after = _canonical({**values, "seed": None}).split(
+        '"seed":null'
+    )  # unique, because quotes inside a text are escaped
     shared = hashlib.sha256(f'{before}"seed":'.encode())
     for seed in seeds:
         digest = shared.copy()
@@ -71,7 +103,18 @@ def _with_seeds(values: Mapping[str, Any], seeds: Iterable[int]) -> Iterator[Con
 
 
 def together(config: Configuration) -> int:
-    """Return how many configurations like this one are a group: fewer the longer they are trained."""
+    """Return the number of configurations like ``config`` in a group; longer trainings give smaller groups.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    int
+        The number, from 1 to ``GROUP``.
+    """
     trained = _steps(config.values) * config.values.get("train.steps", 0)
     return max(1, min(GROUP, TRAINED // trained)) if trained else GROUP
 
@@ -81,13 +124,32 @@ def _steps(values: Mapping[str, Any]) -> int:
 
 
 class Plan(NamedTuple):
-    """The configurations of a study, in the order of its grid, seeds innermost."""
+    """The configurations of a study.
+
+    Attributes
+    ----------
+    spec : Spec
+        The specification.
+    configurations : tuple of Configuration
+        In the order of the grid, with seeds as the innermost key.
+    """
 
     spec: Spec
     configurations: tuple[Configuration, ...]
 
     def groups(self, done: Container[str] = ()) -> list[Group]:
-        """Return what is to run: seeds of one combination, at most :func:`together`, those in ``done`` left out."""
+        """Return the groups to run; a group holds at most :func:`together` seeds of one combination.
+
+        Parameters
+        ----------
+        done : container of str
+            The ids to leave out.
+
+        Returns
+        -------
+        list of tuple of Configuration
+            The groups that are not empty. ``done`` does not change how seeds are grouped.
+        """
         found = []
         for _, same in itertools.groupby(self.configurations, key=_but_seed):
             whole = tuple(same)
@@ -98,16 +160,17 @@ class Plan(NamedTuple):
 
     @property
     def thin(self) -> bool:
-        """Whether the study is so large that its ``steps`` keep logarithmically spaced lags."""
+        """Whether the study is so large that its table ``steps`` keeps logarithmically spaced lags only."""
         return (
             sum(_steps(c.values) * len(c.values.get("train.measure_at", (0,))) for c in self.configurations)
             > MANY_STEPS
         )
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a configuration: id, study, and a column for every key.
+        """Return one row per configuration: id, study, and one column per key.
 
-        Where an option is left out by some and given by others, it is no number: "none" is one of its levels.
+        If some configurations have None for an optional key and others a value, its column is text with the level
+        "none".
         """
         frame = factors(self.configurations)
         for key in frame.columns.intersection([key for key, option in every_key().items() if option.optional]):
@@ -118,7 +181,18 @@ class Plan(NamedTuple):
 
 
 def factors(configurations: Sequence[Configuration]) -> pd.DataFrame:
-    """Return one row a configuration: id, and a column for every key that one of them has, lists as text."""
+    """Return one row per configuration: id, and one column per key that any of them has; lists become text.
+
+    Parameters
+    ----------
+    configurations : sequence of Configuration
+        The configurations.
+
+    Returns
+    -------
+    DataFrame
+        The rows in the given order. A key that a configuration lacks is missing there.
+    """
     frame = pd.DataFrame([{"id": c.id} | _row(c) for c in configurations])
     order = ["id", *(key for key in [*every_key(), "seed", "hooks"] if key in frame)]
     floats = {key: "float64" for key, option in every_key().items() if option.type is float and key in frame}
@@ -126,13 +200,23 @@ def factors(configurations: Sequence[Configuration]) -> pd.DataFrame:
 
 
 def make_plan(spec: Spec) -> Plan:
-    """Return the plan of a specification; what several combinations share is planned once.
+    """Return the plan of a specification; a configuration that several combinations share is planned once.
+
+    Parameters
+    ----------
+    spec : Spec
+        The checked specification.
+
+    Returns
+    -------
+    Plan
+        The plan.
 
     Raises
     ------
     SpecError
-        for a combination that no run could have, such as a loss at a step beyond the last, and for a published number
-        that no run, or no one set-up, stands beside.
+        If a combination cannot run, such as a loss at a step beyond the last. Also if a published number selects no
+        runs, or runs that differ in more than the seed.
     """
     found = _configurations(spec)
     refuse_unmatched(spec.published, (config.values for config in found.values()), lambda: _full(spec))
@@ -140,7 +224,7 @@ def make_plan(spec: Spec) -> Plan:
 
 
 def _full(spec: Spec) -> Iterator[Mapping[str, Any]]:
-    """Yield what the study's [full] table would run."""
+    """Yield the values of every configuration of the full study; none without a [full] table."""
     if spec.full:
         yield from (config.values for config in _configurations(Spec.from_tables(spec.tables(), full=True)).values())
 
@@ -155,9 +239,9 @@ def _configurations(spec: Spec) -> dict[str, Configuration]:
 
 
 def _with_content(spec: Spec, configurations: Iterable[Configuration]) -> Spec:
-    """Return ``spec`` with the checksum of the data that a file or a user holds, where all have one.
+    """Return ``spec`` with the checksum of the task's data, if all configurations share one.
 
-    So a results folder says which data it is of, and is read where they are not.
+    A results folder thus records its data, and can be read where the data are missing.
     """
     contents = {c.values["task.content"] for c in configurations if "task.content" in c.values}
     if len(contents) != 1:
@@ -166,7 +250,23 @@ def _with_content(spec: Spec, configurations: Iterable[Configuration]) -> Spec:
 
 
 def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a value for every key that this cell and task know: the given one, or the default."""
+    """Return a value for every key of the combination's cell and task: the given one, or the default.
+
+    Parameters
+    ----------
+    given : mapping
+        The values that the specification gives, including "cell" and "task.name".
+
+    Returns
+    -------
+    dict
+        The value of every key except "seed" and "hooks".
+
+    Raises
+    ------
+    SpecError
+        If no run could have these values.
+    """
     keys = keys_of(given["cell"], given["task.name"]) | train.keys_of(given)
     values = {key: given[key] if key in given else checked(key, o, o.default) for key, o in keys.items()}
     options = {key.partition(".")[2]: value for key, value in values.items() if key.startswith("task.")}
@@ -190,7 +290,7 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _refuse_init(cell: str, choices: tuple[tuple[str, Any], ...]) -> None:
-    """Draw a cell of one unit, so that choices which exclude each other show before anything runs."""
+    """Initialise a cell of one unit, so that contradictory choices are refused before anything runs."""
     try:
         CELLS[cell].init(1, 1, rng=0, **{key.partition(".")[2]: value for key, value in choices})
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Where results came from: versions, git, command line, machine and times."""
+"""The provenance of results: versions, git commit, command line, machine and times."""
 
 from __future__ import annotations
 
@@ -24,12 +24,22 @@ Record = dict[str, Any]
 
 
 def read(folder: Path) -> Record:
-    """Return the record of the last run, with those before it; empty where nothing has run.
+    """Return the record of the last run.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+
+    Returns
+    -------
+    dict
+        The record, with earlier records under "earlier"; empty if nothing has run.
 
     Raises
     ------
     StoreError
-        where the file cannot be read, or is not what a run wrote.
+        If the file cannot be read, or is not a record of a run.
     """
     path = folder / "provenance.json"
     try:
@@ -37,24 +47,53 @@ def read(folder: Path) -> Record:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); mend it or remove it") from None
+        raise StoreError(f"{path}: cannot be read ({error}); correct the file or remove it") from None
     if not isinstance(found, dict) or not isinstance(found.get("earlier", []), list):
-        raise StoreError(f"{path}: is no record of a run; mend it or remove it")
+        raise StoreError(f"{path}: is no record of a run; correct the file or remove it")
     return found
 
 
 def begin(folder: Path, *, thin: bool) -> Record:
-    """Write and return the record of a run that starts now; earlier runs on the folder stand in it."""
+    """Write and return the record of a run that starts now.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    thin : bool
+        Whether the table ``steps`` keeps logarithmically spaced lags only.
+
+    Returns
+    -------
+    dict
+        The record; the records of earlier runs are under "earlier".
+    """
     before = read(folder)
     earlier = [*before.pop("earlier", []), before] if before else []
-    record: Record = {"started": _now(), "ended": None, "argv": _argv(), "versions": _versions(), "git": _git()}
+    record: Record = {
+        "started": _now(),
+        "ended": None,
+        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": _versions(),
+        "git": _git(),
+    }
     record |= {"machine": _machine(), "steps": THIN if thin else "every lag", "earlier": earlier}
     _write(folder, record)
     return record
 
 
 def end(folder: Path, record: Record, statuses: dict[str, int]) -> None:
-    """Add when the run ended and what it brought."""
+    """Write the record again with the end of the run and the number of configurations by status.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    record : dict
+        The record that :func:`begin` returned.
+    statuses : dict
+        The number of configurations of this run by status.
+    """
     _write(folder, record | {"ended": _now(), "configurations": statuses})
 
 
@@ -64,10 +103,6 @@ def _write(folder: Path, record: Record) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _argv() -> list[str]:
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def _versions() -> dict[str, str]:
@@ -82,7 +117,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git() -> Record | None:
-    """Return commit and state of the checkout that this package lies in; None where it is installed otherwise."""
+    """Return commit and state of the git checkout that holds this package; None if it is not in a checkout."""
     here = Path(__file__).parent
     if not _ask_git(here, "ls-files", "provenance.py"):
         return None

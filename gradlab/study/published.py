@@ -90,7 +90,7 @@ class Published(NamedTuple):
 
 
 class _Recorded(NamedTuple):
-    """The columns of a study's runs, and their number of exponents."""
+    """The columns of a study's runs, and the number of recorded exponents."""
 
     columns: Mapping[str, schema.Column]
     exponents: int
@@ -104,13 +104,27 @@ class _Recorded(NamedTuple):
 def published(
     entries: Sequence[Mapping[str, Any]], hooks: Iterable[str], *, trained: bool = False
 ) -> tuple[Published, ...]:
-    """Check the entries and return them; ``trained`` is whether the study trains.
+    """Check the entries of ``[[published]]`` and return them.
+
+    Parameters
+    ----------
+    entries : sequence of mapping
+        The tables as given.
+    hooks : iterable of str
+        The study's hooks.
+    trained : bool
+        Whether the study trains.
+
+    Returns
+    -------
+    tuple of Published
+        The checked entries.
 
     Raises
     ------
     SpecError
-        for an unknown key or column, a missing key, a wrong type, a column that no hook of the study records, and
-        for no tolerance or two; one line that starts with the entry's path and names the nearest valid key.
+        If a key or column is unknown, a key is missing, a type is wrong, no hook records the column, or an entry has
+        no tolerance or several. The message starts with the entry's path and names the nearest valid key.
     """
     recorded = _Recorded(schema.tables(trained=trained)["runs"], _exponents(hooks))
     return tuple(_entry(f"published[{i}]", entry, recorded) for i, entry in enumerate(entries))
@@ -121,12 +135,21 @@ def refuse_unmatched(
     configurations: Iterable[Mapping[str, Any]],
     full: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
 ) -> None:
-    """Raise if an entry selects no runs, not even of ``full``, or runs that differ in more than the seed.
+    """Refuse an entry that selects no runs, or runs that differ in more than the seed.
+
+    Parameters
+    ----------
+    entries : sequence of Published
+        The checked entries.
+    configurations : iterable of mapping
+        The values of every planned configuration.
+    full : callable
+        Returns the values of every configuration of the full study; an entry may select these instead.
 
     Raises
     ------
     SpecError
-        naming the values that the study has, or the missing key.
+        If an entry is refused. The message names the values that the study has, or the missing key.
     """
     every = list(configurations)
     for i, entry in enumerate(entries):
@@ -247,12 +270,24 @@ def _exponents(hooks: Iterable[str]) -> int:
 
 
 def flat(path: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten the table at ``path``: a nested table becomes dotted keys such as ``init.forget_bias``.
+    """Flatten a table: a nested table becomes dotted keys such as ``init.forget_bias``.
+
+    Parameters
+    ----------
+    path : str
+        The place of the table in the specification, for the message.
+    table : mapping
+        The table.
+
+    Returns
+    -------
+    dict
+        The values by dotted key.
 
     Raises
     ------
     SpecError
-        if a key is given both ways.
+        If a key is given both in a nested table and as a dotted key.
     """
     found: dict[str, Any] = {}
     for key, value in _leaves(table, ""):
@@ -264,7 +299,7 @@ def flat(path: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _leaves(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for key, value in table.items():
-        if isinstance(value, Mapping) and value:  # an empty table stays, and no key accepts it
+        if isinstance(value, Mapping) and value:  # an empty table stays a value, which every key then refuses
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -1,4 +1,4 @@
-"""The results of a study: its tables as the plan orders them, read from the parts; report, figures, copies."""
+"""The results of a study: tables in the order of the plan, read from the parts; report, figures and copies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gradlab import schema
 from gradlab.errors import InputError, RunError, SpecError, StoreError, unknown
 from gradlab.files import whole
 from gradlab.formatting import markup
-from gradlab.progress import counted
+from gradlab.formatting.numbers import counted
 from gradlab.protocol import Measurements
 from gradlab.study import provenance
 from gradlab.study.lock import holder
@@ -40,21 +40,31 @@ if TYPE_CHECKING:
 
     from gradlab.report import Source
 
-#: How often a reader looks again when a runner merges parts under its eyes.
+#: Number of attempts of a reader when a runner merges parts while they are read.
 _LOOKS = 5
-#: Configurations whose runs are read in a blink, for a notebook's cell to show their verdict.
+#: Largest number of configurations for which a notebook shows the verdict; reading their runs takes little time.
 FEW = 10_000
-#: Failures that are named one by one; the report names all.
+#: Largest number of failures that the status lists; the report lists all.
 SHOWN = 10
 
 
 def load_results(folder: str | Path) -> Results:
-    """Open the results of a study, while it runs too.
+    """Open the results of a study; the study may still be running.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The results folder.
+
+    Returns
+    -------
+    Results
+        The results.
 
     Raises
     ------
     StoreError
-        where ``folder`` holds no study, or one that cannot be read.
+        If ``folder`` holds no study, or one that cannot be read.
     """
     path = Path(folder)
     try:
@@ -73,7 +83,17 @@ def load_results(folder: str | Path) -> Results:
 
 @dataclass(frozen=True)
 class Results(Measurements):
-    """The tables of a study: one row a planned configuration and layer; one a step and quantity; one an exponent.
+    """The results of a study, in three tables.
+
+    ``runs`` has one row per planned configuration, layer and direction, and per measured training step. For each of
+    these, ``steps`` has one row per time step and quantity, and ``spectra`` has one row per exponent.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    plan : Plan
+        The plan of its study.
 
     Examples
     --------
@@ -89,11 +109,11 @@ class Results(Measurements):
         return markup.plain(self._title)
 
     def _repr_html_(self) -> str:
-        """Return the counts, and of a study that is soon read the verdict; no table of steps is opened."""
+        """Return the counts by status, and the verdict of a study of at most ``FEW`` configurations, as HTML."""
         counts = ", ".join(f"{count} {status}" for status, count in self.status().items())
         few = len(self.plan.configurations) <= FEW
-        said = markup.rows_of(str(self.verdict())) if few else [("verdict", "ask results.verdict()")]
-        return markup.html(self._title, [*self.plan.spec.summary, ("runs", counts), *said])
+        verdict = markup.rows_of(str(self.verdict())) if few else [("verdict", "call results.verdict()")]
+        return markup.html(self._title, [*self.plan.spec.summary, ("runs", counts), *verdict])
 
     @property
     def _title(self) -> str:
@@ -102,20 +122,29 @@ class Results(Measurements):
     def frame(
         self, name: str = "runs", *, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Return ``runs``, ``steps`` or ``spectra`` (:mod:`gradlab.schema`) as it is now, in the order of the plan.
+        """Return one table as it is now, with the rows in the order of the plan.
 
         Parameters
         ----------
-        columns : only these, of the table's own; by default all. Others are not read.
-        where : a value, or a list of values, by column of the table or key of the study: ``{"cell": "lstm"}``. What it
-            leaves out is not read.
+        name : str
+            "runs", "steps" or "spectra" (:mod:`gradlab.schema`).
+        columns : sequence of str, optional
+            The columns of the table to return; by default all. Other columns are not read.
+        where : mapping, optional
+            A value, or a list of values, by column of the table or key of the study, such as ``{"cell": "lstm"}``.
+            Other rows are not read.
+
+        Returns
+        -------
+        DataFrame
+            The table. A configuration that has not run has rows in ``runs`` alone, with the status "planned".
 
         Raises
         ------
         StoreError
-            for a table or a column that there is not, and where a part is damaged.
+            If there is no such table or column, or a part is damaged.
         """
-        if name not in schema.TABLES:
+        if not isinstance(name, str) or name not in schema.TABLES:
             raise StoreError(unknown("table", name, schema.TABLES))
         conditions = {column: _listed(values) for column, values in (where or {}).items()}
         chosen = self.plan.frame()
@@ -131,38 +160,56 @@ class Results(Measurements):
         return _only(_in_order(self._rows(name, chosen["id"], read, conditions), chosen["id"]), columns)
 
     def status(self) -> dict[str, int]:
-        """Return how many configurations of the plan are planned, done, diverged and failed."""
-        found = self._shelf.statuses
+        """Return the number of configurations of the plan by status: planned, done, diverged and failed."""
+        found = self._store.statuses
         counts = pd.Series([found.get(c.id, "planned") for c in self.plan.configurations]).value_counts()
         return {status: int(counts.get(status, 0)) for status in schema.STATUSES}
 
     def verdict(self) -> Verdict:
-        """Return the study's three lines: each cell's words, why, and which of its settings is STABLE."""
+        """Return the verdict on the study: labels of the settings by cell, the evidence, and the STABLE settings."""
         return study_verdict(self.frame("runs"))
 
     def comparisons(self, along: str = "cell", *, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Return how the rate differs between the levels of a key; see :func:`gradlab.tables.comparisons.comparisons`.
+        """Compare the rate between the levels of a key; see :func:`gradlab.tables.comparisons.comparisons`.
 
-        ``where`` is that of :meth:`frame`. Fewer rows leave narrower intervals: all of a table hold together.
+        Parameters
+        ----------
+        along : str
+            The key whose levels are compared.
+        where : mapping, optional
+            The runs to compare, as in :meth:`frame`.
+
+        Returns
+        -------
+        DataFrame
+            One row per comparison. The intervals of a table hold simultaneously, so fewer rows give narrower ones.
         """
         return comparisons(self.frame("runs", where=where), along)
 
     def report(self, beside: Results | str | Path | None = None, *, out: str | Path | None = None) -> Path:
-        """Write ``report.html``, ``figures/`` and ``tables/`` into the folder; return the page's path.
+        """Write ``report.html``, ``figures/`` and ``tables/`` into the folder.
 
         Parameters
         ----------
-        beside : another study, or its folder: write instead one page with the two, and leave their own reports alone.
-        out : the file of that page, by default ``report_with_<folder of the other>.html`` in this one's folder.
+        beside : Results, str or Path, optional
+            Another study, or its folder. One page that compares the two studies is then written instead; their own
+            reports stay as they are.
+        out : str or Path, optional
+            The file of that page; by default ``report_with_<folder of the other>.html`` in this study's folder.
+
+        Returns
+        -------
+        Path
+            The path of the page.
 
         Raises
         ------
         InputError
-            where ``beside`` is this study itself, or ``out`` one of their own reports or a folder.
+            If ``beside`` is this study itself, or ``out`` is a folder or a study's own report.
         StoreError
-            where a part is damaged, or no run of one of the studies is finished; nothing is written then.
+            If a part is damaged, or one of the studies has no finished run; nothing is written then.
         RunError
-            where it fails for whatever other reason; what was measured is kept.
+            If the report fails for another reason; the stored results are kept.
         """
         other = beside if isinstance(beside, Results) or beside is None else load_results(beside)
         path = self._page(other, out)
@@ -185,14 +232,14 @@ class Results(Measurements):
             return write_pair(path, own, other._source()) if other else write_report(path.parent, own)
 
     def _page(self, other: Results | None, out: str | Path | None) -> Path:
-        """Return where the report goes."""
+        """Return the path of the page to write, after checking ``out``."""
         own = self.folder / "report.html"
         if other is None:
             if out is not None:
-                raise InputError(f"out: a study's own report is {own}; only that of two studies goes elsewhere")
+                raise InputError(f"out: a study's own report is {own}; give out only with a second study")
             return own
         if other.folder.resolve() == self.folder.resolve():
-            raise InputError(f"{other.folder}: is the same study; expected another one to put beside it")
+            raise InputError(f"{other.folder}: is the same study; expected another study to compare with it")
         path = Path(out or self.folder / f"report_with_{other.folder.resolve().name}.html")
         if path.is_dir():
             raise InputError(f"out: {path} is a folder; name a file")
@@ -208,14 +255,24 @@ class Results(Measurements):
         return Source(self._frames(), spec.tables(), latest, spec.toml(), self.folder.resolve().name)
 
     def tables(self, format: str = "latex") -> str:
-        """Return the report's tables as one text: "latex" (booktabs), "markdown", "csv" or "html", with captions.
+        """Return the report's tables, with captions, as one text.
+
+        Parameters
+        ----------
+        format : str
+            "latex" (booktabs), "markdown", "csv" or "html".
+
+        Returns
+        -------
+        str
+            The tables.
 
         Raises
         ------
         InputError
-            for another format.
+            If the format is unknown.
         StoreError
-            where no run is finished.
+            If no run is finished.
         """
         from gradlab.report import format_tables
 
@@ -224,13 +281,15 @@ class Results(Measurements):
             return format_tables(self.frame("runs"), self.plan.spec.tables(), format)
 
     def plot(self, name: str | Sequence[str] | None = None, *, ax: Axes | None = None) -> Figure:
-        """Plot the first of the study's figures, or what is named.
+        """Plot the first of the study's figures, or the quantities named.
 
         Parameters
         ----------
-        name : a figure of the report, such as "decay"; a quantity of ``steps`` such as "dL/dh", or a list of them,
-            over the lag; or a column of ``runs`` over the key that the study varies.
-        ax : where to draw a figure of one panel, by default a new figure.
+        name : str or sequence of str, optional
+            A figure of the report, such as "decay"; a quantity of ``steps`` such as "dL/dh", or a list of them,
+            plotted over the lag; or a column of ``runs``, plotted over the key that the study varies.
+        ax : Axes, optional
+            The axes for a figure of one panel; by default a new figure.
 
         Returns
         -------
@@ -240,7 +299,7 @@ class Results(Measurements):
         Raises
         ------
         InputError
-            If there is no such figure, or the study did not record what it shows; the message names the hook.
+            If there is no such figure, or the study did not record its quantities; the message names the missing hook.
         """
         from gradlab.figures import FIGURES, draw
 
@@ -250,12 +309,24 @@ class Results(Measurements):
     def export(self, path: str | Path | None = None) -> list[Path]:
         """Write each table that has rows as one CSV and one Parquet file, by default into ``export/``.
 
-        Returns the paths. ``steps`` and ``spectra`` name configurations by id, under which ``runs`` has every key.
+        ``steps`` and ``spectra`` identify configurations by id; ``runs`` has the value of every key by id.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            The folder to write into.
+
+        Returns
+        -------
+        list of Path
+            The files.
 
         Raises
         ------
         StoreError
-            where no run is finished, or a file cannot be written.
+            If no run is finished, or a file cannot be written.
+        RunError
+            If the disk is full.
         """
         self._refuse_empty()
         target, written = Path(path or self.folder / "export"), list[Path]()
@@ -270,29 +341,51 @@ class Results(Measurements):
         return written
 
     def save(self, path: str | Path) -> Path:
-        """Copy study, provenance and parts to a new folder, which :func:`load_results` opens; return its path."""
+        """Copy study, provenance and parts to a new folder, which :func:`load_results` can open.
+
+        Parameters
+        ----------
+        path : str or Path
+            The new folder.
+
+        Returns
+        -------
+        Path
+            The new folder.
+
+        Raises
+        ------
+        StoreError
+            If ``path`` exists already.
+        """
         target = Path(path)
         if target.exists():
             raise StoreError(f"{target}: exists already; expected the name of a new folder")
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        temporary.mkdir(parents=True)
-        for name in ("study.toml", "provenance.json"):
-            if (self.folder / name).exists():
-                shutil.copy2(self.folder / name, temporary)
-        shutil.copytree(self.folder / "parts", temporary / "parts", ignore=shutil.ignore_patterns(".*"))
-        return temporary.rename(target)
+        try:
+            temporary.mkdir(parents=True)
+            for name in ("study.toml", "provenance.json"):
+                if (self.folder / name).exists():
+                    shutil.copy2(self.folder / name, temporary)
+            if (self.folder / "parts").exists():
+                shutil.copytree(self.folder / "parts", temporary / "parts", ignore=shutil.ignore_patterns(".*"))
+            return temporary.rename(target)
+        except OSError as error:  # shutil.Error, which copytree raises, is an OSError without strerror
+            raise StoreError(f"{target}: cannot be written ({error.strerror or error})") from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Versions, git, command line, machine and times of the last run; empty where nothing has run."""
+        """Versions, git commit, command line, machine and times of the last run; empty if nothing has run."""
         return provenance.read(self.folder)
 
     def _refuse_empty(self) -> None:
-        """Refuse to make anything of no run, such as a published folder without its parts: it would replace tables."""
+        """Raise if no run is finished, as in a published folder without parts; writing would replace its tables."""
         counts = self.status()
         if counts["planned"] == sum(counts.values()):
-            makes = "`gradlab run` on its file makes some"
-            raise StoreError(f"{self.folder}: holds no finished run; {makes}; nothing was written")
+            then = "`gradlab run` on its file makes some"
+            raise StoreError(f"{self.folder}: holds no finished run; {then}; nothing was written")
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: self.frame(name) for name in schema.TABLES}
@@ -303,11 +396,11 @@ class Results(Measurements):
         return schema.tables(trained=self.plan.spec.trains)
 
     @property
-    def _shelf(self) -> PartStore:
-        shelf = PartStore.open(self.folder)
-        for reason in shelf.damaged.values():
-            raise StoreError(f"{reason}; run the study again, which redoes what it held")
-        return shelf
+    def _store(self) -> PartStore:
+        store = PartStore.open(self.folder)
+        for reason in store.damaged.values():
+            raise StoreError(f"{reason}; run the study again to repeat the configurations of this file")
+        return store
 
     def _rows(
         self, table: str, ids: pd.Series, columns: list[str] | None, conditions: Mapping[str, list[Any]]
@@ -316,22 +409,22 @@ class Results(Measurements):
         where = functools.reduce(operator.and_, tests) if tests else None
         for _ in range(_LOOKS):
             try:
-                rows = self._shelf.read(table, ids, columns, where, trained=self.plan.spec.trains)
+                rows = self._store.read(table, ids, columns, where, trained=self.plan.spec.trains)
                 found: pd.DataFrame = rows.to_pandas()
                 return found
-            except FileNotFoundError as error:  # merged since the shelf was opened, or really gone
+            except FileNotFoundError as error:  # merged since the store was opened, or really missing
                 missing = error.filename
-        raise StoreError(f"{missing}: is missing; run the study again, which redoes what it held")
+        raise StoreError(f"{missing}: is missing; run the study again to repeat the configurations of this file")
 
     def _runs(self, chosen: pd.DataFrame) -> pd.DataFrame:
-        """Return a row for every chosen configuration and layer; what has not run has the status planned."""
+        """Return one row per chosen configuration, layer and direction; a missing run gets one row "planned"."""
         measured = self._rows("runs", chosen["id"], None, {})
         measured = measured[[name for name in measured if name == "id" or name not in chosen]]
         runs = chosen.merge(measured, on="id", how="left", sort=False)
-        words = {"status": "planned", "direction": schema.DIRECTIONS[0]}
+        defaults = {"status": "planned", "direction": schema.DIRECTIONS[0]}
         for name, column in self._columns["runs"].items():
             if column.dtype == "string" and name in measured:
-                runs[name] = runs[name].fillna(words.get(name, ""))
+                runs[name] = runs[name].fillna(defaults.get(name, ""))
             elif column.dtype == "int64":
                 runs[name] = runs[name].fillna(0).astype("int64")
         return runs
@@ -376,7 +469,23 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def describe_status(folder: str | Path) -> str:
-    """Return the counts by status, the runner if there is one, and the first failures with their reasons."""
+    """Describe the status of a results folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The results folder.
+
+    Returns
+    -------
+    str
+        The counts by status, the current runner, and the first failures with their reasons.
+
+    Raises
+    ------
+    StoreError
+        If ``folder`` holds no study, or one that cannot be read.
+    """
     results = load_results(folder)
     counts = results.status()
     finished, total = sum(counts.values()) - counts["planned"], sum(counts.values())
@@ -390,7 +499,7 @@ def describe_status(folder: str | Path) -> str:
 def _next(counts: dict[str, int]) -> str:
     if counts["planned"]:
         return "; `gradlab run` on its file goes on from here"
-    return "; `gradlab run --retry-failed` runs what failed again" if counts["failed"] else ""
+    return "; `gradlab run --retry-failed` repeats the failed configurations" if counts["failed"] else ""
 
 
 def _failures(results: Results, count: int) -> list[str]:

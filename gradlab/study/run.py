@@ -1,4 +1,4 @@
-"""Running a plan: what is missing, group by group, into the folder."""
+"""Run a plan: measure the missing configurations, group by group, and store them in the folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gradlab.errors import InputError, RunError, SpecError
 from gradlab.files import write_whole
-from gradlab.progress import ProgressReporter, counted, duration
+from gradlab.formatting.numbers import counted
+from gradlab.progress import ProgressReporter, duration
 from gradlab.study import provenance
 from gradlab.study.budget import affordable, refuse_too_many, work
 from gradlab.study.executors import crew, one_thread
@@ -36,43 +37,57 @@ def run_plan(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Results:
-    """Run what ``out`` (by default ``results/<name>``) does not hold yet.
+    """Run the configurations that the results folder does not hold yet.
 
     Parameters
     ----------
-    workers : processes; 0 runs in this one; by default one a core, as far as memory allows.
-    executor : any `concurrent.futures.Executor` instead.
-    retry_failed : run again what failed, and nothing else; by default a failure is a result.
-    progress : say on stderr how it goes.
+    plan : Plan
+        The plan.
+    out : str or Path, optional
+        The results folder; by default ``results/<name>``.
+    workers : int, optional
+        Number of worker processes; 0 runs in this process. By default one per core, as far as memory allows.
+    executor : Executor, optional
+        Any `concurrent.futures.Executor`, used instead of worker processes.
+    retry_failed : bool
+        Run the failed configurations again, and nothing else. By default a failure is a result.
+    progress : bool
+        Report the progress on stderr.
+
+    Returns
+    -------
+    Results
+        The results of the whole plan.
 
     Raises
     ------
     SpecError, InputError
-        for what cannot run, before anything does.
+        If the plan cannot run; raised before anything runs.
     StoreError
-        where the folder is another study's, or another runner holds it.
+        If the folder belongs to another study, or another runner holds it.
     RunError
-        where it cannot go on, as on a full disk; what had finished is kept.
+        If the run cannot continue, as on a full disk; finished groups are kept.
     KeyboardInterrupt
-        after Ctrl-C; what had finished is kept, and the next run goes on from there.
+        After Ctrl-C; finished groups are kept, and the next run continues from there.
     """
-    folder, talk = Path(out or Path("results") / plan.spec.name), ProgressReporter(plan.spec.name, quiet=not progress)
+    folder = Path(out or Path("results") / plan.spec.name)
+    reporter = ProgressReporter(plan.spec.name, quiet=not progress)
     count = worker_count(plan, workers, executor)
     _check_data(plan)
     travels = count > 0 or executor is not None
     own = packed({c.values["task.name"] for c in plan.configurations}) if travels else b""
     with heard() as check, _writable(folder), claimed(folder, plan.spec.name):
-        shelf = _opened(folder, talk)
-        groups = _missing(shelf, plan, talk, retry_failed)
+        store = _opened(folder, reporter)
+        groups = _missing(store, plan, reporter, retry_failed)
         write_whole(folder / "study.toml", plan.spec.toml().encode())
-        shelf.tidy()
+        store.tidy()
         if groups:
-            _Run(plan, shelf, talk, check, own).go(groups, count, executor)
+            _Run(plan, store, reporter, check, own).go(groups, count, executor)
     return Results(folder, plan)
 
 
 def _check_data(plan: Plan) -> None:
-    """Draw each task's data once, so that a missing package or too large a batch shows before anything runs."""
+    """Sample the data of each task once, so that a missing package or too large a batch is refused before the run."""
     seen = set()
     for config in plan.configurations:
         keys = (*config.section("task").items(), config.values["length"], config.values["batch"])
@@ -87,7 +102,29 @@ def _check_data(plan: Plan) -> None:
 
 
 def worker_count(plan: Plan, workers: int | None, executor: Executor | None = None) -> int:
-    """Return how many processes of ours are to run ``plan``; refuse what does not fit into memory."""
+    """Return the number of worker processes for ``plan``.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    workers : int or None
+        The requested number; None for one per core, as far as memory allows.
+    executor : Executor, optional
+        A user's executor, which needs no worker processes.
+
+    Returns
+    -------
+    int
+        The number of processes; 0 with an executor, or to run in this process.
+
+    Raises
+    ------
+    InputError
+        If ``workers`` is not a whole number of at least 0, or is given together with ``executor``.
+    SpecError
+        If that many workers do not fit into memory.
+    """
     if executor is not None and workers is not None:
         raise InputError("give workers or executor, not both")
     if executor is not None:
@@ -102,38 +139,38 @@ def worker_count(plan: Plan, workers: int | None, executor: Executor | None = No
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Say in one line that the disk is full, or what else keeps files from being written."""
+    """Raise RunError in one line if the disk is full, or files cannot be written for another reason."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "the disk is full" if full else f"cannot be written ({error.strerror or error})"
-        then = "free some space" if full else "mend that"
-        raise RunError(f"{folder}: {what}; what had finished is kept, {then} and run the same command again") from None
+        then = "free some space" if full else "correct that"
+        raise RunError(f"{folder}: {what}; finished groups are kept, {then} and run the same command again") from None
 
 
-def _opened(folder: Path, talk: ProgressReporter) -> PartStore:
-    """Return the parts, checked byte by byte; say what cannot be used. What is refused is left as it is."""
+def _opened(folder: Path, reporter: ProgressReporter) -> PartStore:
+    """Open the store and check every byte; report and drop damaged parts. If this raises, no file has changed."""
     provenance.read(folder)
-    shelf = PartStore.open(folder, thorough=True)
+    store = PartStore.open(folder, thorough=True)
     remove_leftovers(folder)
-    for reason in shelf.damaged.values():
-        talk.say(f"{reason}; what it held runs again")
-    shelf.drop(list(shelf.damaged))
-    for version, count in shelf.stale().items():
+    for reason in store.damaged.values():
+        reporter.say(f"{reason}; its configurations run again")
+    store.drop(list(store.damaged))
+    for version, count in store.stale().items():
         old = f"measured by version {version} of the numerics, which is {NUMERICS} now"
-        talk.say(
+        reporter.say(
             f"{counted(count, 'result')} in {folder} {'was' if count == 1 else 'were'} {old}: left out of all tables"
         )
-    return shelf
+    return store
 
 
-def _missing(shelf: PartStore, plan: Plan, talk: ProgressReporter, retry_failed: bool) -> list[Group]:
-    """Return the groups that are to run, the longest first, so that they end together."""
-    stored, total = shelf.statuses, len(plan.configurations)
+def _missing(store: PartStore, plan: Plan, reporter: ProgressReporter, retry_failed: bool) -> list[Group]:
+    """Return the groups to run, those with the most work first, so that all workers end at about the same time."""
+    stored, total = store.statuses, len(plan.configurations)
     statuses = {c.id: stored[c.id] for c in plan.configurations if c.id in stored}
     failed = {id for id, status in statuses.items() if status == "failed"}
-    talk.say(_so_far(len(statuses), len(failed), total, retry_failed))
+    reporter.say(_so_far(len(statuses), len(failed), total, retry_failed))
     done = {c.id for c in plan.configurations} - failed if retry_failed else set(statuses)
     return sorted(plan.groups(done=done), key=work, reverse=True)
 
@@ -141,62 +178,62 @@ def _missing(shelf: PartStore, plan: Plan, talk: ProgressReporter, retry_failed:
 def _so_far(done: int, failed: int, total: int, retry_failed: bool) -> str:
     if not done and not retry_failed:
         return counted(total, "configuration")
-    told = f"{done} of {total} already done"
+    text = f"{done} of {total} already done"
     if failed:
         then = "run again, and nothing else" if retry_failed else "--retry-failed runs them again"
-        return f"{told}, {failed} of them failed; {then}"
-    return f"{told}; none failed, nothing to run again" if retry_failed else told
+        return f"{text}, {failed} of them failed; {then}"
+    return f"{text}; none failed, nothing to run again" if retry_failed else text
 
 
 class _Run:
-    """One run of a plan's groups into a shelf."""
+    """One run of a plan's groups into a store."""
 
     def __init__(
-        self, plan: Plan, shelf: PartStore, talk: ProgressReporter, check: Callable[[], None], own: bytes = b""
+        self, plan: Plan, store: PartStore, reporter: ProgressReporter, check: Callable[[], None], own: bytes = b""
     ) -> None:
-        self.plan, self.shelf, self.talk, self.check, self.own = plan, shelf, talk, check, own
+        self.plan, self.store, self.reporter, self.check, self.own = plan, store, reporter, check, own
         self.task = partial(measure, thin=plan.thin, own=own)
 
     def go(self, groups: list[Group], workers: int, executor: Executor | None) -> None:
-        """Run ``groups``; say how it went, and after Ctrl-C what is kept."""
-        folder, talk, total = self.shelf.folder, self.talk, sum(map(len, groups))
+        """Run ``groups`` and report the outcome; after Ctrl-C, report how many results are kept."""
+        folder, reporter, total = self.store.folder, self.reporter, sum(map(len, groups))
         record, start = provenance.begin(folder, thin=self.plan.thin), time.monotonic()
-        talk.say(f"{total} to run in {counted(len(groups), 'group')}, {_where(workers, executor)}")
+        reporter.say(f"{total} to run in {counted(len(groups), 'group')}, {_where(workers, executor)}")
         if self.plan.thin:
-            talk.say(f"more than {MANY_STEPS} steps in all: the table steps keeps {THIN}")
+            reporter.say(f"more than {MANY_STEPS} steps in all: the table steps keeps {THIN}")
         try:
             self._go(groups, workers, executor)
         except KeyboardInterrupt:
-            kept = f"{sum(talk.counts.values())} of {total} are kept in {folder}"
-            talk.say(f"interrupted; {kept}, the same command goes on from there")
+            kept = f"{sum(reporter.counts.values())} of {total} are kept in {folder}"
+            reporter.say(f"interrupted; {kept}, the same command goes on from there")
             raise KeyboardInterrupt(kept) from None
-        provenance.end(folder, record, dict(Counter(talk.counts)))
-        talk.say(f"{talk.summary()} in {duration(time.monotonic() - start)}")
+        provenance.end(folder, record, dict(Counter(reporter.counts)))
+        reporter.say(f"{reporter.summary()} in {duration(time.monotonic() - start)}")
 
     def _go(self, groups: list[Group], workers: int, executor: Executor | None) -> None:
         known, total, pace = self._known(groups), sum(map(work, groups)), self._pace(max(workers, 1))
         with (
             one_thread(),
-            crew(self.task, workers, executor, self.own) as hands,
-            self.talk.begin(known, total, pace),  # the clock runs from when the workers are there
+            crew(self.task, workers, executor, self.own) as pool,
+            self.reporter.begin(known, total, pace),  # the clock starts when the workers are ready
         ):
             self.check()
-            for group, part in hands.finished(groups):
-                self.shelf.add(part)
-                self.talk.advance(list(part.statuses.values()), work(group))
+            for group, part in pool.finished(groups):
+                self.store.add(part)
+                self.reporter.advance(list(part.statuses.values()), work(group))
                 self.check()
-        self.shelf.tidy()
+        self.store.tidy()
 
     def _known(self, groups: list[Group]) -> Counter[str]:
-        """Return how many configurations of the plan are to run, and how many have which status already."""
-        again, stored = {c.id for group in groups for c in group}, self.shelf.statuses
+        """Return the number of configurations by status; those to run count as "planned"."""
+        again, stored = {c.id for group in groups for c in group}, self.store.statuses
         return Counter("planned" if c.id in again else stored[c.id] for c in self.plan.configurations)
 
-    def _pace(self, hands: int) -> float | None:
-        """Return the wall seconds that an estimated second took in earlier runs; None where there were none."""
-        spent = {id: s for part in self.shelf.parts.values() for id, s in part.seconds.items() if math.isfinite(s)}
+    def _pace(self, workers: int) -> float | None:
+        """Return the wall-clock seconds per multiplication in earlier runs, shared among ``workers``; None if none."""
+        spent = {id: s for part in self.store.parts.values() for id, s in part.seconds.items() if math.isfinite(s)}
         known = [c for c in self.plan.configurations if c.id in spent]
-        return sum(spent[c.id] for c in known) / work(known) / hands if known else None
+        return sum(spent[c.id] for c in known) / work(known) / workers if known else None
 
 
 def _where(workers: int, executor: Executor | None) -> str:

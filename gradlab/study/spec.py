@@ -1,4 +1,4 @@
-"""The specification of a study: TOML or plain tables in, checked values out, before anything runs."""
+"""The specification of a study: TOML or plain tables, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from gradlab.tables.factors import NONE
 
 Table = dict[str, Any]
 HOOKS = ("gradients", "jacobians")
-#: Tables whose keys stand in a specification under the table's own name.
+#: Tables whose keys have the name of the table as prefix.
 SECTIONS = ("task", "init", "train", *CELLS)
 _SEED = Option(int, 0, minimum=0)
-#: More configurations than this are a slip of the keyboard: at a second each they take twelve days.
+#: Largest number of configurations; at one second each they take twelve days, so more are a typing error.
 MOST = 1_000_000
-#: Tables and lists within each other, and bytes of a file, at most: more than any study needs, and soon refused.
+#: Largest nesting depth, and largest file in bytes: more than any study needs, and refused quickly.
 DEEPEST, LARGEST = 8, 10_000_000
 
 
 class _Report(BaseModel):
-    """``[report]``: which figures, in which order; without it, all that fit."""
+    """``[report]``: the figures in their order; by default all that the results allow."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     figures: list[str] = []
 
 
 class _Tables(BaseModel):
-    """The top level of a specification; what its tables hold is checked key by key."""
+    """The top level of a specification; the keys of its tables are checked later, one by one."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?$")]
@@ -60,7 +60,7 @@ _TOP: type[_Tables] = create_model("Tables", __base__=_Tables, **dict.fromkeys(S
 
 
 class _Entry(NamedTuple):
-    """One key as given: where, its value, and whether that is a list to vary over."""
+    """One key as given: its path, its value, and whether the value is a list of levels."""
 
     path: str
     value: object
@@ -73,15 +73,26 @@ class Spec:
 
     Attributes
     ----------
-    question, found : what the study asks, and what it found; texts, "" for none.
-    grid : the values of each key that varies, in the order of the specification.
-    fixed : the value of each key that was given once, "task.name" and "init.recurrent" included.
-    exclude : the combinations that are left out: of each key the values that do not go together.
-    seeds : the seeds of every combination.
-    hooks : the hooks of every trace, in the order of their names.
-    figures : what the report shows; empty for all.
-    published : numbers that the report puts beside the study's own.
-    full : the ``[full]`` table, as given; empty once it has been applied.
+    name : str
+        The name of the study, and of its results folder.
+    question, found : str
+        The question that the study asks, and its finding; "" for none.
+    grid : mapping
+        The values of each key that varies, in the order of the specification.
+    fixed : mapping
+        The value of each key that was given once, such as "task.name" or "init.recurrent".
+    exclude : tuple of mapping
+        The combinations to leave out, as values by key.
+    seeds : tuple of int
+        The seeds of every combination.
+    hooks : tuple of str
+        The hooks of every trace, in alphabetical order.
+    figures : tuple of str
+        The figures of the report; empty for all.
+    published : tuple of Published
+        The published numbers to compare with the study's own.
+    full : mapping
+        The ``[full]`` table as given; empty after it has been applied.
     """
 
     name: str
@@ -98,23 +109,53 @@ class Spec:
 
     @classmethod
     def from_toml(cls, path: str | Path, *, full: bool = False) -> Self:
-        """Read and check a TOML file; ``full`` applies its ``[full]`` table."""
+        """Read and check a TOML file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        full : bool
+            Whether its ``[full]`` table applies.
+
+        Returns
+        -------
+        Spec
+            The checked specification.
+
+        Raises
+        ------
+        SpecError
+            If the file is not a valid specification. The message starts with the file and the key's path.
+        """
         tables = read(Path(path))
         with naming(path):
             return cls.from_tables(tables, full=full)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any], *, full: bool = False) -> Self:
-        """Check what a TOML file would hold, given as dicts.
+        """Check the tables of a TOML file, given as dicts.
+
+        Parameters
+        ----------
+        tables : mapping
+            The tables and texts by name.
+        full : bool
+            Whether the ``[full]`` table applies.
+
+        Returns
+        -------
+        Spec
+            The checked specification.
 
         Raises
         ------
         SpecError
-            one line that starts with the key's path.
+            If the specification is not valid. The message is one line that starts with the key's path.
         """
         top = _top(_plain(tables))
         if top.full and not full:
-            cls.from_tables(tables, full=True)  # so that a slip in [full] shows today
+            cls.from_tables(tables, full=True)  # so that an error in [full] is found now
         if full and not top.full:
             raise SpecError("full: the study has no [full] table; add one, or leave --full (full=True) out")
         entries = _entries(top, full=full)
@@ -123,29 +164,29 @@ class Spec:
         _check_owners({**grid, **{key: (value,) for key, value in fixed.items()}}, entries)
         figures = _figures(top.report.figures)
         kept = {} if full else flat("full", top.full)
-        beside = published(top.published, hooks, trained=any(key.startswith("train.") for key in entries))
-        spec = cls(top.name, top.question, top.found, grid, fixed, (), seeds, hooks, figures, beside, kept)
+        compared = published(top.published, hooks, trained=any(key.startswith("train.") for key in entries))
+        spec = cls(top.name, top.question, top.found, grid, fixed, (), seeds, hooks, figures, compared, kept)
         if spec.size > MOST:
             raise SpecError(f"grid: {spec.size} configurations are more than {MOST}; take values out")
         return replace(spec, exclude=exclude(top.exclude, grid))
 
     @property
     def size(self) -> int:
-        """How many combinations the grid has, seeds and what is left out included."""
+        """Number of combinations of the grid times the number of seeds, including excluded combinations."""
         return math.prod(len(values) for values in self.grid.values()) * len(self.seeds)
 
     @property
     def summary(self) -> list[tuple[str, str]]:
-        """The question, and what was found where that is known, as lines of a table."""
+        """The question, and the finding if there is one, as rows (name, text)."""
         return [("question", self.question), *([("found", self.found)] if self.found else [])]
 
     @property
     def trains(self) -> bool:
-        """Whether the study trains what it measures."""
+        """Whether the study trains its networks."""
         return bool(self.values("train.steps"))
 
     def tables(self) -> Table:
-        """Return the specification as tables, which :meth:`from_tables` reads back as the same."""
+        """Return the specification as tables; :meth:`from_tables` returns an equal specification from them."""
         count = len(self.seeds)
         seeds = count if self.seeds == tuple(range(count)) else list(self.seeds)
         base = {key: value for key, value in self.fixed.items() if key.partition(".")[0] not in SECTIONS}
@@ -165,17 +206,28 @@ class Spec:
         return tomli_w.dumps({name: _written(value) for name, value in tables if value is not None})
 
     def combinations(self) -> Iterator[Table]:
-        """Yield a value for every key that was given: the grid's, in its order, less what is left out."""
+        """Yield the given values of every combination that is not excluded, by key, in the order of the grid."""
         for combination in combinations(self.grid, self.exclude):
             yield {**self.fixed, **combination}
 
     def values(self, key: str) -> tuple[Any, ...]:
-        """Return the values that ``key`` takes in the study; empty where it was not given."""
+        """Return the given values of ``key`` in the study; empty if it was not given.
+
+        Parameters
+        ----------
+        key : str
+            The key, such as ``task.name``.
+
+        Returns
+        -------
+        tuple
+            The values; one for a key that does not vary.
+        """
         return self.grid.get(key) or ((self.fixed[key],) if key in self.fixed else ())
 
 
 def _written(value: Any) -> Any:
-    """Return a value as TOML has it: a key of a table that is None is left out, any other None is the text "none"."""
+    """Return a value for TOML: a key of a table is dropped if it is None; any other None becomes "none"."""
     if isinstance(value, Mapping):
         return {key: _entry(entry) for key, entry in value.items() if entry is not None}
     return [_written(entry) for entry in value] if isinstance(value, list) else value
@@ -191,7 +243,13 @@ def _entry(value: Any) -> Any:
 
 @contextmanager
 def naming(path: str | Path | None) -> Iterator[None]:
-    """Put the file's name before what is wrong with its specification; None where there is no file."""
+    """Prefix a SpecError from inside the block with ``path``; None adds no prefix.
+
+    Parameters
+    ----------
+    path : str, Path or None
+        The file of the specification.
+    """
     try:
         yield
     except SpecError as error:
@@ -199,7 +257,23 @@ def naming(path: str | Path | None) -> Iterator[None]:
 
 
 def read(path: Path) -> Table:
-    """Return what a TOML file holds, not yet checked; raises SpecError where it holds no TOML."""
+    """Return the tables of a TOML file, unchecked.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+        The tables.
+
+    Raises
+    ------
+    SpecError
+        If the file cannot be read, is too large, or is not valid TOML.
+    """
     text = _text(path)
     try:
         return tomllib.loads(text)
@@ -207,7 +281,7 @@ def read(path: Path) -> Table:
         raise SpecError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
         raise SpecError(f"{path}: its tables or lists are nested too deeply; expected a study's TOML file") from None
-    except ValueError:  # what int() says of thousands of digits
+    except ValueError:  # int() refuses thousands of digits
         raise SpecError(f"{path}: holds a number of too many digits; expected a study's TOML file") from None
 
 
@@ -230,15 +304,15 @@ def _text(path: Path) -> str:
 
 
 def _plain(value: Any, path: str = "", depth: int = 0) -> Any:
-    """Return arrays and NumPy's numbers as Python's own: ``grid={"scale": np.linspace(…)}`` is welcome."""
+    """Return ``value`` with NumPy arrays and numbers as Python lists and numbers; a grid may use ``np.linspace``."""
     if depth > DEEPEST:
-        raise SpecError(f"{path}: nested more than {DEEPEST} deep; no key of a study is")
+        raise SpecError(f"{path}: nested more than {DEEPEST} deep; no key of a study needs that")
     if isinstance(value, Mapping):
         start = f"{path}." if path else ""
         return {key: _plain(entry, f"{start}{key}", depth + 1) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry, f"{path}[{i}]", depth + 1) for i, entry in enumerate(value)]
-    if isinstance(value, int) and value.bit_length() > 63:  # tables hold 64 bits
+    if isinstance(value, int) and value.bit_length() > 63:  # tables hold signed 64-bit integers
         raise SpecError(f"{path}: expected a number of at most 63 bits, got one of {value.bit_length()}")
     return value.tolist() if hasattr(value, "tolist") else value
 
@@ -247,10 +321,8 @@ def _top(tables: Mapping[str, Any]) -> _Tables:
     try:
         return _TOP.model_validate(tables)
     except ValidationError as error:
-        found = sorted(
-            error.errors(), key=lambda one: one["type"] != "extra_forbidden"
-        )  # a slip explains what is missing
-        raise SpecError(_top_complaint(dict(found[0]))) from None
+        found = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a typo explains a missing key
+        raise SpecError(_top_complaint(dict(found))) from None
 
 
 def _top_complaint(error: Mapping[str, Any]) -> str:
@@ -269,14 +341,14 @@ def _top_complaint(error: Mapping[str, Any]) -> str:
 
 
 def _entries(top: _Tables, *, full: bool) -> dict[str, _Entry]:
-    """Return every key as given, once each; with ``full``, [full]'s in the place of the others."""
+    """Return every key as given; with ``full``, the keys of [full] replace those of the same name."""
     found: dict[str, _Entry] = {}
     for section in ("grid", "base", *SECTIONS):
         for key, value in flat(section, getattr(top, section)).items():
             whole = key if section in ("grid", "base") else f"{section}.{key}"
             entry = _Entry(f"{section}.{key}", value, section == "grid")
             if whole in found:
-                raise SpecError(f"{entry.path}: given twice; it stands in {found[whole].path} too")
+                raise SpecError(f"{entry.path}: given twice; {found[whole].path} gives it too")
             found[whole] = entry
     if full:
         instead = flat("full", top.full)
@@ -314,7 +386,7 @@ def _no_such_key(key: str, path: str) -> Option:
 
 
 def _check_owners(values: Mapping[str, tuple[Any, ...]], entries: Mapping[str, _Entry]) -> None:
-    """Raise where a key is missing, or where no cell and no task of the study knows it."""
+    """Raise if a required key is missing, or if no cell and no task of the study has a given key."""
     for key in ("cell", "task.name"):
         if key not in values:
             raise SpecError(f"{key}: missing; choose from {', '.join(every_key()[key].choices)}")
@@ -324,7 +396,7 @@ def _check_owners(values: Mapping[str, tuple[Any, ...]], entries: Mapping[str, _
         if key not in known and not key.startswith("train."):
             theirs = "task.name" if key == "length" or key.startswith("task.") else "cell"
             there = f"{theirs.removesuffix('.name')} {' or '.join(map(shown, values[theirs]))}"
-            raise SpecError(f"{entries[key].path}: {there} has no such key; {' and '.join(owners(key))} would")
+            raise SpecError(f"{entries[key].path}: {there} has no such key; it belongs to {' and '.join(owners(key))}")
     refuse_unowned(values, {key: entry.path for key, entry in entries.items()})
     if "length" in known and "length" not in values:
         raise SpecError("length: missing; give the number of steps in [grid] (a list) or in [base] (one number)")
@@ -345,7 +417,7 @@ def _hooks(entry: _Entry | None) -> tuple[str, ...]:
     if entry is None:
         return HOOKS
     if entry.path == "grid.hooks":
-        raise SpecError("grid.hooks: hooks do not vary; put them into [base], every trace takes all of them")
+        raise SpecError("grid.hooks: hooks cannot vary; put them into [base], every trace uses all of them")
     names = checked_list(entry.path, Option(str, ""), entry.value)
     for i, name in enumerate(names):
         try:
@@ -362,7 +434,7 @@ def _hooks(entry: _Entry | None) -> tuple[str, ...]:
 def _figures(names: list[str]) -> tuple[str, ...]:
     if not names:
         return ()
-    from gradlab.figures import FIGURES  # matplotlib: only where a study asks for figures by name
+    from gradlab.figures import FIGURES  # imports matplotlib, so only if a study names figures
 
     return checked_list("report.figures", Option(str, "", choices=tuple(FIGURES)), names)
 

@@ -1,8 +1,9 @@
-"""The parts of a results folder: rows as Parquet files, whole or absent, checked by content, merged as they grow many.
+"""The parts of a results folder: table rows in Parquet files, each complete or absent.
 
-A part has a number and one file a table, ``parts/<table>/<number>-<digest>.parquet``, the digest that of the file's
-bytes. Its runs file names the others and is written last, so a part is there once its runs file is. Where several parts
-hold an id, the highest number has it: a retry replaces a failure, and a merge its sources, at one stroke.
+A part has a number and one file per table, ``parts/<table>/<number>-<digest>.parquet``, where the digest is that of the
+file's bytes. The runs file names the others and is written last, so a part exists once its runs file exists. If several
+parts hold an id, the part with the highest number counts. A retry thus replaces a failure, and a merge replaces its
+sources, in one step.
 """
 
 from __future__ import annotations
@@ -27,20 +28,30 @@ from gradlab.errors import StoreError
 from gradlab.files import UNFINISHED, write_whole
 from gradlab.study.plan import NUMERICS, Group, factors
 
-#: Version of the layout; a reader refuses what is newer.
+#: Version of the layout; a reader refuses newer versions.
 STORE = 3
 #: The tables in the order in which a part's files are written.
 ORDER = (*(name for name in schema.TABLES if name != "runs"), "runs")
-#: This many parts of about one size, which is within a factor of ``TIMES``, are merged into one.
+#: ``FAN`` parts whose numbers of configurations lie within a factor of ``TIMES`` are merged into one.
 FAN, TIMES = 32, 16
-#: Bytes of a part that is merged no more; merging reads about as much at a time.
+#: Size of a full part in bytes: parts of half this size are not merged again, and a merge reads about this much.
 FULL = 2**26
 _NAME = re.compile(r"(\d{8,})-[0-9a-f]{16}\.parquet")
 _TYPES = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 
 
 class Part(NamedTuple):
-    """Rows as the bytes of their files, one a table that has any; each configuration's status and its seconds."""
+    """A part in memory.
+
+    Attributes
+    ----------
+    files : dict
+        The content of the file of each table that has rows.
+    statuses, seconds : dict
+        The status and the measuring time in seconds, by id.
+    numerics : int
+        Version of the numerics.
+    """
 
     files: dict[str, bytes]
     statuses: dict[str, str]
@@ -49,7 +60,19 @@ class Part(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A part on disk: its files, one a table that has rows; the same of its configurations; its bytes."""
+    """A part on disk.
+
+    Attributes
+    ----------
+    files : dict
+        The path of the file of each table that has rows.
+    statuses, seconds : dict
+        The status and the measuring time in seconds, by id.
+    numerics : int
+        Version of the numerics.
+    size : int
+        Bytes of all files.
+    """
 
     files: dict[str, Path]
     statuses: dict[str, str]
@@ -59,14 +82,33 @@ class Stored(NamedTuple):
 
 
 def pack(group: Group, measured: Sequence[Mapping[str, pd.DataFrame]]) -> Part:
-    """Return the part for the rows of a group's configurations by table, each with id; runs with status and error."""
+    """Return the part of a group.
+
+    Parameters
+    ----------
+    group : tuple of Configuration
+        The configurations.
+    measured : sequence of mapping
+        The rows by table, for each configuration. Every table has the column ``id``; ``runs`` also has ``status``.
+
+    Returns
+    -------
+    Part
+        The part.
+    """
     known = schema.tables(trained="train.steps" in group[0].values)
     tables = {name: _joined([one[name] for one in measured if name in one], known[name]) for name in ORDER}
     return _packed(tables | {"runs": _with_keys(tables["runs"], group)}, NUMERICS)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill left: files that were being written, and those of parts that have no runs file."""
+    """Remove the files that a kill left behind: unfinished files, and files of parts without a runs file.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder; only its runner may call this.
+    """
     for leftover in folder.rglob(UNFINISHED):
         leftover.unlink(missing_ok=True)
     whole = {_number(path) for path in _files(folder, "runs")}
@@ -78,11 +120,16 @@ def remove_leftovers(folder: Path) -> None:
 
 @dataclass
 class PartStore:
-    """The parts of a folder by number, as they were when it was opened and as its one writer has changed them since.
+    """The parts of a results folder, as read by :meth:`open` and as changed since through this object.
 
     Attributes
     ----------
-    damaged : numbers of parts that cannot be read, or are not what was written, with the reason.
+    folder : Path
+        The results folder.
+    parts : dict
+        The readable parts by number.
+    damaged : dict
+        The reason by number, for parts that cannot be read or whose content has changed.
     """
 
     folder: Path
@@ -91,25 +138,37 @@ class PartStore:
 
     @classmethod
     def open(cls, folder: Path, *, thorough: bool = False) -> Self:
-        """Read what parts there are; ``thorough`` checks every byte, otherwise only the runs are read.
+        """Open the parts of a folder.
+
+        Parameters
+        ----------
+        folder : Path
+            The results folder.
+        thorough : bool
+            Whether to check every byte; otherwise only the runs files are read.
+
+        Returns
+        -------
+        PartStore
+            The store.
 
         Raises
         ------
         StoreError
-            for a part of another program or a newer one, and for what may not be read.
+            If a file is no part of gradlab or of a newer gradlab, or reading is not permitted.
         """
         while True:
-            shelf = cls(folder)
+            store = cls(folder)
             try:
                 for path in _files(folder, "runs"):
-                    shelf._find(path, thorough)
-            except FileNotFoundError:  # merged meanwhile by the one who writes; its rows are in a later part
+                    store._find(path, thorough)
+            except FileNotFoundError:  # merged meanwhile by the runner; its rows are in a later part
                 continue
-            return shelf
+            return store
 
     @property
     def owners(self) -> dict[str, int]:
-        """The number of the part that has each id."""
+        """The number of the part that holds each id."""
         return {id: number for number in sorted(self.parts) for id in self.parts[number].statuses}
 
     @property
@@ -118,7 +177,7 @@ class PartStore:
         return {id: self.parts[number].statuses[id] for id, number in self.owners.items()}
 
     def stale(self) -> dict[int, int]:
-        """Return how many configurations were measured with each version of the numerics that is not today's."""
+        """Return the number of configurations by version of the numerics, for all versions except the current one."""
         counts: defaultdict[int, int] = defaultdict(int)
         for part in self.parts.values():
             if part.numerics != NUMERICS:
@@ -134,12 +193,30 @@ class PartStore:
         *,
         trained: bool = False,
     ) -> pa.Table:
-        """Return the rows of ``ids``; ``where`` is applied while reading. ``trained`` is for columns to come first.
+        """Return rows of one table.
+
+        Parameters
+        ----------
+        table : str
+            The name of the table.
+        ids : iterable of str
+            The configurations.
+        columns : sequence of str, optional
+            The columns to read; by default all.
+        where : Expression, optional
+            A filter that is applied while reading.
+        trained : bool
+            Whether the study trains; the schema's columns for this case come first.
+
+        Returns
+        -------
+        pyarrow.Table
+            The rows, part by part.
 
         Raises
         ------
         StoreError
-            where a part that has some of them is damaged.
+            If a part with some of these rows is damaged.
         """
         wanted: defaultdict[int, list[str]] = defaultdict(list)
         owners = self.owners
@@ -153,13 +230,25 @@ class PartStore:
         return pa.concat_tables(found, promote_options="default").replace_schema_metadata(None)
 
     def add(self, part: Part) -> None:
-        """Write a part, its runs file last; merge what has become too many."""
+        """Write a part, its runs file last, and merge small parts when they have become too many.
+
+        Parameters
+        ----------
+        part : Part
+            The part to write; it gets the next number.
+        """
         self._write(part)
         while due := self._due():
             self.merge(due)
 
     def merge(self, numbers: Sequence[int]) -> None:
-        """Put what the parts have into one, leave out what later ones have, and delete them."""
+        """Join the parts with these numbers into a new one, without ids that later parts hold, and delete them.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            The parts, all of one version of the numerics.
+        """
         owners = self.owners
         ids = [id for number in numbers for id in self.parts[number].statuses if owners[id] == number]
         if ids:
@@ -167,14 +256,20 @@ class PartStore:
         self.drop(numbers)
 
     def tidy(self) -> None:
-        """Leave nothing that stands twice: whoever reads the files without us finds every configuration once."""
+        """Rewrite parts that hold superseded ids, so that other programs find every configuration once in the files."""
         owners = self.owners
         for number, part in list(self.parts.items()):
             if any(owners[id] != number for id in part.statuses):
                 self.merge([number])
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Delete parts, runs files first, so that a kill leaves no runs without the rest."""
+        """Delete parts, runs files first, so that a kill never leaves a runs file without the others.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            The parts; damaged ones too.
+        """
         for number in list(numbers):
             for table in reversed(ORDER):
                 for path in (self.folder / "parts" / table).glob(f"{number:08d}-*.parquet"):
@@ -205,7 +300,7 @@ class PartStore:
         self.parts[number] = Stored(paths, part.statuses, part.seconds, part.numerics, size)
 
     def _due(self) -> list[int]:
-        """Return parts of one size that are to be merged, at most ``FULL`` bytes of them; empty where none are."""
+        """Return the numbers of similar small parts to merge, about ``FULL`` bytes in all; empty if there are none."""
         sizes: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for number, part in self.parts.items():
             if part.size < FULL // 2:
@@ -231,12 +326,12 @@ class PartStore:
         try:
             content = _content(part.files[table])
         except _Damaged as damage:
-            raise StoreError(f"{damage}; run the study again, which redoes what it held") from None
+            raise StoreError(f"{damage}; run the study again to repeat the configurations of this file") from None
         return _read(content, columns, where)
 
 
 class _Damaged(Exception):
-    """A part's file that is not what was written, as after a full disk."""
+    """A file of a part cannot be read, or its content has changed."""
 
 
 def _files(folder: Path, table: str) -> list[Path]:
@@ -265,10 +360,11 @@ def _digest(content: bytes | pa.Buffer) -> str:
 
 
 def _content(path: Path) -> pa.Buffer:
-    """Return the bytes of a part's file, which are those that its name was made from.
+    """Read a part's file and verify its content hash against its name.
 
-    The memory is Arrow's. Its threads may outlive a read by a moment, and the last of them to let go of Python's memory
-    needs the interpreter; where that has ended meanwhile, the process is aborted with nothing but "terminate called".
+    The buffer is allocated by Arrow, not by Python. Arrow's threads may outlive a read for a moment, and the last one
+    to release a Python buffer needs the interpreter. If the interpreter has already ended, the process aborts with
+    only "terminate called".
     """
     try:
         with path.open("rb") as file:
@@ -286,7 +382,7 @@ def _content(path: Path) -> pa.Buffer:
 
 
 def _read(content: pa.Buffer, columns: Sequence[str] | None, where: pc.Expression | None) -> pa.Table:
-    """Read the rows of a part's file; a column that has been renamed since it was written gets today's name."""
+    """Read the rows of a part's file; columns that have been renamed since get their current names."""
     written = pq.read_schema(pa.BufferReader(content)).names
     if not schema.RENAMED.keys() & set(written):
         return pq.read_table(pa.BufferReader(content), columns=columns, filters=where)
@@ -296,7 +392,7 @@ def _read(content: pa.Buffer, columns: Sequence[str] | None, where: pc.Expressio
 
 
 def _whole(path: Path) -> None:
-    """Raise where a file that a runs file names is gone or altered; asked by the one writer, so nobody else merges."""
+    """Raise if a part's file is missing or altered; only the runner calls this, so no merge interferes."""
     try:
         _content(path)
     except FileNotFoundError:
@@ -304,7 +400,7 @@ def _whole(path: Path) -> None:
 
 
 def _stored(path: Path) -> Stored:
-    """Return what the runs file at ``path`` says of its part."""
+    """Return the part that the runs file at ``path`` describes."""
     number, parts, content = _number(path), path.parent.parent, _content(path)
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
@@ -334,7 +430,7 @@ def _packed(tables: Mapping[str, pa.Table], numerics: int) -> Part:
 
 
 def _with_keys(runs: pa.Table, group: Group) -> pa.Table:
-    """Return the runs with a column for every key, so that whoever reads the file alone knows what they are."""
+    """Return the runs with one column per key, so that the file is complete without the specification."""
     rank = {config.id: i for i, config in enumerate(group)}
     keys = pa.Table.from_pandas(factors(group), preserve_index=False)
     keys = keys.take([rank[id] for id in runs["id"].to_pylist()])
@@ -343,7 +439,7 @@ def _with_keys(runs: pa.Table, group: Group) -> pa.Table:
 
 
 def _by_id(runs: pa.Table) -> tuple[dict[str, str], dict[str, float]]:
-    """Return status and seconds of each configuration; of several layers the worst status."""
+    """Return status and seconds by configuration; the worst status counts if it has several rows."""
     statuses, seconds = dict[str, str](), dict[str, float]()
     for id, status, spent in zip(*(runs[name].to_pylist() for name in ("id", "status", "seconds")), strict=True):
         statuses[id] = max(statuses.get(id, status), status, key=schema.STATUSES.index)
@@ -352,7 +448,18 @@ def _by_id(runs: pa.Table) -> tuple[dict[str, str], dict[str, float]]:
 
 
 def empty_table(columns: Mapping[str, schema.Column]) -> pa.Table:
-    """Return a table of the schema's columns and types, without rows."""
+    """Return a table without rows, with the columns and types of the schema, except ``study``.
+
+    Parameters
+    ----------
+    columns : mapping
+        The schema's columns by name.
+
+    Returns
+    -------
+    pyarrow.Table
+        The table.
+    """
     return pa.table({name: pa.array([], _TYPES[c.dtype]) for name, c in columns.items() if name != "study"})
 
 

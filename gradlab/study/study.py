@@ -1,4 +1,4 @@
-"""A study: what a specification, its plan and its results have in common."""
+"""A study: a specification that can be planned and run."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ from gradlab.study.spec import Spec, naming
 
 
 class Study:
-    """A grid of traces, each cell × length × scale × … × seed, and the question that it asks.
+    """A grid of traces (cell × length × scale × … × seed) that answers one question.
 
     Parameters
     ----------
-    name : fit for a folder; results go to ``results/<name>``.
-    grid : the values of each key that varies, ``{"cell": ["rnn", "lstm"], "scale": [0.5, 1.0], "seeds": 5}``.
-    base : the value of each key that does not, and ``hooks``.
-    tables : the other tables of a specification: ``question``, ``found``, ``task``, ``init``, ``train``, ``rnn``,
-        ``gru``, ``exclude`` (combinations of the grid that are left out), ``report``, ``full``.
+    name : str
+        The name, which must be a valid folder name; results go to ``results/<name>``.
+    grid : mapping
+        The list of values of each key that varies, such as
+        ``{"cell": ["rnn", "lstm"], "scale": [0.5, 1.0], "seeds": 5}``.
+    base : mapping, optional
+        The value of each key that does not vary, and ``hooks``.
+    **tables
+        The other entries of a specification: ``question``, ``found``, ``task``, ``init``, ``train``, a table per cell
+        (``rnn``, ``gru``, …), ``exclude`` (combinations of the grid to leave out), ``report``, ``published``, ``full``.
 
     Raises
     ------
     SpecError
-        one line that starts with the key's path.
+        If the specification is not valid. The message is one line that starts with the key's path.
 
     Examples
     --------
@@ -48,7 +53,25 @@ class Study:
 
     @classmethod
     def from_toml(cls, path: str | Path, *, full: bool = False) -> Self:
-        """Read a specification; ``full`` applies its ``[full]`` table."""
+        """Read a specification from a TOML file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        full : bool
+            Whether its ``[full]`` table applies.
+
+        Returns
+        -------
+        Study
+            The study.
+
+        Raises
+        ------
+        SpecError
+            If the file is not a valid specification. The message starts with the file and the key's path.
+        """
         study = cls.__new__(cls)
         study._path = path
         study.spec = Spec.from_toml(path, full=full)
@@ -69,10 +92,38 @@ class Study:
         retry_failed: bool = False,
         progress: bool = True,
     ) -> Results:
-        """Run what is missing in ``out`` (by default ``results/<name>``), write the report, and return the results.
+        """Run the configurations that are missing in the results folder, and write the report.
 
-        Parameters and errors are :func:`gradlab.study.run.run_plan`'s. In a script, call it under
-        ``if __name__ == "__main__":``, because workers are processes.
+        In a script, call this under ``if __name__ == "__main__":``, because workers are processes.
+
+        Parameters
+        ----------
+        out : str or Path, optional
+            The results folder; by default ``results/<name>``.
+        workers : int, optional
+            Number of worker processes; 0 runs in this process. By default one per core, as far as memory allows.
+        executor : Executor, optional
+            Any `concurrent.futures.Executor`, used instead of worker processes.
+        retry_failed : bool
+            Run the failed configurations again, and nothing else.
+        progress : bool
+            Report the progress on stderr.
+
+        Returns
+        -------
+        Results
+            The results of the whole study.
+
+        Raises
+        ------
+        SpecError, InputError
+            If the study cannot run; raised before anything runs.
+        StoreError
+            If the folder belongs to another study, or another runner holds it.
+        RunError
+            If the run or the report cannot continue; finished groups are kept.
+        KeyboardInterrupt
+            After Ctrl-C; finished groups are kept, and the next run continues from there.
         """
         results = run_plan(
             self.plan, out, workers=workers, executor=executor, retry_failed=retry_failed, progress=progress

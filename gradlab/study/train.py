@@ -1,4 +1,4 @@
-"""``[train]``: its keys, which depend on what is chosen, and the training that they describe."""
+"""``[train]``: its keys, which depend on the chosen optimiser, schedule and criterion, and the training itself."""
 
 from __future__ import annotations
 
@@ -17,45 +17,47 @@ from gradlab.training import Schedule, Training, Until
 from gradlab.training.optimisers import OPTIMISERS
 from gradlab.training.schedule import KINDS, OF, USED
 
-#: What every configuration that is trained has.
+#: The keys of every configuration that trains.
 TRAIN: dict[str, Option] = {
-    "steps": Option(int, None, minimum=1, meaning="training steps, at most; has to be given"),
+    "steps": Option(int, None, minimum=1, meaning="largest number of training steps; required"),
     "measure_at": Option(list, None, minimum=0, optional=True, meaning="training steps measured; by default 0, steps"),
     "optimiser": Option(str, "adam", choices=tuple(OPTIMISERS), meaning="the optimiser"),
     "learning_rate": Option(float, None, minimum=0, optional=True, meaning="by default the optimiser's own"),
     "clip_norm": Option(float, None, optional=True, meaning="limit of the gradient's norm; by default none"),
-    "clip_value": Option(float, None, optional=True, meaning="limit of each of its components; by default none"),
+    "clip_value": Option(
+        float, None, optional=True, meaning="limit of each component of the gradient; by default none"
+    ),
     "schedule": Option(str, "constant", choices=KINDS, meaning="the learning rate's factor over the steps"),
-    "until": Option(str, None, choices=OF, optional=True, meaning="what ends training: the criterion of success"),
+    "until": Option(str, None, choices=OF, optional=True, meaning="the criterion of success, which ends training"),
 }
-#: Steps of the longest sequence on which a task is asked for its score before anything runs.
+#: Largest length of the sequence on which a training is tried before anything runs.
 SHORT = 1000
-#: What a field's annotation says: the type, and whether None may stand in its place.
+#: The type of a field by its annotation, and whether None is allowed.
 _KINDS = {"int": (int, False), "float": (float, False), "bool": (bool, False), "int | None": (int, True)}
 _MEANINGS = {
-    "momentum": "share of the last change that is kept",
-    "nesterov": "whether it is Nesterov's",
-    "alpha": "share of the mean of squares that is kept",
-    "eps": "what is added to the root that is divided by",
+    "momentum": "share of the last update that is kept",
+    "nesterov": "whether the momentum is Nesterov's",
+    "alpha": "share of the mean square that is kept",
+    "eps": "number added to the root in the denominator",
     "beta1": "share of the mean that is kept",
-    "beta2": "share of the mean of squares that is kept",
-    "warmup": "steps over which the rate grows at first",
-    "factor": "what the rate is multiplied by",
-    "every": "after so many steps",
-    "over": "steps of the cosine; by default all",
-    "least": "factor at its end",
+    "beta2": "share of the mean square that is kept",
+    "warmup": "number of first steps over which the rate grows",
+    "factor": "factor on the rate",
+    "every": "number of steps between factors",
+    "over": "number of steps of the cosine; by default all",
+    "least": "factor on the rate at the end",
 }
 
 
 def _option(kind: type, name: str) -> Option:
-    """Return the option that a field of a dataclass is."""
+    """Return the option for the field ``name`` of a dataclass."""
     one = next(field for field in fields(kind) if field.name == name)
     plain, optional = _KINDS[str(one.type)]
     default = None if one.default is MISSING else one.default
     return Option(plain, default, optional=optional, meaning=_MEANINGS.get(name, ""))
 
 
-#: The keys that a choice brings, by the key that chooses and its value.
+#: The keys that a choice adds, by the choosing key and its value.
 BRINGS: dict[tuple[str, Any], dict[str, Option]] = {
     **{
         ("optimiser", name): {one.name: _option(kind, one.name) for one in fields(kind) if one.name != "lr"}
@@ -64,9 +66,17 @@ BRINGS: dict[tuple[str, Any], dict[str, Option]] = {
     **{("schedule", kind): {f"schedule_{name}": _option(Schedule, name) for name in USED[kind]} for kind in KINDS},
     **{
         ("until", of): {
-            "threshold": Option(float, None, optional=True, meaning="the loss to be below, the score to be above"),
-            "window": Option(int, 1, minimum=1, meaning="newest losses, or scores, whose mean has to be"),
-            **({"score_every": Option(int, 100, minimum=1, meaning="steps between scores")} if of == "score" else {}),
+            "threshold": Option(
+                float, None, optional=True, meaning="limit that the loss must be below, or the score above"
+            ),
+            "window": Option(
+                int, 1, minimum=1, meaning="number of latest losses, or scores, whose mean must pass the limit"
+            ),
+            **(
+                {"score_every": Option(int, 100, minimum=1, meaning="training steps between scores")}
+                if of == "score"
+                else {}
+            ),
         }
         for of in OF
     },
@@ -76,18 +86,40 @@ BRINGS: dict[tuple[str, Any], dict[str, Option]] = {
         if cell.vanilla
     },
 }
-#: The keys that choose.
+#: The choosing keys.
 CHOOSING = tuple(dict.fromkeys(key for key, _ in BRINGS))
 EVERY: dict[str, Option] = TRAIN | {name: option for brought in BRINGS.values() for name, option in brought.items()}
 
 
 def spelled(key: str) -> str:
-    """Return a choosing key as a specification has it."""
+    """Return the full name of a choosing key in a specification.
+
+    Parameters
+    ----------
+    key : str
+        The choosing key, one of ``CHOOSING``.
+
+    Returns
+    -------
+    str
+        The name, such as ``train.optimiser``; "cell" stays.
+    """
     return key if key == "cell" else f"train.{key}"
 
 
 def keys_of(values: Mapping[str, Any]) -> dict[str, Option]:
-    """Return the keys of ``[train]`` that a configuration has, ``train.`` before each; none where it has no [train]."""
+    """Return the keys of ``[train]`` for one configuration.
+
+    Parameters
+    ----------
+    values : mapping
+        The given values by key.
+
+    Returns
+    -------
+    dict
+        The option by key, such as ``train.steps``; empty if no value of ``[train]`` is given.
+    """
     if not any(key.startswith("train.") for key in values):
         return {}
     known = dict(TRAIN)
@@ -97,12 +129,19 @@ def keys_of(values: Mapping[str, Any]) -> dict[str, Option]:
 
 
 def refuse_unowned(values: Mapping[str, tuple[Any, ...]], paths: Mapping[str, str]) -> None:
-    """Raise where a key of ``[train]`` is one that none of the study's choices brings.
+    """Refuse a key of ``[train]`` that none of the study's choices adds.
 
     Parameters
     ----------
-    values : the values of each key of the study.
-    paths : where each key stands.
+    values : mapping
+        The values of each key of the study.
+    paths : mapping
+        The place of each key in the specification, for the message.
+
+    Raises
+    ------
+    SpecError
+        If a key is refused, or ``train.steps`` is missing.
     """
     if not any(key.startswith("train.") for key in values):
         return
@@ -116,17 +155,29 @@ def refuse_unowned(values: Mapping[str, tuple[Any, ...]], paths: Mapping[str, st
         one = choosers[0][0]
         given = values.get(spelled(one), (EVERY[one].default,) if one in EVERY else ())
         if not {value for _, value in choosers} & set(given):
-            there = " or ".join(f'{spelled(one)} "{value}"' for value in given if value) or f"without {spelled(one)} it"
-            raise SpecError(f"{paths[key]}: {there} has no such key; {' and '.join(v for _, v in choosers)} would")
+            chosen = " or ".join(f'{spelled(one)} "{value}"' for value in given if value)
+            there = chosen or f"a study without {spelled(one)}"
+            owners = " and ".join(value for _, value in choosers)
+            raise SpecError(f"{paths[key]}: {there} has no such key; it belongs to {owners}")
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the keys of ``[train]`` are where they were not given and follow from others.
+    """Return the values of ``[train]`` that were not given and follow from others.
+
+    Parameters
+    ----------
+    values : mapping
+        The value of every key of the configuration.
+
+    Returns
+    -------
+    dict
+        The steps to measure at, the learning rate and the length of the cosine, if they follow from other keys.
 
     Raises
     ------
     SpecError
-        for a missing key, for a limit that clips everything, and for what excludes each other.
+        If a key is missing, a clipping limit is not positive, or a step to measure at is beyond the last.
     """
     steps, optimiser = values["train.steps"], OPTIMISERS[values["train.optimiser"]]
     found = {"train.measure_at": values["train.measure_at"] or (0, steps)}
@@ -148,7 +199,18 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_training(values: Mapping[str, Any]) -> None:
-    """Raise where a cell of one unit cannot be trained so, before anything runs."""
+    """Set up the training of a cell of one unit, so that a contradiction is refused before anything runs.
+
+    Parameters
+    ----------
+    values : mapping
+        The value of every key of the configuration.
+
+    Raises
+    ------
+    SpecError
+        If the training cannot be set up.
+    """
     plain = {key: value for key, value in values.items() if key.startswith(("train.", "task."))}
     task = _task(tuple((key, value) for key, value in plain.items() if key.startswith("task.")))
     try:
@@ -159,7 +221,7 @@ def refuse_training(values: Mapping[str, Any]) -> None:
 
 @cache
 def _task(keys: tuple[tuple[str, Any], ...]) -> Task:
-    """Return a task that has its sizes: the data that it needs are there."""
+    """Return a task after reading its input and output sizes, so that missing data raise here."""
     options = {key.partition(".")[2]: value for key, value in keys}
     task = TASKS[options.pop("name")](**options)
     _ = task.input_size, task.output_size
@@ -174,7 +236,24 @@ def _tried(cell: str, length: int, task: Task, keys: tuple[tuple[str, Any], ...]
 
 
 def training(values: Mapping[str, Any], model: Network, task: Task, seed: int) -> Training:
-    """Return the training of ``model`` on ``task`` that a configuration describes, before its first step."""
+    """Return the training that a configuration describes, before its first step.
+
+    Parameters
+    ----------
+    values : mapping
+        The value of every key of the configuration.
+    model : Network
+        The network to train.
+    task : Task
+        The task to train on.
+    seed : int
+        The seed of the training data.
+
+    Returns
+    -------
+    Training
+        The training.
+    """
     train = {key.partition(".")[2]: value for key, value in values.items() if key.startswith("train.")}
     own = {name: train[name] for name in BRINGS["optimiser", train["optimiser"]]}
     over = {name: train[f"schedule_{name}"] for name in USED[train["schedule"]]}

@@ -1,4 +1,4 @@
-"""A user's own tasks that nobody has registered here: as much of them as reading results needs, from the runs."""
+"""Placeholders for a user's unregistered tasks, derived from the stored runs, so that results can be read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,30 @@ from gradlab.study.store import PartStore
 from gradlab.tasks import TASKS
 from gradlab.tasks.registry import NAME, Absent, FixedTask, absent
 
-#: What a column of ``runs`` holds that has a key of a task.
+#: The Python type of a task's key by the type of its column in ``runs``.
 _KINDS = {pa.string(): str, pa.large_string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
 
 
 def spec_of(folder: Path) -> Spec:
-    """Return the specification of a results folder; tasks of its runs that are not known become :class:`Absent`."""
+    """Return the specification of a results folder; unregistered tasks of its runs become :class:`Absent`.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+
+    Returns
+    -------
+    Spec
+        The specification.
+
+    Raises
+    ------
+    SpecError
+        If ``study.toml`` is not valid, and no unregistered task of the runs explains this.
+    StoreError
+        If the runs cannot be read.
+    """
     file = folder / "study.toml"
     try:
         spec = Spec.from_toml(file)
@@ -37,22 +55,36 @@ def spec_of(folder: Path) -> Spec:
 
 
 def refuse_unread(folder: Path, plan: Plan) -> None:
-    """Raise where no run is one of the plan's, and a task is absent, which alone could tell what they are."""
+    """Refuse stored runs of which none belongs to the plan, if an unregistered task may be the cause.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    plan : Plan
+        The plan of its specification.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds runs, none is in the plan, and a task of the plan is not registered.
+    """
     missing = absent({config.values["task.name"] for config in plan.configurations})
     stored = PartStore.open(folder).statuses if missing else {}
     if stored and not any(config.id in stored for config in plan.configurations):
-        told = ", ".join(f'"{name}"' for name in missing)
-        raise StoreError(f"{folder}: its runs cannot be told apart without the task {told}; gl.tasks.register it first")
+        names = ", ".join(f'"{name}"' for name in missing)
+        raise StoreError(
+            f"{folder}: its runs cannot be identified without the task {names}; gl.tasks.register it first"
+        )
 
 
 def _adopted(folder: Path, tables: Mapping[str, Any]) -> list[str]:
-    """Make tasks that the runs name, and nobody has registered, known as absent; return their names.
+    """Register each unregistered task of the runs as :class:`Absent` and return the names.
 
-    Their keys, what these are where the specification's ``tables`` do not say it, and a length that is the task's own
-    are those of the runs.
+    The keys, their default values and the length come from the runs. If ``tables`` gives a length, the task has none.
     """
-    shelf = PartStore.open(folder)
-    runs = shelf.read("runs", shelf.statuses)
+    store = PartStore.open(folder)
+    runs = store.read("runs", store.statuses)
     named = runs["task.name"].unique().to_pylist() if "task.name" in runs.column_names else []
     names = [name for name in named if NAME.fullmatch(name) and (name not in TASKS or absent([name]))]
     given = "length" in tables.get("grid", {}) or "length" in tables.get("base", {})
@@ -63,7 +95,7 @@ def _adopted(folder: Path, tables: Mapping[str, Any]) -> list[str]:
 
 
 def _keys(runs: pa.Table) -> dict[str, Option]:
-    """Return the keys of the one task that all these runs are of."""
+    """Return the keys of a task from its runs; the first value of each key becomes the default."""
     found = dict[str, Option]()
     for name in (name for name in runs.column_names if name.startswith("task.") and name != "task.name"):
         kind, values = _KINDS.get(runs.schema.field(name).type), runs[name].drop_null()

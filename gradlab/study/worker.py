@@ -1,4 +1,4 @@
-"""What a worker does: one configuration after the other, built, traced, and made into rows."""
+"""The work of one process: build, train and trace the configurations of a group, and return their rows."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from gradlab.training import Training
 from gradlab.training.checkpoint import DIVERGED, SOLVED
 
 Array = np.ndarray[Any, Any]
-#: Purposes for which a seed is spawned; the numbers are part of the numerics.
+#: Spawn keys of the random generators, by purpose; a change changes results and needs a new version of the numerics.
 DATA, READOUT, WEIGHTS, TRAIN, TEST = 0, 1, 2, 3, 4
-#: Test sequences, at least, on which a trained network's loss and score are taken, in passes of a batch.
+#: Smallest number of test sequences for the loss and score of a trained network, rounded up to whole batches.
 TESTED = 256
 
 
 class _Pin:
-    """Keeps BLAS at one thread while any thread of this process is inside.
+    """Limits BLAS to one thread while any thread of this process is inside the context.
 
-    threadpoolctl's own context ends with the first thread that leaves it, while others still measure.
+    The limit of threadpoolctl's own context ends when the first thread leaves, while others may still measure.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class _Pin:
 
     def _begin(self) -> None:
         try:
-            with put_off():  # threadpoolctl looks for libraries in callbacks from C, where Ctrl-C would be lost
+            with put_off():  # threadpoolctl uses callbacks from C, in which Ctrl-C would be lost
                 self._limits = threadpool_limits(1)
         except KeyboardInterrupt:
             self._limits.restore_original_limits()
@@ -72,12 +72,38 @@ PIN = _Pin()
 
 
 def generator(seed: int, *purpose: int) -> np.random.Generator:
-    """Return the generator of one purpose: the same for every cell, scale and length that share ``seed``."""
+    """Return the random generator for one purpose; it does not depend on cell, scale or length.
+
+    Parameters
+    ----------
+    seed : int
+        The seed of the configuration.
+    *purpose : int
+        The spawn key, such as ``WEIGHTS, layer``.
+
+    Returns
+    -------
+    numpy.random.Generator
+        The generator.
+    """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=purpose))
 
 
 def data(config: Configuration) -> tuple[np.ndarray[Any, np.dtype[Any]], Loss]:
-    """Return the batch ``x (T, B, D)`` and the loss of a configuration; of one that is trained, of test data."""
+    """Return the batch on which a configuration is measured; test data if it trains.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    x : array, (T, B, D)
+        The inputs, in the configuration's precision.
+    loss : Loss
+        The loss of the batch.
+    """
     values, task = config.values, task_of(config)
     task = task.test if "train.steps" in values else task
     x, loss = task.sample(values["length"], values["batch"], at=_at(values), rng=generator(values["seed"], DATA))
@@ -85,7 +111,18 @@ def data(config: Configuration) -> tuple[np.ndarray[Any, np.dtype[Any]], Loss]:
 
 
 def task_of(config: Configuration) -> Task:
-    """Return the task of a configuration."""
+    """Return the task of a configuration.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    Task
+        The task with the options of the configuration.
+    """
     options = config.section("task")
     return TASKS[options.pop("name")](**options)
 
@@ -95,7 +132,18 @@ def _at(values: Mapping[str, Any]) -> Any:
 
 
 def refuse_other_data(config: Configuration) -> None:
-    """Raise InputError where the data that a file or a user holds are not those of which the configuration is."""
+    """Refuse data of a file or of the user that differ from those that the configuration records.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Raises
+    ------
+    InputError
+        If the checksum of the data differs from ``task.content``.
+    """
     task, content = task_of(config), config.values.get("task.content")
     if isinstance(task, DataTask) and task.checksum() != content:
         raise InputError(
@@ -105,7 +153,18 @@ def refuse_other_data(config: Configuration) -> None:
 
 
 def network(config: Configuration) -> Network:
-    """Return the network of a configuration, its weights the same draw at every scale."""
+    """Return the untrained network of a configuration; its random draws depend on the seed, not on ``scale``.
+
+    Parameters
+    ----------
+    config : Configuration
+        The configuration.
+
+    Returns
+    -------
+    Network
+        The network, with a readout.
+    """
     values, task = config.values, task_of(config)
     hidden, dtype = values["hidden"], values["precision"]
     sizes = [task.input_size, *[hidden] * (values["layers"] - 1)]
@@ -116,10 +175,23 @@ def network(config: Configuration) -> Network:
 
 
 def measure(group: Group, *, thin: bool = False, own: bytes = b"") -> Part:
-    """Return the rows of a group, on one thread; a configuration that fails is a row and the others go on.
+    """Measure a group, on one thread; a configuration that fails becomes a row with the status "failed".
 
-    An overflow is a finding and stands in the row; NumPy's word on it would only tear the progress bar. ``thin`` keeps
-    logarithmically spaced lags of ``steps``; ``own`` holds the user's own tasks, packed.
+    NumPy's warnings are off: the rows report an overflow, and a warning would break the progress bar.
+
+    Parameters
+    ----------
+    group : tuple of Configuration
+        The configurations.
+    thin : bool
+        Whether the table ``steps`` keeps logarithmically spaced lags only.
+    own : bytes
+        The user's own tasks, packed.
+
+    Returns
+    -------
+    Part
+        The rows of the group.
     """
     adopt(own)
     with PIN, np.errstate(all="ignore"):
@@ -127,7 +199,20 @@ def measure(group: Group, *, thin: bool = False, own: bytes = b"") -> Part:
 
 
 def failed(group: Group, reason: str) -> Part:
-    """Return the part of a group that could not be measured at all."""
+    """Return the part of a group that could not be measured, with the status "failed" for every configuration.
+
+    Parameters
+    ----------
+    group : tuple of Configuration
+        The configurations.
+    reason : str
+        The error to store, one line.
+
+    Returns
+    -------
+    Part
+        The rows of the group.
+    """
     return pack(group, [_failed(config, reason, float("nan")) for config in group])
 
 
@@ -152,7 +237,7 @@ def _rows(config: Configuration, thin: bool) -> dict[str, pd.DataFrame]:
 
 
 def _traced(config: Configuration, thin: bool, model: Cell | Network | None = None) -> dict[str, pd.DataFrame]:
-    """Return what the hooks measure of the configuration's batch in one pass of ``model`` (as drawn unless given)."""
+    """Trace one pass of ``model`` (by default the untrained network) and return the rows of the hooks by table."""
     x, loss = data(config)
     hooks = [make_hook(name) for name in config.values["hooks"]]
     found = whole_trace(network(config) if model is None else model, x, loss, hooks=hooks).measured()
@@ -163,7 +248,7 @@ def _traced(config: Configuration, thin: bool, model: Cell | Network | None = No
 
 
 def _trained(config: Configuration, thin: bool) -> dict[str, pd.DataFrame]:
-    """Return what the hooks measure before, during and after a training, always of one batch; and how it ended."""
+    """Train, trace the same batch after each step of ``measure_at``, and return the rows with the outcome by table."""
     values, task = config.values, task_of(config)
     going = training(values, network(config), task, _seed(values["seed"], TRAIN))
     parts, last = list[dict[str, pd.DataFrame]](), None
@@ -179,12 +264,12 @@ def _trained(config: Configuration, thin: bool) -> dict[str, pd.DataFrame]:
         parts.append({name: frame.assign(step=step) for name, frame in (found | {"runs": runs}).items()})
     going.run(values["train.steps"])
     joined = {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
-    joined["runs"] = joined["runs"].assign(**_outcome(going), **_beside(config, task))
+    joined["runs"] = joined["runs"].assign(**_outcome(going), **_baselines(config, task))
     return joined
 
 
 def _outcome(going: Training) -> dict[str, float]:
-    """Return whether and when the criterion was met, nan where there is none."""
+    """Return whether the criterion was met (0 or 1) and after how many steps; nan if there is no criterion."""
     if going.until is None:
         return {"solved": np.nan, "steps_to_criterion": np.nan}
     met = going.status == SOLVED
@@ -195,8 +280,8 @@ def _outputs(model: Cell | Network, x: Array) -> Array:
     return whole_trace(model, x).outputs
 
 
-def _beside(config: Configuration, task: Task) -> dict[str, float]:
-    """Return a constant's loss on the test data, and the loss and score of each of the task's baselines, by column."""
+def _baselines(config: Configuration, task: Task) -> dict[str, float]:
+    """Return the loss of the best constant, and the test loss and score of each of the task's baselines, by column."""
     found = {"constant_loss": _constant(config, task.test)}
     for name, answer in task.baselines():
         found[f"{name}_loss"], found[f"{name}_score"] = _tested(config, task, answer)
@@ -204,7 +289,7 @@ def _beside(config: Configuration, task: Task) -> dict[str, float]:
 
 
 def _constant(config: Configuration, task: Task) -> float:
-    """Return the loss of the best constant, nan where the task does not say it."""
+    """Return the loss of the best constant; nan if the task does not define it."""
     try:
         return task.baseline(config.values["length"], _at(config.values))
     except InputError:
@@ -212,7 +297,7 @@ def _constant(config: Configuration, task: Task) -> float:
 
 
 def _tested(config: Configuration, task: Task, answer: Callable[[Array], Array]) -> tuple[float, float]:
-    """Return the mean loss and score over test sequences, the same for all; nan for a task without a score."""
+    """Return the mean loss and score over test sequences, the same for every model; a missing score is nan."""
     values, losses, scores = config.values, list[float](), list[float]()
     batches = task.test.batches(values["length"], values["batch"], at=_at(values), seed=_seed(values["seed"], TEST))
     for x, loss in islice(batches, -(-TESTED // values["batch"])):
@@ -224,7 +309,7 @@ def _tested(config: Configuration, task: Task, answer: Callable[[Array], Array])
 
 
 def _score(task: Task, outputs: Array, loss: Loss) -> float:
-    """Return the mean score, nan where the task says nothing of what is right."""
+    """Return the mean score; nan if the task does not define one."""
     try:
         return float(task.score(outputs, loss).mean())
     except InputError:
@@ -232,7 +317,7 @@ def _score(task: Task, outputs: Array, loss: Loss) -> float:
 
 
 def _seed(seed: int, purpose: int) -> int:
-    """Return a seed of one purpose, of which others spawn theirs."""
+    """Return the seed for one purpose; training and test batches spawn their own seeds from it."""
     return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)[0])
 
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from gradlab.schema import QUANTITIES
+from gradlab.schema import QUANTITIES, RECORDED
 from gradlab.tables.tables import NotRecorded
 
-#: Hooks by the prefixes of the names that they record in ``steps`` and in ``runs``.
-HOOKS = {
-    **dict.fromkeys(("gate_", "saturation", "keep_gate_mean"), "gates"),
-    **dict.fromkeys(("lyapunov_", "kaplan_yorke", "entropy", "positive_exponents", "mean_exponent"), "lyapunov:8"),
-    **dict.fromkeys(("state_power", "weight_sensitivity"), "sensitivity"),
-    **dict.fromkeys(("adjoint", "last_adjoint", "dL/", "direct"), "gradients"),
-    **dict.fromkeys(("rate", "window", "horizon_", "censored", "shape", "verdict"), "gradients"),
-    "contribution_": "contributions",
-    "jac_": "jacobians",
-    "path_": "paths",
-    "temporal": "temporal",
+#: Hooks by the beginning of the names that they record, in ``steps`` and in ``runs``.
+_HOOKS = {
+    name.removesuffix("*"): hook
+    for hook, recorded in RECORDED.items()
+    for name in (*recorded.columns, *recorded.quantities)
 }
 
 
 def hook_of(name: str) -> str | None:
-    """Return the built-in hook that records a quantity of ``steps`` or a column of ``runs``; None if there is none."""
-    return next((hook for start, hook in HOOKS.items() if name.startswith(start)), None)
+    """Return the built-in hook that records a quantity of ``steps`` or a column of ``runs``; None if there is none.
+
+    A table may derive more columns from a recorded one, ``horizon_e_mean`` from ``horizon_e``: the longest beginning
+    that a hook records decides.
+    """
+    return _HOOKS.get(max((start for start in _HOOKS if name.startswith(start)), key=len, default=""))
 
 
 def is_quantity(name: str) -> bool:
     """Return whether the quantity column of ``steps`` may hold ``name``."""
-    return name in QUANTITIES or name.startswith(("dL/", "gate_", "saturation_", "contribution_"))
+    return name in QUANTITIES or any(name.startswith(key[:-1]) for key in QUANTITIES if key.endswith("*"))
 
 
 def not_recorded(table: str, name: str) -> NotRecorded:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, positive
+from gradlab.arrays.scaled import Array
 from gradlab.models.losses import At, Loss, mse
 from gradlab.options import Option
 from gradlab.tasks.base import Task, at_least, places
@@ -54,9 +55,7 @@ class Adding(Task):
     def __post_init__(self) -> None:
         choice("variant", self.variant, SHORTEST)
 
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[NDArray[Any], Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, 2)`` and the squared error against the sum of the marked numbers, at every step read."""
         at_least(f"adding ({self.variant})", positive("length", length), SHORTEST[self.variant], "a place per marker")
         first, second = self._marked(length, rng.random((2, positive("batch", batch))))
@@ -72,7 +71,7 @@ class Adding(Task):
         target = {"halves": total, "original": 0.5 + total / 4.0, "mean": total / 2.0}[self.variant]
         return x, mse(target[:, None], at=at)
 
-    def constant_loss(self, length: int) -> NDArray[Any]:
+    def constant_loss(self, length: int) -> Array:
         """Return the variance of the target, ``(T,)``, the same at every step."""
         if self.variant == "halves":
             return np.full(length, 1.0 / 6.0)

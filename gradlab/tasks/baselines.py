@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ def _least_squares(series: Array, inputs: int) -> Array:
     return found
 
 
-def _weighted(x: Array, weights: Sequence[float] | Array) -> Array:
+def _weighted(x: Array, weights: Array) -> Array:
     """Return the prediction ``(B, 1)`` from the inputs so far, ``(t, B, 1)``."""
     newest_first = x[::-1][: len(weights) - 1]
     return np.asarray(weights[0] + np.tensordot(weights[1:], newest_first, axes=1))

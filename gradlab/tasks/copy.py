@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, positive
+from gradlab.arrays.scaled import Array
 from gradlab.models.losses import At, Loss, LossFunction, cross_entropy
 from gradlab.options import Option
 from gradlab.tasks.base import Task, at_least, one_hot, places
@@ -55,9 +56,7 @@ class Copy(Task):
     def __post_init__(self) -> None:
         choice("wait", self.wait, WAITS)
 
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[NDArray[Any], Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, 10)`` and the cross-entropy of the answers; the blank is the target between them."""
         most = at_least("copy", positive("length", length), 2 * COPIED + 1, "ten symbols, a marker, ten answers")
         symbols = rng.integers(ALPHABET, size=(COPIED, positive("batch", batch)))
@@ -71,7 +70,7 @@ class Copy(Task):
             answers[COPIED + blanks + 1 + i, np.arange(batch)] = symbol
         return one_hot(x, self.input_size), cross_entropy(answers, at=at)
 
-    def constant_loss(self, length: int) -> NDArray[Any]:
+    def constant_loss(self, length: int) -> Array:
         """Return the memoryless loss, ``(T,)``: ln 8 times the share of sequences that answer at each step."""
         waits = length - 2 * COPIED
         share = np.zeros(length)
@@ -83,7 +82,7 @@ class Copy(Task):
         """Return T − 10, from a symbol to its copy."""
         return length - COPIED
 
-    def score(self, outputs: NDArray[Any], loss: Loss | LossFunction) -> NDArray[np.float64]:
+    def score(self, outputs: Array, loss: Loss | LossFunction) -> NDArray[np.float64]:
         """Return the share of the ten symbols that are copied, ``(B,)``, whatever steps the loss reads."""
         assert isinstance(loss, Loss)
         asked = loss.targets != BLANK

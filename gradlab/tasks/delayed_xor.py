@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import positive
+from gradlab.arrays.scaled import Array
 from gradlab.models.losses import At, Loss, mse
 from gradlab.options import Option
 from gradlab.tasks.base import Task, at_least
@@ -37,15 +38,13 @@ class DelayedXor(Task):
     def __post_init__(self) -> None:
         positive("delay", self.delay)
 
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[NDArray[Any], Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, 1)`` and the squared error against the exclusive or."""
         at_least("delayed_xor", positive("length", length), 2 * self.delay + 1, "more than twice the delay")
         bits = rng.integers(2, size=(length, positive("batch", batch), 1)).astype(np.float64)
         return bits, mse(np.abs(self._back(bits, 1) - self._back(bits, 2)), at=at)
 
-    def constant_loss(self, length: int) -> NDArray[Any]:
+    def constant_loss(self, length: int) -> Array:
         """Return ¼ at each step after the first d, ``(T,)``: the variance of a bit."""
         return np.where(np.arange(length) < self.delay, 0.0, 0.25)
 

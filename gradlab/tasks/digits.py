@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.arrays.checks import choice, positive
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, cross_entropy
 from gradlab.options import Option
@@ -43,7 +44,6 @@ class Digits(SplitTask):
     part: str = "all"
 
     name: ClassVar[str] = "digits"
-    readout: ClassVar[str] = "identity"
     output_size: int = 10
     KEYS: ClassVar[Mapping[str, Option]] = {
         "order": Option(str, "rows", choices=ORDERS, meaning="rows (T 8, D 8), pixels or permuted (T 64, D 1)")
@@ -62,9 +62,7 @@ class Digits(SplitTask):
         """T: 8 by rows, 64 by pixels."""
         return 8 if self.order == "rows" else 64
 
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[NDArray[Any], Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, D)`` of ``batch`` images, drawn without replacement, and their cross-entropy."""
         images, classes = self._images()
         if length != self.fixed_length:
@@ -76,7 +74,7 @@ class Digits(SplitTask):
         x = pixels.reshape(batch, self.fixed_length, self.input_size).swapaxes(0, 1)
         return np.ascontiguousarray(x), cross_entropy(classes[chosen], at=at)
 
-    def constant_loss(self, length: int) -> NDArray[Any]:
+    def constant_loss(self, length: int) -> Array:
         """Return the entropy of the class frequencies, ``(T,)``; ln 10 if all are equal."""
         return np.full(length, constant_cost(self._images()[1]))
 
@@ -91,7 +89,7 @@ class Digits(SplitTask):
         """Return the logistic regression on all 64 pixels at once; its logits are the outputs at every step."""
         place = pixel_order().argsort() if self.order == "permuted" else np.arange(64)
 
-        def answer(x: NDArray[Any]) -> NDArray[Any]:
+        def answer(x: Array) -> Array:
             pixels = x.swapaxes(0, 1).reshape(x.shape[1], 64)[:, place]
             logits = _regression().decision_function(pixels)
             return np.broadcast_to(logits, (len(x), *logits.shape))

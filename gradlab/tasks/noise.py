@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import number, positive
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, projection, step_mask
 from gradlab.options import Option
@@ -49,9 +49,7 @@ class Noise(Task):
         if not isinstance(self.kick, bool):
             raise InputError(f"kick must be true or false, got {self.kick!r}")
 
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[NDArray[Any], Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, D)`` and the sum of the outputs at the steps ``at``."""
         shape = (positive("length", length), positive("batch", batch), self.input_size)
         x = self.std * rng.standard_normal(shape)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss
 from gradlab.tasks.arrays import Windows
@@ -43,13 +44,11 @@ class Sunspots(SplitTask):
     input_size: int = 1
     output_size: int = 1
 
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[NDArray[Any], Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, 1)`` and the squared error against the next year's number."""
         return self._windows().sample(length, batch, at=at, rng=rng)
 
-    def constant_loss(self, length: int) -> NDArray[Any]:
+    def constant_loss(self, length: int) -> Array:
         """Return the variance of the targets at each step of the windows, ``(T,)``."""
         return self._windows().constant_loss(length)
 

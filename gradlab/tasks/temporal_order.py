@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import positive
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, cross_entropy
 from gradlab.options import Option
@@ -54,9 +54,7 @@ class TemporalOrder(Task):
         """O: the number of classes, 4 or 8."""
         return int(TELLING**self.symbols)
 
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[NDArray[Any], Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, 6)`` and the cross-entropy of the class, at every step read."""
         tenth = at_least("temporal_order", positive("length", length), 10, "each place is within a tenth of it") // 10
         u, told = rng.random((self.symbols, positive("batch", batch))), rng.integers(2, size=(self.symbols, batch))
@@ -66,7 +64,7 @@ class TemporalOrder(Task):
         classes = (told << np.arange(self.symbols)[:, None]).sum(axis=0)
         return one_hot(x, self.input_size), cross_entropy(classes, at=at)
 
-    def constant_loss(self, length: int) -> NDArray[Any]:
+    def constant_loss(self, length: int) -> Array:
         """Return the logarithm of the number of classes, ``(T,)``."""
         return np.full(length, np.log(self.output_size))
 

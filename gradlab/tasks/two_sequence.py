@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.arrays.checks import number, positive
+from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError
 from gradlab.models.losses import At, Loss, mse
 from gradlab.options import Option
@@ -53,9 +53,7 @@ class TwoSequence(Task):
         if number("noise", self.noise) < 0.0:
             raise InputError(f"noise is a variance and must be at least 0, got {self.noise}")
 
-    def sample(
-        self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator
-    ) -> tuple[NDArray[Any], Loss]:
+    def sample(self, length: int, batch: int, *, at: At = "last", rng: np.random.Generator) -> tuple[Array, Loss]:
         """Return ``x (T, B, 1)`` and the squared error against the class, at every step read."""
         at_least("two_sequence", positive("length", length), self.telling, "the steps that tell")
         first = rng.integers(2, size=(positive("batch", batch), 1)).astype(np.float64)
@@ -64,7 +62,7 @@ class TwoSequence(Task):
         x[: self.telling] = 2.0 * first - 1.0 + np.sqrt(self.noise) * x[: self.telling]
         return x, mse(first, at=at)
 
-    def constant_loss(self, length: int) -> NDArray[Any]:
+    def constant_loss(self, length: int) -> Array:
         """Return ¼, the variance of a fair coin, ``(T,)``."""
         return np.full(length, 0.25)
 

@@ -1,38 +1,19 @@
-"""The state of a training, and a training as one file: arrays and JSON in an npz archive, without pickles."""
+"""The state of a training, and its task as a file describes it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from gradlab.arrays.scaled import Array
 from gradlab.cells import Cell
-from gradlab.models import archive
-from gradlab.models.archive import described, rebuilt, under
 from gradlab.models.network import Network
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.registry import SHIPPED
 from gradlab.training.optimisers import Slots
 
-__all__ = [
-    "DIVERGED",
-    "RUNNING",
-    "SOLVED",
-    "STATUSES",
-    "TrainingState",
-    "describe_task",
-    "described",
-    "diverged",
-    "read",
-    "rebuilt",
-    "task_of",
-    "under",
-    "write",
-]
-
-#: First entry of a file; the number is the version of its layout.
+#: First entry of a file of a training; the number is the version of its layout.
 FORMAT = "gradlab training 1"
 STATUSES = RUNNING, SOLVED, DIVERGED = ("running", "solved", "diverged")
 
@@ -73,22 +54,6 @@ def diverged(before: TrainingState, reason: str) -> TrainingState:
     return replace(before, status=DIVERGED, reason=f"step {before.step}: {reason}")
 
 
-# --- files ------------------------------------------------------------------------------------------
-
-
-def write(path: Path, page: Mapping[str, Any], arrays: Mapping[str, Array]) -> Path:
-    """Write a page of JSON and arrays, whole or not at all; see :func:`gradlab.models.archive.write`."""
-    return archive.write(path, FORMAT, page, arrays)
-
-
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the page and the arrays of a file of :func:`write`; errors of a broken file are raised as they come."""
-    return archive.read(path, FORMAT)
-
-
-# --- tasks ------------------------------------------------------------------------------------------
-
-
 def describe_task(task: object) -> dict[str, Any] | None:
     """Return the name and keys of a shipped task; None for any other task, which a file cannot hold."""
     if not isinstance(task, Task) or task.name not in SHIPPED or TASKS[task.name] is not type(task):
@@ -97,6 +62,6 @@ def describe_task(task: object) -> dict[str, Any] | None:
     return {"name": task.name, "options": {key: getattr(task, key) for key in own}}
 
 
-def task_of(told: Mapping[str, Any] | None) -> Task | None:
+def task_of(described: Mapping[str, Any] | None) -> Task | None:
     """Return the task that :func:`describe_task` described."""
-    return None if told is None else TASKS[told["name"]](**told["options"])
+    return None if described is None else TASKS[described["name"]](**described["options"])

@@ -12,6 +12,7 @@ import numpy as np
 from gradlab.arrays.checks import choice, positive
 from gradlab.arrays.scaled import Array
 from gradlab.errors import InputError, StoreError
+from gradlab.models import archive
 from gradlab.tasks import Task
 from gradlab.training import checkpoint
 from gradlab.training.batches import Batch
@@ -45,7 +46,7 @@ def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None =
         If the task is needed and missing, or draws other batches than the file's.
     """
     try:
-        page, arrays = checkpoint.read(Path(path))
+        page, arrays = archive.read(Path(path), checkpoint.FORMAT)
         known = checkpoint.task_of(page["task"])
         found = None if task is None and known is None else _loaded(page, arrays, known if task is None else task)
     except Exception as error:
@@ -63,7 +64,7 @@ def load_training(path: str | Path, task: Task | Callable[[int], Batch] | None =
 def _loaded(page: Mapping[str, Any], arrays: Mapping[str, Array], task: Any) -> Training:
     stream, optimiser, until, standing = (page[key] for key in ("stream", "optimiser", "until", "standing"))
     made = Training(
-        checkpoint.rebuilt(page["model"], checkpoint.under("parameters/", arrays)),
+        archive.rebuilt(page["model"], archive.under("parameters/", arrays)),
         task,
         **stream,
         optimiser=OPTIMISERS[optimiser["name"]](**optimiser["options"]),

@@ -64,17 +64,24 @@ class Optimiser(ABC):
         Learning rate η; a :class:`~gradlab.training.Schedule` multiplies it.
     slots : tuple of str
         Names of the vectors ``(P,)`` that are remembered from step to step, zeros at first.
+    shares : tuple of str
+        Names of the options that must be at least 0 and below 1.
     """
 
     lr: float
 
     slots: ClassVar[tuple[str, ...]] = ()
+    shares: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        number("lr", self.lr, least=0.0)
-        for option in fields(self):  # NumPy's float64 would widen float32
-            if not isinstance(getattr(self, option.name), bool):
-                object.__setattr__(self, option.name, number(option.name, getattr(self, option.name)))
+        for name in (option.name for option in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, bool):
+                continue
+            least = 0.0 if name in ("lr", "eps", *self.shares) else -np.inf
+            object.__setattr__(self, name, number(name, value, least=least))  # NumPy's float64 would widen float32
+            if name in self.shares and value >= 1.0:
+                raise InputError(f"{name} must be at least 0 and below 1, got {value}")
 
     @abstractmethod
     def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
@@ -110,10 +117,7 @@ class Momentum(Optimiser):
     nesterov: bool = False
 
     slots: ClassVar[tuple[str, ...]] = ("buffer",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _share("momentum", self.momentum)
+    shares: ClassVar[tuple[str, ...]] = ("momentum",)
 
     def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
         buffer = self.momentum * slots[0] + grad
@@ -135,12 +139,7 @@ class RMSprop(Optimiser):
     momentum: float = 0.0
 
     slots: ClassVar[tuple[str, ...]] = ("square", "buffer")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _share("alpha", self.alpha)
-        _share("momentum", self.momentum)
-        number("eps", self.eps, least=0.0)
+    shares: ClassVar[tuple[str, ...]] = ("alpha", "momentum")
 
     def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
         square = self.alpha * slots[0] + (1.0 - self.alpha) * grad * grad
@@ -165,23 +164,13 @@ class Adam(Optimiser):
     eps: float = 1e-8
 
     slots: ClassVar[tuple[str, ...]] = ("mean", "square")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _share("beta1", self.beta1)
-        _share("beta2", self.beta2)
-        number("eps", self.eps, least=0.0)
+    shares: ClassVar[tuple[str, ...]] = ("beta1", "beta2")
 
     def change(self, grad: Array, slots: Slots, n: int, lr: float) -> tuple[Array, Slots]:
         mean = self.beta1 * slots[0] + (1.0 - self.beta1) * grad
         square = self.beta2 * slots[1] + (1.0 - self.beta2) * grad * grad
         root = np.sqrt(square) / float(np.sqrt(1.0 - self.beta2**n)) + self.eps
         return lr / (1.0 - self.beta1**n) * mean / root, (mean, square)
-
-
-def _share(name: str, value: float) -> None:
-    if number(name, value, least=0.0) >= 1.0:
-        raise InputError(f"{name} must be at least 0 and below 1, got {value}")
 
 
 #: The optimisers by name.

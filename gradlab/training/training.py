@@ -17,7 +17,8 @@ from gradlab.arrays.scaled import Array, ldexp
 from gradlab.cells import Cell
 from gradlab.errors import InputError
 from gradlab.formatting import markup
-from gradlab.models.losses import At
+from gradlab.models import archive
+from gradlab.models.losses import At, mean_loss
 from gradlab.models.network import Network
 from gradlab.progress import ProgressReporter
 from gradlab.tasks import Task
@@ -246,7 +247,7 @@ class Training:
         seen = whole_trace(before.model, x, loss)
         if before.step == 0:
             self.first = summed(x, loss)
-        mean, grad = _mean_loss(seen), self._gradient(seen)
+        mean, grad = mean_loss(seen.loss), self._gradient(seen)
         reason = _not_finite(seen, mean, grad)
         self._note(before.step, (mean, grad.norm, grad.kept))
         after = diverged(before, reason) if reason else self._updated(before, grad.grad)
@@ -308,7 +309,7 @@ class Training:
         at, stream = self.training_state, self.stream
         page = {
             "gradlab": __version__,
-            "model": checkpoint.described(at.model),
+            "model": archive.described(at.model),
             "task": checkpoint.describe_task(stream.task),
             "first": self.first,
             "stream": {"length": stream.length, "batch": stream.batch, "seed": stream.seed, "at": _listed(stream.at)},
@@ -321,7 +322,7 @@ class Training:
         }
         arrays = {f"parameters/{name}": array for name, array in at.model.parameters.items()}
         arrays |= {f"slots/{name}": slot for name, slot in zip(self.optimiser.slots, at.slots, strict=True)}
-        return checkpoint.write(Path(path), page, arrays | {"history": self.history[:, : at.step]})
+        return archive.write(Path(path), checkpoint.FORMAT, page, arrays | {"history": self.history[:, : at.step]})
 
     def __repr__(self) -> str:
         loss = f", loss {self.losses[-1]:.3g}" if self.step else ""
@@ -338,12 +339,6 @@ class Training:
         if len(self.scores):
             rows.append(("score", f"{self.scores[-1, 1]:.4g} after step {self.scores[-1, 0]:.0f}"))
         return markup.html("Training", [*rows, ("optimiser", self.optimiser), ("model", self.model)])
-
-
-def _mean_loss(seen: Trace) -> float:
-    assert seen.loss is not None
-    with np.errstate(all="ignore"):
-        return float(seen.loss.astype(np.float64).mean())
 
 
 def _not_finite(seen: Trace, mean: float, grad: Clipped) -> str:
@@ -363,7 +358,7 @@ def _seed(seed: object) -> int:
     return int(seed)
 
 
-def _one_of(name: str, value: Any, kind: type[Kind]) -> Kind:
+def _one_of(name: str, value: object, kind: type[Kind]) -> Kind:
     if not isinstance(value, kind):
         raise InputError(f"{name} must be a gl.{kind.__name__}, got {type(value).__name__}")
     return value
@@ -376,5 +371,5 @@ def _name_of(optimiser: Optimiser) -> str:
     return found
 
 
-def _listed(at: At) -> Any:
+def _listed(at: At) -> str | list[int]:
     return at if isinstance(at, str) else np.asarray(at).tolist()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradlab.cells.keep_gate import KeepGate
 from gradlab.errors import InputError
-from gradlab.formatting.numbers import compact, estimate, factor, plain
+from gradlab.formatting.numbers import compact, counted, estimate, factor, plain
 from gradlab.statistics.decay_shapes import NON_MONOTONE, POWER_LAW, Shape
 from gradlab.statistics.increments import FIRST_LAG, window_end
 from gradlab.statistics.rates import Rate
@@ -140,7 +140,7 @@ class Evidence:
         if self.rate.zeros:
             yield f"{self.rate.zeros} exact zeros left out"
         if self.read is not None:
-            yield f"the loss reads it last after {_steps(self.read)}"
+            yield f"the loss reads it last after {counted(self.read, 'step')}"
         if self.above:
             yield "what the layer above hands down at every step counts in"
 
@@ -167,12 +167,8 @@ class Evidence:
         mean = estimate(rate.rate, rate.low, rate.high)
         return (
             f"the mean of {rate.window} increments, lags {rate.first_lag} to {rate.last_lag}, is {mean}: "
-            f"a factor of {factor(rate.rate * self.span)} over {_steps(self.span)}"
+            f"a factor of {factor(rate.rate * self.span)} over {counted(self.span, 'step')}"
         )
-
-
-def _steps(count: int) -> str:
-    return f"{count} step" if count == 1 else f"{count} steps"
 
 
 def share(part: float) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradlab.formatting.numbers import MOST_DECIMALS, compact, numeral, plain, plus_minus
+from gradlab.formatting.numbers import MOST_DECIMALS, compact, counted, numeral, plain, plus_minus
 from gradlab.statistics.rates import Rate
 from gradlab.verdicts.evidence import Evidence, Kept, share
 from gradlab.verdicts.labels import (
@@ -262,8 +262,7 @@ def _other_means(e: Evidence, word: str, best: Try) -> str:
 
 
 def _reach(e: Evidence, nats: float) -> str:
-    steps = max(int(nats / -e.rate.rate + 1e-9), 1)  # rounding must not turn 43 into 42.99…
-    return f"{steps} step" if steps == 1 else f"{steps} steps"
+    return counted(max(int(nats / -e.rate.rate + 1e-9), 1), "step")  # rounding must not turn 43 into 42.99…
 
 
 def _more_data(e: Evidence) -> Suggestion:

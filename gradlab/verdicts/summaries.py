@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from gradlab.formatting.numbers import estimate
+from gradlab.formatting.numbers import counted, estimate
 from gradlab.tables.factors import at, longest, named, numeric_control, others, placed, ran
 from gradlab.tables.tables import crossings, rates
 
@@ -95,5 +95,5 @@ def _rated(row: pd.Series) -> str:
 
 def _left_out(diverged: float, failed: float) -> str:
     counts = ((diverged, "diverged"), (failed, "failed"))
-    parts = [f"{count:g} {'run' if count == 1 else 'runs'} {word}" for count, word in counts if count]
+    parts = [f"{counted(int(count), 'run')} {word}" for count, word in counts if count]
     return f" ({', '.join(parts)})" if parts else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradlab.formatting import markup
-from gradlab.formatting.numbers import factor, plain, plus_minus
+from gradlab.formatting.numbers import counted, factor, plain, plus_minus
 from gradlab.verdicts.evidence import Evidence
 from gradlab.verdicts.labels import (
     DEAD,
@@ -111,7 +111,7 @@ def _unread(part: Verdict) -> bool:
 
 def finding(word: str, e: Evidence) -> str:
     """Return the text of the first line."""
-    needed = f"the {_steps(e.span)} that the task needs"
+    needed = f"the {counted(e.span, 'step')} that the task needs"
     if word == DIVERGED:
         return _diverged(e)
     if word == DEAD:
@@ -137,7 +137,8 @@ def _doubt(word: str, e: Evidence) -> str:
     )
     count, number = round(part * len(e.left)), len(e.left)
     where = f"all {number}" if count == number else f"{count} of {number}"
-    return f"the interval of the rate is too wide to say it; in {where} sequences {left} is left after {_steps(e.span)}"
+    span = counted(e.span, "step")
+    return f"the interval of the rate is too wide to say it; in {where} sequences {left} is left after {span}"
 
 
 def _diverged(e: Evidence) -> str:
@@ -148,7 +149,8 @@ def _diverged(e: Evidence) -> str:
 
 def _unknown(e: Evidence) -> str:
     if e.read is not None:
-        return f"no rate: the loss reads this direction after {_steps(e.read)} of its own, further back nothing can go"
+        read = counted(e.read, "step")
+        return f"no rate: the loss reads this direction after {read} of its own, further back nothing can go"
     return "the rate is not known"
 
 
@@ -211,7 +213,3 @@ def _uncertain(e: Evidence, needed: str) -> str:
     gone, stable, grown = (round(part * len(e.left)) for part in shares(e))
     counts = f"{gone} fell below 1 %, {stable} stayed, {grown} grew a hundredfold"
     return f" stands for {word} over {needed}, but of {len(e.left)} sequences {counts}"
-
-
-def _steps(count: int) -> str:
-    return f"{count} step" if count == 1 else f"{count} steps"

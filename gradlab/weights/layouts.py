@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +69,11 @@ def _kind(name: str, rows: int, columns: int, shape: tuple[int, ...]) -> str:
     return kind
 
 
+def _prefixes(pattern: re.Pattern[str], names: Iterable[str]) -> list[str]:
+    """Return the first groups, sorted, of all names that match as a whole."""
+    return sorted({match[1] or "" for match in map(pattern.fullmatch, names) if match})
+
+
 def _joined(prefix: str, *names: str) -> list[str]:
     return [f"{prefix}.{name}" if prefix else name for name in names]
 
@@ -78,11 +84,6 @@ TORCH_NAME = re.compile(
     r"(?:(?P<prefix>.*)\.)?(?P<stem>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
     r"(?P<tail>(?:_l(?P<layer>\d{1,6})(?P<reverse>_reverse)?)?)"
 )
-
-
-def _torch_prefixes(names: Iterable[str]) -> list[str]:
-    found = [TORCH_NAME.fullmatch(name) for name in names]
-    return sorted({match["prefix"] or "" for match in found if match})
 
 
 def _read_torch(tensors: Tensors, prefix: str, missing: Missing) -> Cell | Network:
@@ -121,10 +122,6 @@ def _torch_cell(
 # --- Keras -----------------------------------------------------------------------------------------------------------
 
 KERAS_NAME = re.compile(r"(?:(.*)[./])?recurrent_kernel")
-
-
-def _keras_prefixes(names: Iterable[str]) -> list[str]:
-    return sorted({match[1] or "" for name in names if (match := KERAS_NAME.fullmatch(name))})
 
 
 def _read_keras(tensors: Tensors, prefix: str, missing: Missing) -> Cell:
@@ -180,10 +177,6 @@ def _flax_found(names: Iterable[str]) -> dict[str, set[str]]:
     for match in filter(None, map(FLAX_NAME.fullmatch, names)):
         found.setdefault(match[1] or "", set()).add(f"{match[2]}/{match[3]}")
     return {prefix: tails for prefix, tails in found.items() if len({t.removeprefix("dense_")[0] for t in tails}) == 2}
-
-
-def _flax_prefixes(names: Iterable[str]) -> list[str]:
-    return sorted(_flax_found(names))
 
 
 def _read_flax(tensors: Tensors, prefix: str, missing: Missing) -> Cell:
@@ -254,7 +247,11 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
-    "pytorch": Layout(_torch_prefixes, _read_torch, "weight_hh_l0 or weight_hh"),
-    "keras": Layout(_keras_prefixes, _read_keras, "recurrent_kernel"),
-    "flax": Layout(_flax_prefixes, _read_flax, "hi/kernel, hr/kernel, h/kernel or dense_h/kernel beside those of i"),
+    "pytorch": Layout(partial(_prefixes, TORCH_NAME), _read_torch, "weight_hh_l0 or weight_hh"),
+    "keras": Layout(partial(_prefixes, KERAS_NAME), _read_keras, "recurrent_kernel"),
+    "flax": Layout(
+        lambda names: sorted(_flax_found(names)),
+        _read_flax,
+        "hi/kernel, hr/kernel, h/kernel or dense_h/kernel beside those of i",
+    ),
 }

@@ -99,13 +99,9 @@ def torch_cell(kind: str, arrays: Mapping[str, Array], **options: str) -> Cell:
     if kind == "gru":
         options = {"reset": "after", "update": "keep"}
     if "bias_ih" in arrays:
-        join = gru_biases if kind == "gru" else _one_bias
-        weights |= join(arrays["bias_ih"], arrays["bias_hh"])
+        from_input, inner = arrays["bias_ih"], arrays["bias_hh"]
+        weights |= gru_biases(from_input, inner) if kind == "gru" else {"b_h": from_input + inner}
     return CELLS[kind](**weights | options)
-
-
-def _one_bias(from_input: Array, inner: Array) -> dict[str, Array]:
-    return {"b_h": from_input + inner}
 
 
 def gru_biases(from_input: Array, inner: Array) -> dict[str, Array]:

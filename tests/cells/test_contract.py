@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -14,10 +15,11 @@ import pytest
 from numpy.typing import NDArray
 
 import gradlab as gl
+from gradlab.cells import CELLS, KeepGate
 
 ROOT = Path(__file__).parents[2]
 #: The cell that CONTRIBUTING prints.
-(CODE,) = re.findall(
+CODE, *_ = re.findall(
     r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.M | re.S
 )
 T, B, H = 60, 4, 6
@@ -83,6 +85,7 @@ CELLS["plain_minimal"] = Plain = names["PlainMinimalRNN"]  # stands for the one 
 
 import numpy as np
 import gradlab as gl
+from gradlab.cells import CELLS, KeepGate
 from gradlab.study.run import run_plan
 
 grid = {{"cell": ["rnn", "plain_minimal"], "length": [6, 9], "seeds": 2}}
@@ -130,3 +133,27 @@ def test_a_class_without_init_names_it() -> None:
 
     with pytest.raises(gl.InputError, match="Bare defines no init; construct it from its parameters"):
         Bare.init(1, 2)
+
+
+def test_the_tries_of_a_keep_gate_go_from_least_to_most() -> None:
+    falling = KeepGate("1 − z", "∏(1 − z)", "b_z", sign=-1.0, tries=(-1.0, -2.0))
+    assert falling.keeps_more(-1.0) == (-2.0,)
+    with pytest.raises(gl.InputError, match="tries must fall with sign=-1, from what keeps least to what keeps most"):
+        KeepGate("1 − z", "∏(1 − z)", "b_z", sign=-1.0)
+    with pytest.raises(gl.InputError, match="tries must rise with sign=1"):
+        KeepGate("f", "∏f", "b_f", tries=(2.0, 1.0))
+    with pytest.raises(gl.InputError, match="sign must be 1 or -1, got 0"):
+        KeepGate("f", "∏f", "b_f", sign=0)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_init_describes_every_keyword_with_its_default(name: str) -> None:
+    kind = CELLS[name]
+    text = inspect.getdoc(kind.init) or ""
+    described = dict(re.findall(r"^(\w+) : (.*)$", text.partition("Parameters")[2].partition("Returns")[0], flags=re.M))
+    keywords = list(inspect.signature(kind.init).parameters.values())[2:]
+    assert list(described) == [one.name for one in keywords]
+    for one in keywords:
+        default = one.default
+        shown = f"{default:g}" if isinstance(default, float) else f'"{default}"'
+        assert (default is None) or described[one.name].endswith(f"default {shown}")

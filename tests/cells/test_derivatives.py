@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from oracles.compare import assert_normwise
 from oracles.derivatives import by_drive, by_state, central, complex_step, drive_of
 from oracles.family import FAMILY, columns, make
 
+import gradlab as gl
 from gradlab.cells import Cell
 from gradlab.cells.base import FEW
 
@@ -111,12 +113,14 @@ def test_a_pre_activation_moves_as_its_block_of_the_drive_does(name: str, inputs
 @pytest.mark.parametrize("inputs", [D, FEW + 1])
 @cases
 def test_the_input_drive_is_affine_in_the_input(name: str, inputs: int) -> None:
-    """Where a cell inherits ``input_drive``, it is ``W_xh x + b_h``, written out here by ``einsum``."""
+    """Where a cell inherits ``input_drive``, it is ``W_xh x + b_h``, by ``einsum``; missing rows of W_xh are zeros."""
     cell, x = make(name, inputs, H), np.random.default_rng(3).standard_normal((2, inputs, N))
     drive = cell.input_drive(x)
     assert drive.shape == (2, H * len(cell.block_names), N)
     if type(cell).input_drive is Cell.input_drive:
-        assert_normwise(drive, np.einsum("fd,tdn->tfn", cell.W_xh, x) + cell.b_h[None, :, None], 1e-14, "drive")
+        weights = np.zeros((len(cell.b_h), inputs))
+        weights[: len(cell.W_xh)] = cell.W_xh
+        assert_normwise(drive, np.einsum("fd,tdn->tfn", weights, x) + cell.b_h[None, :, None], 1e-14, "drive")
     both = cell.input_drive(x[:1] + x[1:]) + cell.input_drive(0.0 * x[:1])
     assert_normwise(drive[:1] + drive[1:], both, 1e-13, "sum of two inputs' drives")
 
@@ -155,3 +159,37 @@ def test_step_changes_none_of_its_arguments(name: str) -> None:
     np.testing.assert_array_equal(joint, given[1])
     for key, array in record.items():
         np.testing.assert_array_equal(array, kept[key])
+
+
+def moved(cell: Cell, name: str, shift: Array) -> Cell:
+    """Return the cell with complex parameters, one of them shifted; a cell's own checks would refuse them."""
+    found = copy(cell)
+    for key, array in cell.parameters.items():
+        object.__setattr__(found, key, array + (shift if key == name else 0j))
+    return found
+
+
+@cases
+def test_parameter_gradients_are_the_complex_step(name: str) -> None:
+    """The oracle runs the cell's step alone and moves every entry of every parameter."""
+    T, B, hidden = 4, 2, 3
+    cell, rng = make(name, 2, hidden), np.random.default_rng(12)
+    x, v = rng.standard_normal((T, B, 2)), rng.standard_normal((T, B, hidden))
+    found = gl.trace(cell, x, gl.projection(v)).param_grads
+    assert set(found) == set(cell.parameters)
+
+    def mean_loss(key: str, shift: Array) -> complex:
+        other, total = moved(cell, key, shift), 0j
+        state = cell.split(np.zeros((cell.state_size, B), complex))
+        for drive, weights in zip(other.input_drive(x.swapaxes(1, 2)), v, strict=True):
+            state = other.step(drive, state)[0]
+            total += (weights.T * state[0]).sum()
+        return total / B
+
+    for key, array in cell.parameters.items():
+        expected = np.zeros_like(array)
+        for place in np.ndindex(array.shape):
+            shift = np.zeros(array.shape, complex)
+            shift[place] = 1e-30j
+            expected[place] = mean_loss(key, shift).imag / 1e-30
+        assert_normwise(found[key], expected, 1e-12, key, axis=None)

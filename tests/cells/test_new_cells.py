@@ -179,9 +179,9 @@ def test_a_pass_survives_a_file(name: str, dtype: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("alpha", "complaint"),
     [
-        (0.0, "alpha must be above 0 and at most 1, got 0"),
-        (1.5, "alpha must be above 0 and at most 1, got 1.5"),
-        ([0.1, 0.2, 0.3, -1.0], "alpha must be above 0 and at most 1, got -1"),
+        (0.0, "alpha must be above 0 and at most 1 in float64, got 0"),
+        (1.5, "alpha must be above 0 and at most 1 in float64, got 1.5"),
+        ([0.1, 0.2, 0.3, -1.0], "alpha must be above 0 and at most 1 in float64, got -1"),
         ([0.1, 0.2], r"alpha must have shape \(4,\), got \(2,\)"),
         (float("nan"), "alpha must be finite, got nan"),
         ("slow", "alpha must be a number, got 'slow'"),
@@ -191,6 +191,11 @@ def test_a_pass_survives_a_file(name: str, dtype: str, tmp_path: Path) -> None:
 def test_a_leak_that_is_none_is_refused(alpha: Any, complaint: str) -> None:
     with pytest.raises(gl.InputError, match=complaint):
         leaky(alpha)
+
+
+def test_a_leak_that_float32_cannot_hold_is_refused() -> None:
+    with pytest.raises(gl.InputError, match="alpha must be above 0 and at most 1 in float32, got 1e-50"):
+        gl.LeakyRNN.init(2, 3, alpha=1e-50, dtype="float32")
 
 
 def test_a_leak_and_chrono_exclude_each_other() -> None:
@@ -278,7 +283,7 @@ def test_a_study_sweeps_the_leak_and_refuses_one_that_is_none(tmp_path: Path) ->
     swept = Study(name="leak", grid={"cell": ["leaky"], "leaky.alpha": [0.1, 1.0], "seeds": 1}, **tables)
     runs = run_plan(swept.plan, tmp_path / "out", workers=0).frame("runs")
     assert sorted(runs["keep_gate_mean"]) == pytest.approx([0.0, 0.9])
-    with pytest.raises(SpecError, match="init: alpha must be above 0 and at most 1, got 2"):
+    with pytest.raises(SpecError, match="init: alpha must be above 0 and at most 1 in float64, got 2"):
         _ = Study(name="leak", grid={"cell": ["leaky"], "leaky.alpha": [0.1, 2.0], "seeds": 1}, **tables).plan
 
 

@@ -12,6 +12,7 @@ from oracles.family import FAMILY, make
 import gradlab as gl
 from gradlab.errors import InputError
 from gradlab.hooks import HOOKS, Hook, make_hook
+from gradlab.hooks.base import TableHook
 
 T, B, D, H = 5, 3, 2, 4
 
@@ -155,6 +156,29 @@ def test_what_is_no_hook() -> None:
         run(3)
     with pytest.raises(InputError, match=r"a hook must be a gl\.Hook or the name of one, got type"):
         run(Recorder)
+
+
+class Misspelt(Hook):
+    def setp(self, step: Any) -> None:
+        raise AssertionError
+
+
+class MisspeltTable(TableHook):
+    def mesure(self, segment: Any) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Misspelt, "hook Misspelt measures nothing: define step or segment or forward; it defines setp"),
+        (MisspeltTable, "hook MisspeltTable measures nothing: define measure; it defines mesure"),
+        (Hook, "hook Hook measures nothing: define step or segment or forward"),
+    ],
+)
+def test_a_hook_that_overrides_no_method_is_refused(kind: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(kind())
 
 
 @pytest.mark.parametrize("name", HOOKS)

@@ -122,7 +122,7 @@ def test_a_lost_scheduler_is_said_and_what_was_done_is_kept(long: Study, referen
     with (
         dask(1, 1) as (address, [scheduler, *_]),
         when(8, Path("r"), scheduler.kill),
-        pytest.raises(RunError, match="executor stopped working; what had finished is kept"),
+        pytest.raises(RunError, match="executor stopped working; finished groups are kept"),
         dask_executor(address, long.plan) as executor,
     ):
         run(long, Path("r"), None, executor=executor)

@@ -211,6 +211,6 @@ def test_results_that_only_the_task_itself_can_tell_apart_say_so(tmp_path: Path)
     gl.tasks.register("mine", Optional)
     run(study(), tmp_path / "r")
     del TASKS["mine"]
-    told = r'r: its runs cannot be told apart without the task "mine"; gl.tasks.register it first$'
+    told = r'r: its runs cannot be identified without the task "mine"; gl.tasks.register it first$'
     with pytest.raises(StoreError, match=told):
         gl.load_results(tmp_path / "r")

@@ -87,7 +87,9 @@ def test_a_damaged_part_is_said_and_run_again(
     path.write_bytes(path.read_bytes()[:-5])
     assert_same_tables(run(tiny(), folder), reference)
     said = capsys.readouterr().err
-    assert f"{path}: is not what was written (its checksum differs); what it held runs again\ntiny: 14 of 16" in said
+    assert (
+        f"{path}: is not what was written (its checksum differs); its configurations run again\ntiny: 14 of 16" in said
+    )
 
 
 def test_a_damaged_part_does_not_stand_in_the_way_of_a_narrower_study(reference: Results, tmp_path: Path) -> None:
@@ -256,11 +258,13 @@ def test_provenance_says_where_results_came_from(reference: Results, tmp_path: P
 def test_without_a_terminal_progress_is_a_line_a_minute(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 0.0, 59.0, 61.0, 61.0, 61.0])
-    monkeypatch.setattr("gradlab.progress.time.monotonic", lambda: next(clock))
+    clock = [0.0]
+    monkeypatch.setattr("gradlab.progress.time.monotonic", lambda: clock[0])
     with ProgressReporter("x").begin({"planned": 4, "done": 6}, 8.0) as talk:
+        clock[0] = 59.0
         talk.advance(["done"], 2.0)
         assert capsys.readouterr().err == ""
+        clock[0] = 61.0
         talk.advance(["failed"], 2.0)
     assert capsys.readouterr().err == "x: 8 of 10 done, 0 diverged, 1 failed, about 1 min 1 s left\n"
 

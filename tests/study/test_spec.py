@@ -73,7 +73,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "list in the base": ({"base": {"hidden": [8, 9]}}, r"^base\.hidden: expected one value, .* got the list \[8, 9\]"),
     "empty list": ({"grid": {"scale": []}}, r"^grid\.scale: the list is empty"),
     "twice in a list": ({"grid": {"scale": [1, 2.0, 1.0]}}, r"^grid\.scale\[2\]: 1\.0 is in the list already, at 0"),
-    "given twice": ({"base": {"scale": 1.0}}, r"^base\.scale: given twice; it stands in grid\.scale too"),
+    "given twice": ({"base": {"scale": 1.0}}, r"^base\.scale: given twice; grid\.scale gives it too"),
     "no seeds": ({"grid": {"seeds": 0}}, r"^grid\.seeds: expected a whole number, at least 1, got 0"),
     "too many seeds": ({"grid": {"seeds": 10**9}}, r"^grid\.seeds: expected at most 1000000 seeds"),
     "too large a grid": ({"grid": {"seeds": 200_000}}, r"^grid: 1600000 configurations are more than 1000000"),
@@ -84,16 +84,19 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "key of an absent cell": (
         {"grid": {"cell": ["rnn", "gru"]}, "init": {"forget_bias": 1.0}},
-        r'^init\.forget_bias: cell "rnn" or "gru" has no such key; lstm would',
+        r'^init\.forget_bias: cell "rnn" or "gru" has no such key; it belongs to lstm',
     ),
-    "options of an absent cell": ({"gru": {"reset": "after"}}, r"^gru\.reset: cell .* has no such key; gru would"),
-    "key of an absent task": ({"task": {"name": "sum", "order": "rows"}}, r'^task\.order: task "sum" .*; digits would'),
+    "options of an absent cell": ({"gru": {"reset": "after"}}, r"^gru\.reset: cell .*; it belongs to gru"),
+    "key of an absent task": (
+        {"task": {"name": "sum", "order": "rows"}},
+        r'^task\.order: task "sum" .*; it belongs to digits',
+    ),
     "length of a fixed task": (
         {"task": {"name": "digits"}},
-        r'^grid\.length: task "digits" has no such key; sum and .* and file would',
+        r'^grid\.length: task "digits" has no such key; it belongs to sum and .* and file',
     ),
     "wrong at": ({"base": {"at": "frist"}}, r'^base\.at: expected "last", "every" or a list of steps.*got "frist"'),
-    "a step twice": ({"base": {"at": [3, 3]}}, r"^base\.at: a step stands twice"),
+    "a step twice": ({"base": {"at": [3, 3]}}, r"^base\.at: a step is repeated"),
     "a step beyond the end": ({"base": {"at": [2, 7]}}, r"^at: step 7 is beyond the last, 6 \(length\)"),
     "name with a slash": ({"name": "../x"}, r'^name: expected a name fit for a folder .* got "\.\./x"'),
     "name of dots": ({"name": ".."}, r"^name: expected a name fit for a folder"),
@@ -147,7 +150,7 @@ def test_bad_specifications_are_refused_in_one_line(case: str) -> None:
         ({"name": "x", "grid": {"cell": ["rnn"], "length": [3]}}, r"^task\.name: missing; choose from sum"),
         ({"name": "x", "grid": {"cell": ["rnn"]}, "task": {"name": "sum"}}, r"^length: missing; give the number"),
         ({"name": "x", "grid": {"cell": ["rnn"]}, "base": {"hooks": "gates"}}, r"^base\.hooks: expected a list"),
-        ({"name": "x", "grid": {"hooks": ["gates"]}}, r"^grid\.hooks: hooks do not vary; put them into \[base\]"),
+        ({"name": "x", "grid": {"hooks": ["gates"]}}, r"^grid\.hooks: hooks cannot vary; put them into \[base\]"),
     ],
 )
 def test_what_is_missing_is_named(given: dict[str, Any], message: str) -> None:

@@ -127,7 +127,7 @@ def test_a_disk_that_fills_is_said_and_costs_nothing(
     full = OSError(errno.ENOSPC, "No space left on device")
     for operation in range(0, 36, 5):
         folder = tmp_path / str(operation)
-        said = rf"{operation}: the disk is full; what had finished is kept, free some"
+        said = rf"{operation}: the disk is full; finished groups are kept, free some"
         with failing_from(operation, monkeypatch, full, ("mkstemp", "fsync")), pytest.raises(RunError, match=said):
             run(small(), folder)
         assert_same_tables(run(small(), folder), reference)
@@ -144,7 +144,7 @@ def test_a_real_disk_that_fills(tmp_path: Path) -> None:
         done = command(tmp_path, "run", "tiny.toml", "--out", "disk/r", "--workers", "0")
         assert done.returncode == 1
         said = done.stderr.splitlines()[-1]
-        assert said.startswith("gradlab: disk/r: the disk is full; what had finished is kept, free some space and run")
+        assert said.startswith("gradlab: disk/r: the disk is full; finished groups are kept, free some space and run")
         kept = load_results(disk / "r").status()["done"]
         assert 0 < kept < 160
         load_results(disk / "r").frame("steps")

@@ -17,7 +17,7 @@ from gradlab.tasks.copy import WAITS
 from gradlab.tasks.digits import ORDERS
 
 LAKE = str(Path(__file__).with_name("lake.csv"))
-#: Each task in each variant, and a length that it can have.
+#: Tasks in their variants, and a length that each can have; a task that is not here has its defaults and 24 steps.
 VARIANTS: dict[str, tuple[Any, int]] = {
     "sum": (TASKS["sum"](), 12),
     "delayed_xor": (TASKS["delayed_xor"](delay=4), 12),
@@ -33,6 +33,8 @@ VARIANTS: dict[str, tuple[Any, int]] = {
     **{f"temporal_order-{n}": (TASKS["temporal_order"](symbols=n), 25) for n in (2, 3)},
     **{f"digits-{order}": (TASKS["digits"](order=order), 8 if order == "rows" else 64) for order in ORDERS},
 }
+NAMED = {name.split("-")[0] for name in VARIANTS}
+VARIANTS |= {name: (kind(), kind().fixed_length or 24) for name, kind in TASKS.items() if name not in NAMED}
 #: Tasks of which a shorter sequence is the beginning of a longer one; the others say why not.
 PREFIXES = ("sum", "delayed_xor", "two_sequence", "two_sequence-3b", "noise-driven", "noise-kick")
 cases = pytest.mark.parametrize("name", VARIANTS)

@@ -252,6 +252,9 @@ def test_bad_input_is_refused_before_a_hook_sees_anything() -> None:
         def begin(self, info: Any) -> None:
             raise AssertionError
 
+        def step(self, step: Any) -> None:
+            raise AssertionError
+
     x = np.zeros((10, 1, 1))
     x[9] = np.nan
     with pytest.raises(InputError, match=r"x\[8:\] must be finite, got nan at index \(1, 0, 0\)"):
