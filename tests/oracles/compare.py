@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import reduce
 from typing import Any
 
@@ -25,6 +26,12 @@ def assert_normwise(
     assert not bad.any(), (
         f"{what}: {bad.sum()} of {bad.size} vectors differ, by {worst:.3g} where {relative:g} is allowed"
     )
+
+
+def assert_same_fields(actual: Any, expected: Any) -> None:
+    """Assert that two dataclasses agree to the last bit; from Python 3.13 on ``==`` tells nan from nan."""
+    assert type(actual) is type(expected)
+    np.testing.assert_equal(asdict(actual), asdict(expected))
 
 
 def _norm(array: NDArray[Any], axis: int | tuple[int, ...] | None) -> NDArray[Any]:
