@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -484,3 +484,14 @@ def test_the_steps_of_a_training_stand_in_one_line() -> None:
     settings = [[title.partition(", scale")[0] + title.split(",")[1] for title in line] for line in lines.values()]
     assert [len(line) for line in settings] == [4, 4, 4]
     assert all(line[0] == line[1] and line[2] == line[3] for line in settings)
+
+
+def test_each_name_has_a_colour_of_its_own() -> None:
+    colours = style._colours(list("abcdefgh"))
+    assert len({to_hex(colour) for colour in colours}) == len(colours)
+
+
+def test_names_stand_side_by_side_and_numbers_where_they_are() -> None:
+    table = pd.DataFrame({"cell": ["rnn", "lstm", "rnn"], "scale": [0.5, 2.0, 0.5]})
+    assert style.places(table, "cell") == {"lstm": 0.0, "rnn": 1.0}
+    assert style.places(table, "scale") == {0.5: 0.5, 2.0: 2.0}
