@@ -103,7 +103,7 @@ def hooked() -> LargestGradient:
 
 
 class Slope(NamedTuple):
-    """What the derivatives of :class:`Decaying` need."""
+    """The factors that the derivatives of :class:`Decaying` use."""
 
     slope: Array
 

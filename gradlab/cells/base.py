@@ -223,7 +223,7 @@ class Cell(ABC):
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What determines, besides shapes, which ufuncs a step calls: the class and its options."""
+        """The class and its options, which determine, with the shapes, the ufuncs that a step calls."""
         return (type(self), *(getattr(self, key) for key in self.OPTION_KEYS))
 
     @classmethod

@@ -29,7 +29,7 @@ def assert_normwise(
 
 
 def assert_same_fields(actual: Any, expected: Any) -> None:
-    """Assert that two dataclasses agree to the last bit; from Python 3.13 on ``==`` tells nan from nan."""
+    """Assert that two dataclasses agree to the last bit; nan equals nan, which ``==`` denies from Python 3.13 on."""
     assert type(actual) is type(expected)
     np.testing.assert_equal(asdict(actual), asdict(expected))
 

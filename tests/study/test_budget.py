@@ -200,7 +200,7 @@ def on(machine: Any, monkeypatch: pytest.MonkeyPatch) -> list[Size]:
 
 
 def test_time_is_that_of_a_machine_which_follows_the_terms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fit is exact however far beyond its copies a length is; terms in H and in H² are told apart to 10 %."""
+    """The fit is exact however far beyond its copies a length is; it separates terms in H and in H² to 10 %."""
     asked = on(exact, monkeypatch)
     tables = study(cell=["rnn", "lstm"], length=[50, 100, 20_000], hidden=[8, 32, 100], batch=4)
     plan = Study(**tables).plan
